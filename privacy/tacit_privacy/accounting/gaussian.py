@@ -1,0 +1,55 @@
+"""The exact privacy curve of composed Gaussian releases (Balle and Wang 2018; Dong, Roth and Su 2022, mu-GDP)."""
+
+import math
+
+from scipy.optimize import brentq
+from scipy.special import log_ndtr, ndtr
+
+from tacit_privacy.errors import BadInput
+
+_ROUND_UP = 1 + 1e-9  # far above the root finder's tolerance, far below the digits shown
+
+
+def delta_of(mu: float, epsilon: float) -> float:
+    """delta(epsilon) of a mu-GDP mechanism: Phi(mu/2 - eps/mu) - e^eps Phi(-mu/2 - eps/mu). mu 0 gives 0."""
+    if mu == 0:
+        return 0.0
+    tail = math.exp(epsilon + float(log_ndtr(-mu / 2 - epsilon / mu)))
+    return max(0.0, float(ndtr(mu / 2 - epsilon / mu)) - tail)
+
+
+def epsilon_of(mu: float, delta: float) -> float:
+    """The smallest epsilon with delta_of(mu, epsilon) <= delta, rounded up. mu 0 gives 0, infinity infinity."""
+    check_delta(delta)
+    if mu == 0 or delta_of(mu, 0.0) <= delta:
+        return 0.0
+    if math.isinf(mu):
+        return math.inf
+    high = 1.0
+    while delta_of(mu, high) > delta:
+        high *= 2
+    root = float(brentq(lambda epsilon: delta_of(mu, epsilon) - delta, 0.0, high, xtol=1e-12, rtol=1e-12))
+    return root * _ROUND_UP
+
+
+def mu_for(epsilon: float, delta: float) -> float:
+    """The largest mu whose curve passes (epsilon, delta), rounded down: the inverse of ``epsilon_of``."""
+    check_delta(delta)
+    if not 0 < epsilon < math.inf:
+        raise BadInput(f"epsilon must be a positive number, got {epsilon}")
+    high = 1.0
+    while delta_of(high, epsilon) <= delta:
+        high *= 2
+    root = float(brentq(lambda mu: delta_of(mu, epsilon) - delta, 1e-12, high, xtol=1e-12, rtol=1e-12))
+    return root / _ROUND_UP**2
+
+
+def composed_mu(noise_multiplier: float, participations: int) -> float:
+    """mu of ``participations`` Gaussian releases that one device contributed to: sqrt(k) / z."""
+    return math.inf if noise_multiplier == 0 else math.sqrt(participations) / noise_multiplier
+
+
+def check_delta(delta: float) -> None:
+    """Raise BadInput unless 0 < delta < 1."""
+    if not 0 < delta < 1:
+        raise BadInput(f"delta must lie between 0 and 1, got {delta}")

@@ -1,0 +1,158 @@
+"""What server and device promise each other: the shape of an adapter, the terms of a round, the receipt of an update.
+
+Everything here crosses the wire as canonical JSON beside one flat vector, and is validated where it arrives.
+"""
+
+import hashlib
+import json
+from functools import cached_property
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, Field, PositiveFloat, PositiveInt
+
+Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+LEVELS = 2**20  # integer grid steps per clip norm: rounding costs less than 1e-6 of the clip per coordinate
+
+
+def canonical(value: Any) -> bytes:
+    """The one JSON text of a value: sorted keys, no spaces, no NaN. Digests and signatures are over these bytes."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=True).encode()
+
+
+def digest(data: bytes) -> str:
+    """SHA-256, in hexadecimal."""
+    return hashlib.sha256(data).hexdigest()
+
+
+class Fact(BaseModel, frozen=True, extra="forbid"):
+    """A frozen record that refuses unknown keys and has one canonical text."""
+
+    def to_bytes(self) -> bytes:
+        return canonical(self.model_dump(mode="json"))
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Self:
+        return cls.model_validate_json(data)
+
+    @cached_property
+    def digest(self) -> str:
+        return digest(self.to_bytes())
+
+
+class LinearSpec(Fact):
+    """One adapted linear module: ``weight`` has shape (rows, columns); B is (rows, rank), A is (rank, columns)."""
+
+    name: str
+    rows: PositiveInt
+    columns: PositiveInt
+
+
+class DenseSpec(Fact):
+    """A tensor trained whole (a classification head), of the given shape."""
+
+    name: str
+    shape: tuple[PositiveInt, ...]
+
+    @property
+    def size(self) -> int:
+        size = 1
+        for length in self.shape:
+            size *= length
+        return size
+
+
+class AdapterSpec(Fact):
+    """How a flat vector of ``dimension`` floats maps onto a model.
+
+    Layout: the dense tensors first, row-major; then, rank by rank, for every linear module in order the column
+    ``B[:, k]`` (and for method ``lora`` then the row ``A[k, :]``). A device of lower rank therefore owns a prefix.
+    The adapted weight is ``W + (alpha / rank) * B @ A``; a lower-rank device keeps the scale alpha / rank of the spec.
+    Method ``ffa`` freezes A at ``randomness.frozen_factor(seed, name, rank, columns)`` and trains B alone, from zero.
+    """
+
+    model: str
+    method: Literal["ffa", "lora"]
+    rank: PositiveInt
+    alpha: PositiveFloat
+    seed: int
+    linear: tuple[LinearSpec, ...]
+    dense: tuple[DenseSpec, ...] = ()
+
+    @property
+    def dense_size(self) -> int:
+        return sum(tensor.size for tensor in self.dense)
+
+    @property
+    def width(self) -> int:
+        """Floats per unit of rank."""
+        return sum(m.rows + (m.columns if self.method == "lora" else 0) for m in self.linear)
+
+    def prefix(self, rank: int) -> int:
+        """Length of the part of the vector that a device of ``rank`` holds."""
+        return self.dense_size + min(rank, self.rank) * self.width
+
+    @property
+    def dimension(self) -> int:
+        return self.prefix(self.rank)
+
+
+class ExampleDp(Fact):
+    """Example-level DP-SGD on the device (Abadi et al. 2016): a second, separate guarantee for a device's examples."""
+
+    noise_multiplier: PositiveFloat
+    clip_norm: PositiveFloat
+    expected_batch: PositiveInt  # a public constant: never derived from how much data a device has
+    delta: float = Field(default=1e-5, gt=0, lt=1)
+
+
+class LocalTraining(Fact):
+    """How a device trains in one round. Lengths in tokens, batches in examples."""
+
+    optimizer: Literal["sgd", "adamw"] = "adamw"
+    learning_rate: PositiveFloat = 0.01
+    weight_decay: float = Field(default=0.0, ge=0)
+    epochs: PositiveInt = 1
+    max_steps: int = Field(default=0, ge=0)  # 0: no limit but the epochs
+    batch_size: PositiveInt = 8
+    accumulation: PositiveInt = 1
+    max_length: PositiveInt = 48
+    example_dp: ExampleDp | None = None
+
+
+class RoundTerms(Fact):
+    """What the server asks of one device in one round, signed by the server before it is sent."""
+
+    protocol: Literal[1] = 1
+    run: str
+    round: PositiveInt
+    version: int = Field(ge=0)  # how many server steps the adapter that is sent has seen
+    spec: AdapterSpec
+    rank: PositiveInt
+    clip_norm: PositiveFloat
+    levels: PositiveInt = LEVELS
+    training: LocalTraining
+    participations: PositiveInt  # the most rounds a device may contribute to in this run
+    deadline: float  # server clock, seconds
+    ledger_head: Digest  # the ledger's newest entry, which a device remembers and may ask for again
+    ledger_length: int = Field(ge=0)
+
+
+class Receipt(Fact):
+    """What a device says it did: signed by the device where it has a key, recorded in the ledger by digest."""
+
+    protocol: Literal[1] = 1
+    run: str
+    round: PositiveInt
+    device: str
+    terms: Digest  # of the RoundTerms it acted on
+    update: Digest  # of the bytes of the grid vector it sent
+    participation: PositiveInt  # the how-manieth of this device in this run
+
+
+# Names of the records inside a Flower message, and of its own keys.
+RECORD_ADAPTER = "adapter"  # ArrayRecord: one float32 array (prefix,)
+RECORD_TERMS = "terms"  # ConfigRecord {"payload": bytes, "signature": bytes}
+RECORD_UPDATE = "update"  # ArrayRecord: one int32 array (prefix,), the clipped delta in grid steps
+RECORD_RECEIPT = "receipt"  # ConfigRecord {"payload": bytes, "signature": bytes}
+RECORD_REFUSAL = "refusal"  # ConfigRecord {"reason": str}: the device's guard or its data said no
+QUERY_DESCRIBE = "query.describe"  # asks a device who it is: stable identity, tier rank, adapter spec

@@ -1,0 +1,94 @@
+"""Every error class of the project, one tree.
+
+TacitError                    something Tacit can name; ``exit_code`` is what the command line returns
+├── BadInput                  the caller's words, files or settings; exit code 2, nothing was written
+│   ├── MissingExtra          an optional library is not installed
+│   └── ModelDoesNotFit       a model needs more memory than a device tier has
+├── BudgetExhausted           the privacy budget refuses; exit code 1
+├── UpdateRefused             one device's update is not acceptable; costs its sender, never the round
+│   └── NonFiniteUpdate       NaN or infinity: clipping those would hide them
+├── TermsRefused              the device's own guard says no to a round
+├── LedgerBroken              a chain, signature or sequence does not verify
+└── EngineFailed              the engine that runs devices cannot go on
+"""
+
+
+class TacitError(Exception):
+    """The root of the tree. Every error keeps its arguments, so it survives pickling."""
+
+    exit_code = 1
+
+
+class BadInput(TacitError):
+    """One clear sentence about what was given, and the remedy."""
+
+    exit_code = 2
+
+
+class MissingExtra(BadInput):
+    """An optional library is missing; the message says what to type."""
+
+
+class ModelDoesNotFit(BadInput):
+    """A model needs more memory than a device tier offers."""
+
+    def __init__(self, model: str, needs_bytes: float, tier: str, has_bytes: float) -> None:
+        super().__init__(model, needs_bytes, tier, has_bytes)
+        self.model, self.needs_bytes, self.tier, self.has_bytes = model, needs_bytes, tier, has_bytes
+
+    def __str__(self) -> str:
+        return (
+            f"model {self.model} needs {self.needs_bytes / 1e6:.0f} MB to train but tier {self.tier} offers "
+            f"{self.has_bytes / 1e6:.0f} MB; choose a smaller model or leave the tier out of fleet.tiers"
+        )
+
+
+class BudgetExhausted(TacitError):
+    """A charge would pass the cap. Nothing was released and nothing was spent."""
+
+    def __init__(self, asked: float, cap: float) -> None:
+        super().__init__(asked, cap)
+        self.asked, self.cap = asked, cap
+
+    def __str__(self) -> str:
+        return (
+            f"epsilon would reach {self.asked:.4g} but the cap is {self.cap:.4g}; "
+            "run fewer rounds, raise privacy.noise_multiplier or raise privacy.epsilon"
+        )
+
+
+class UpdateRefused(TacitError):
+    """One device's update is not acceptable. ``reason`` is a short stable word for reports."""
+
+    def __init__(self, reason: str, detail: str = "") -> None:
+        super().__init__(reason, detail)
+        self.reason, self.detail = reason, detail
+
+    def __str__(self) -> str:
+        return f"update refused ({self.reason}): {self.detail}" if self.detail else f"update refused ({self.reason})"
+
+
+class NonFiniteUpdate(UpdateRefused):
+    """The update holds NaN or infinity."""
+
+    def __init__(self, reason: str = "non_finite", detail: str = "the update holds NaN or infinity") -> None:
+        super().__init__(reason, detail)
+
+
+class TermsRefused(TacitError):
+    """The device's guard refuses a round. ``reason`` is a short stable word for reports."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(reason, detail)
+        self.reason, self.detail = reason, detail
+
+    def __str__(self) -> str:
+        return f"terms refused ({self.reason}): {self.detail}"
+
+
+class LedgerBroken(TacitError):
+    """A chain, signature or sequence does not verify."""
+
+
+class EngineFailed(TacitError):
+    """The engine that runs devices cannot go on (workers keep dying, a cluster is gone)."""

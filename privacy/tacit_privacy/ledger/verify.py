@@ -1,0 +1,194 @@
+"""Replay a ledger offline: the file and the public key are enough to check the chain and recompute the bound."""
+
+import json
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic import ValidationError
+
+from tacit_privacy.accounting.bounds import Adjacency, bounds, smallest
+from tacit_privacy.accounting.budget import BudgetPolicy
+from tacit_privacy.accounting.events import GaussianEvent
+from tacit_privacy.ledger.chain import GENESIS, entry_hash
+from tacit_privacy.ledger.keys import verifies
+
+_FIELDS = {"index", "kind", "time", "body", "previous", "hash", "signature"}
+_TOLERANCE = 1e-6  # relative: accountants of other versions may differ in the last digits
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """What is wrong at an entry. ``kind`` is a short stable word."""
+
+    index: int
+    kind: str
+    detail: str
+
+
+@dataclass
+class Verification:
+    """What a replay found. ``ok`` only when nothing is wrong; ``state`` tells a finished ledger from an open one."""
+
+    entries: int = 0
+    head: str = GENESIS
+    state: str = "open"
+    noise_source: str = "unknown"
+    epsilon: float = 0.0
+    delta: float = 0.0
+    problems: list[Problem] = field(default_factory=list)
+
+    @property
+    def ok(self) -> bool:
+        return not self.problems
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "ok": self.ok,
+            "state": self.state,
+            "noise_source": self.noise_source,
+            "entries": self.entries,
+            "head": self.head,
+            "problems": [{"index": p.index, "kind": p.kind, "detail": p.detail} for p in self.problems],
+            "epsilon": self.epsilon if math.isfinite(self.epsilon) else None,
+            "delta": self.delta,
+        }
+
+
+def verify(lines: Iterable[str], public_key: str, witness: str | None = None) -> Verification:
+    """Check every link and signature, replay reserve/commit/abandon/lost, and recompute epsilon at every charge.
+
+    ``witness`` is a head seen earlier: it must occur in the chain, or the ledger was rolled back or forked.
+    """
+    found = Verification()
+    replay = _Replay(found)
+    seen = {GENESIS}
+    for number, line in enumerate(lines):
+        entry = _parse(line, number, found)
+        if entry is None:
+            break
+        _check_link(entry, number, public_key, found)
+        replay.step(number, entry)
+        found.entries, found.head = number + 1, entry["hash"]
+        seen.add(found.head)
+    if found.entries == 0:
+        found.problems.append(Problem(0, "empty", "the ledger has no entries"))
+    if witness is not None and witness not in seen:
+        found.problems.append(Problem(found.entries, "witness", "the head seen earlier is not in this ledger"))
+    replay.finish()
+    return found
+
+
+def _parse(line: str, number: int, found: Verification) -> dict[str, Any] | None:
+    try:
+        entry = json.loads(line)
+    except json.JSONDecodeError as error:
+        found.problems.append(Problem(number, "json", str(error)))
+        return None
+    if not isinstance(entry, dict) or set(entry) != _FIELDS or not isinstance(entry["body"], dict):
+        found.problems.append(Problem(number, "fields", f"an entry has exactly the fields {sorted(_FIELDS)}"))
+        return None
+    return entry
+
+
+def _check_link(entry: dict[str, Any], number: int, public_key: str, found: Verification) -> None:
+    def wrong(kind: str, detail: str) -> None:
+        found.problems.append(Problem(number, kind, detail))
+
+    if entry["index"] != number:
+        wrong("index", f"entry {entry['index']} stands at position {number}")
+    if entry["previous"] != found.head:
+        wrong("chain", "the previous hash is not that of the entry before")
+    signed = {key: entry[key] for key in _FIELDS - {"hash", "signature"}}
+    if entry_hash(signed) != entry["hash"]:
+        wrong("hash", "the content does not have the hash it claims")
+    elif not _signature_holds(public_key, entry):
+        wrong("signature", "the signature is not by this key")
+
+
+def _signature_holds(public_key: str, entry: dict[str, Any]) -> bool:
+    try:
+        return verifies(public_key, bytes.fromhex(entry["hash"]), bytes.fromhex(entry["signature"]))
+    except (TypeError, ValueError):
+        return False
+
+
+class _Replay:
+    """The state that entries build up: who paid for what."""
+
+    def __init__(self, found: Verification) -> None:
+        self._found = found
+        self._policy: BudgetPolicy | None = None
+        self._events: dict[str, tuple[GaussianEvent, int]] = {}
+        self._waiting: str | None = None
+        self._closed = False
+
+    def step(self, number: int, entry: dict[str, Any]) -> None:
+        if self._closed:
+            self._wrong(number, "after_close", "an entry follows the closing one")
+        if (number == 0) != (entry["kind"] == "open"):
+            self._wrong(number, "order", f"entry {number} is of kind {entry['kind']}")
+        handler = getattr(self, f"_{entry['kind']}", None) if entry["kind"] in _KINDS else None
+        if handler is None:
+            self._wrong(number, "kind", f"unknown kind {entry['kind']!r}")
+            return
+        try:
+            handler(number, entry["body"])
+        except (KeyError, TypeError, ValidationError) as error:
+            self._wrong(number, "body", f"{type(error).__name__} in a {entry['kind']} entry")
+
+    def finish(self) -> None:
+        self._found.state = "closed" if self._closed else "open"
+        if self._policy is not None:
+            self._found.epsilon, self._found.delta = self._epsilon(), self._policy.delta
+
+    def _open(self, number: int, body: dict[str, Any]) -> None:
+        self._policy = BudgetPolicy.model_validate(body["policy"])
+        self._found.noise_source = body["noise_source"]
+
+    def _reserve(self, number: int, body: dict[str, Any]) -> None:
+        if self._waiting is not None:
+            self._wrong(number, "open_reservation", f"{self._waiting} was neither committed nor given back")
+        event = GaussianEvent.model_validate(body["event"])
+        self._waiting = body["reservation"]
+        self._events[body["reservation"]] = (event, int(body["participations"]))
+        epsilon = self._epsilon()
+        if not math.isclose(epsilon, body["epsilon"], rel_tol=_TOLERANCE):
+            self._wrong(number, "epsilon", f"claims {body['epsilon']:.6g}, replay gives {epsilon:.6g}")
+        if self._policy is not None and epsilon > self._policy.epsilon * (1 + _TOLERANCE):
+            self._wrong(number, "over_budget", f"{epsilon:.6g} passes the cap of {self._policy.epsilon:.6g}")
+
+    def _commit(self, number: int, body: dict[str, Any]) -> None:
+        self._settle(number, body["reservation"])
+
+    def _lost(self, number: int, body: dict[str, Any]) -> None:
+        self._settle(number, body["reservation"])
+
+    def _abandon(self, number: int, body: dict[str, Any]) -> None:
+        self._settle(number, body["reservation"])
+        self._events.pop(body["reservation"], None)
+
+    def _close(self, number: int, body: dict[str, Any]) -> None:
+        self._closed = True
+        if self._waiting is not None:
+            self._wrong(number, "open_reservation", f"closed while {self._waiting} was open")
+
+    def _settle(self, number: int, reservation: str) -> None:
+        if reservation != self._waiting:
+            self._wrong(number, "unreserved", f"{reservation} was not reserved just before")
+        self._waiting = None
+
+    def _epsilon(self) -> float:
+        if self._policy is None or not self._events:
+            return 0.0
+        events = [event for event, _ in self._events.values()]
+        most = max(participations for _, participations in self._events.values())
+        listed = bounds(events, most, self._policy.delta, self._policy.roster_sealed)
+        return smallest(listed, Adjacency(self._policy.adjacency)).epsilon
+
+    def _wrong(self, number: int, kind: str, detail: str) -> None:
+        self._found.problems.append(Problem(number, kind, detail))
+
+
+_KINDS = {"open", "reserve", "commit", "lost", "abandon", "close"}

@@ -1,0 +1,1 @@
+"""Clip, sum, noise: an object that executes a mechanism is the object that states its event."""

@@ -1,0 +1,252 @@
+"""Mechanism, accounting, budget and ledger: the laws they must keep."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from sqlalchemy import create_engine
+from sqlalchemy.orm import Session
+
+from tacit_privacy.accounting.bounds import Adjacency, bounds, smallest
+from tacit_privacy.accounting.budget import Budget, BudgetPolicy
+from tacit_privacy.accounting.events import Sampling
+from tacit_privacy.accounting.gaussian import delta_of, epsilon_of, mu_for
+from tacit_privacy.accounting.poisson import epsilon_poisson
+from tacit_privacy.contract import LEVELS
+from tacit_privacy.errors import BudgetExhausted, LedgerBroken, NonFiniteUpdate, UpdateRefused
+from tacit_privacy.ledger.chain import Ledger, PrivacyTables
+from tacit_privacy.ledger.keys import SigningKey
+from tacit_privacy.ledger.verify import verify
+from tacit_privacy.mechanisms.gaussian import GaussianSum, clip, clip_to_grid
+from tacit_privacy.mechanisms.noise import SeededNoise, SystemNoise
+
+finite = st.floats(-1e30, 1e30, allow_nan=False)
+updates = st.lists(finite, min_size=1, max_size=40).map(np.array)
+FIXED = Sampling(kind="fixed", cohort=200, population=2000)
+KEY = SigningKey.simulated(7)
+
+
+@given(update=updates, bound=st.floats(1e-6, 1e6))
+def test_clipping_never_exceeds_the_bound(update: NDArray[np.float64], bound: float) -> None:
+    assert np.linalg.norm(clip(update, bound)) <= bound * (1 + 1e-12)
+
+
+@given(update=updates, bound=st.floats(1e-6, 1e6), levels=st.sampled_from([2**10, LEVELS, 2**26]))
+def test_a_grid_vector_is_within_the_clip_exactly(update: NDArray[np.float64], bound: float, levels: int) -> None:
+    grid = clip_to_grid(update, bound, levels)
+    assert sum(int(x) ** 2 for x in grid) <= levels**2
+    GaussianSum(bound, 1.0, levels).check(grid, len(update))
+
+
+@pytest.mark.parametrize("bad", [[math.nan, 1e6], [math.inf], [-math.inf, 0.0]])
+def test_non_finite_updates_are_refused_before_clipping(bad: list[float]) -> None:
+    with pytest.raises(NonFiniteUpdate):
+        clip_to_grid(bad, 1.0)
+
+
+def test_a_zero_update_stays_zero() -> None:
+    assert not clip_to_grid(np.zeros(5), 1.0).any()
+
+
+@pytest.mark.parametrize(
+    ("vector", "reason"),
+    [
+        (np.array([0.5, 1.0]), "wrong_dtype"),
+        (np.zeros((2, 1), np.int32), "wrong_shape"),
+        (np.array([LEVELS, 1], np.int32), "norm"),
+        (np.array([-(2**31), 0], np.int32), "norm"),
+        (np.array([math.nan, 0.0]), "non_finite"),
+    ],
+)
+def test_the_server_checks_what_a_device_sends(vector: NDArray[np.generic], reason: str) -> None:
+    with pytest.raises(UpdateRefused) as refused:
+        GaussianSum(1.0, 1.0).check(vector, 2)
+    assert refused.value.reason == reason
+
+
+@pytest.mark.parametrize("sigma", [0.6, 1.0, 7.5, 0.53 * LEVELS])
+def test_discrete_gaussian_has_the_moments_of_its_law(sigma: float) -> None:
+    size = 200_000
+    drawn = SeededNoise(1).discrete_gaussian(sigma, size, "moments")
+    support = np.arange(-60, 61) if sigma < 10 else None
+    variance = sigma**2
+    if support is not None:
+        weight = np.exp(-(support**2) / (2 * sigma**2))
+        variance = float((support**2 * weight).sum() / weight.sum())
+    assert abs(drawn.mean()) < 6 * math.sqrt(variance / size)
+    assert drawn.var() == pytest.approx(variance, rel=0.03)
+
+
+def test_seeded_noise_repeats_by_label_and_system_noise_never() -> None:
+    first, again = (SeededNoise(3).discrete_gaussian(1e5, 64, "release 1") for _ in range(2))
+    assert (first == again).all()
+    assert (first != SeededNoise(3).discrete_gaussian(1e5, 64, "release 2")).any()
+    drawn = [SystemNoise().discrete_gaussian(1e5, 64, "same") for _ in range(2)]
+    assert (drawn[0] != drawn[1]).any()
+
+
+@given(mu=st.floats(0.01, 20), delta=st.floats(1e-12, 0.1))
+def test_epsilon_is_on_the_exact_curve_and_never_below(mu: float, delta: float) -> None:
+    epsilon = epsilon_of(mu, delta)
+    assert delta_of(mu, epsilon) <= delta
+    if epsilon > 1e-6:
+        assert delta_of(mu, epsilon * (1 - 1e-6)) > delta
+
+
+@given(epsilon=st.floats(0.05, 50), delta=st.floats(1e-12, 0.1))
+def test_calibration_inverts_the_accountant(epsilon: float, delta: float) -> None:
+    assert epsilon_of(mu_for(epsilon, delta), delta) == pytest.approx(epsilon, rel=1e-6)
+    assert epsilon_of(mu_for(epsilon, delta), delta) <= epsilon
+
+
+@pytest.mark.parametrize(
+    ("mu", "delta", "expected"),
+    # Exact curve: Gboard es-ES rho 0.81 at 1e-10 is 8.55; z = 1, ten rounds at 1e-6 is 19.42; z = 4, fifty rounds 9.48
+    [(math.sqrt(2 * 0.81), 1e-10, 8.55), (math.sqrt(10), 1e-6, 19.42), (math.sqrt(50) / 4, 1e-6, 9.48)],
+)
+def test_known_values_of_the_exact_curve(mu: float, delta: float, expected: float) -> None:
+    assert epsilon_of(mu, delta) == pytest.approx(expected, abs=0.01)
+
+
+def test_poisson_by_pld_matches_the_published_value() -> None:
+    assert epsilon_poisson(1.0, 0.01, 1000, 1e-6) == pytest.approx(2.125, abs=0.01)
+
+
+def test_amplification_is_listed_only_while_the_roster_is_sealed() -> None:
+    event = GaussianSum(1.0, 1.0).event(Sampling(kind="poisson", cohort=20, population=2000))
+    opened = bounds([event] * 50, 1, 1e-5, roster_sealed=False)
+    sealed = bounds([event] * 50, 50, 1e-5, roster_sealed=True)
+    assert not any("Poisson" in bound.assumption for bound in opened)
+    assert smallest(sealed, Adjacency.ZERO_OUT).accountant == "dp-accounting PLD"
+
+
+def test_mixed_noise_is_charged_for_the_least_noisy_releases() -> None:
+    weak = GaussianSum(1.0, 0.5).event(FIXED)
+    strong = GaussianSum(1.0, 5.0).event(FIXED)
+    listed = bounds([strong, weak, strong], 1, 1e-5, roster_sealed=False)
+    assert smallest(listed, Adjacency.ZERO_OUT).epsilon == epsilon_of(2.0, 1e-5)
+
+
+def _budget(epsilon: float = 8.0, participations: int = 1, replay: bool = True) -> tuple[Budget, Session, Ledger]:
+    engine = create_engine("sqlite://")
+    PrivacyTables.metadata.create_all(engine)
+    session = Session(engine)
+    ledger = Ledger(KEY.sign, lambda: 0.0)
+    policy = BudgetPolicy(
+        epsilon=epsilon,
+        delta=2.3e-4,
+        participations=participations,
+        adjacency=Adjacency.ZERO_OUT,
+        roster_sealed=False,
+        population=2000,
+    )
+    budget = Budget(policy, ledger, GaussianSum(1.0, 0.53), "seeded", replay)
+    budget.open(session, "0" * 64, KEY.public)
+    return budget, session, ledger
+
+
+def _lines(ledger: Ledger, session: Session) -> list[str]:
+    return [entry.line() for entry in ledger.entries(session)]
+
+
+def test_disjoint_cohorts_compose_in_parallel_and_the_ledger_verifies() -> None:
+    budget, session, ledger = _budget()
+    for number in range(1, 6):
+        devices = np.arange(200) + 200 * number
+        reservation = budget.reserve(session, number, devices, FIXED)
+        budget.commit(session, reservation, devices.tolist(), "1" * 64, "2" * 64)
+    budget.close(session)
+    assert budget.spent(session).epsilon == epsilon_of(1 / 0.53, 2.3e-4)
+    found = verify(_lines(ledger, session), KEY.public)
+    assert (found.ok, found.state, found.noise_source) == (True, "closed", "seeded")
+    assert found.epsilon == budget.spent(session).epsilon
+
+
+def test_a_second_participation_is_refused_when_the_cap_has_no_room() -> None:
+    budget, session, _ = _budget(participations=2)
+    devices = np.arange(200)
+    budget.commit(session, budget.reserve(session, 1, devices, FIXED), devices.tolist(), "1" * 64, "2" * 64)
+    with pytest.raises(BudgetExhausted):
+        budget.reserve(session, 2, devices, FIXED)
+    assert budget.spent(session).epsilon < 8
+
+
+def test_an_impossible_plan_is_refused_before_anything_is_written() -> None:
+    budget, session, ledger = _budget(epsilon=1.0)
+    with pytest.raises(BudgetExhausted):
+        budget.plan(FIXED, 10)
+    assert ledger.length(session) == 1
+
+
+def test_a_simulation_replays_an_open_reservation_and_charges_once() -> None:
+    budget, session, _ = _budget(replay=True)
+    first = budget.reserve(session, 1, np.arange(200), FIXED)
+    assert budget.reserve(session, 1, np.arange(200), FIXED) == first
+    assert len(budget.events(session)) == 1
+
+
+def test_a_deployment_keeps_an_open_reservation_charged_and_draws_new_noise() -> None:
+    budget, session, ledger = _budget(epsilon=100.0, replay=False)
+    first = budget.reserve(session, 1, np.arange(200), FIXED)
+    second = budget.reserve(session, 1, np.arange(200), FIXED)
+    assert second.label != first.label
+    assert second.epsilon == epsilon_of(math.sqrt(2) / 0.53, 2.3e-4)
+    assert verify(_lines(ledger, session), KEY.public).problems == []
+
+
+def test_an_abandoned_round_is_given_back() -> None:
+    budget, session, ledger = _budget()
+    budget.abandon(session, budget.reserve(session, 1, np.arange(200), FIXED), "too few devices")
+    assert budget.spent(session).epsilon == 0.0
+    assert verify(_lines(ledger, session), KEY.public).epsilon == 0.0
+
+
+def test_a_ledger_of_another_policy_is_not_continued() -> None:
+    budget, session, _ = _budget()
+    with pytest.raises(LedgerBroken):
+        budget.open(session, "f" * 64, KEY.public)
+
+
+@settings(max_examples=60, deadline=None)
+@given(data=st.data())
+def test_any_edit_of_a_ledger_is_found(data: st.DataObject) -> None:
+    budget, session, ledger = _budget()
+    for number in range(1, 4):
+        devices = np.arange(200) + 200 * number
+        reservation = budget.reserve(session, number, devices, FIXED)
+        budget.commit(session, reservation, devices.tolist(), "1" * 64, "2" * 64)
+    budget.close(session)
+    lines = _lines(ledger, session)
+    kind = data.draw(st.sampled_from(["flip", "drop", "swap", "repeat"]))
+    index = data.draw(st.integers(0, len(lines) - 2))
+    if kind == "flip":
+        body = json.loads(lines[index])
+        body["time"] += 1.0
+        lines[index] = json.dumps(body)
+    elif kind == "drop":
+        del lines[index]
+    elif kind == "swap":
+        lines[index], lines[index + 1] = lines[index + 1], lines[index]
+    else:
+        lines.insert(index, lines[index])
+    assert not verify(lines, KEY.public).ok
+
+
+def test_a_truncated_ledger_is_open_and_a_witness_finds_the_rollback() -> None:
+    budget, session, ledger = _budget()
+    budget.reserve(session, 1, np.arange(200), FIXED)
+    head, _ = budget.head(session)
+    lines = _lines(ledger, session)
+    assert verify(lines, KEY.public, witness=head).ok
+    rolled_back = verify(lines[:-1], KEY.public, witness=head)
+    assert rolled_back.state == "open"
+    assert [problem.kind for problem in rolled_back.problems] == ["witness"]
+
+
+def test_another_key_does_not_verify() -> None:
+    _, session, ledger = _budget()
+    assert not verify(_lines(ledger, session), SigningKey.simulated(8).public).ok
