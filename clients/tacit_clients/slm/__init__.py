@@ -1,0 +1,1 @@
+"""The small language model: load it, adapt it, ask it."""

@@ -1,0 +1,1 @@
+"""Learning on the device: local LoRA training, example-level DP-SGD, the personal adapter."""

@@ -1,0 +1,96 @@
+"""``tacit privacy``: what a plan would cost, and what noise a budget asks for, before anyone trains."""
+
+import json
+import math
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(help="Compute epsilon for a plan, or the noise for a budget.", no_args_is_help=True)
+
+
+class SamplingName(StrEnum):
+    """How cohorts are chosen."""
+
+    NONE = "none"
+    POISSON = "poisson"
+    FIXED = "fixed"
+
+
+Rounds = Annotated[int, typer.Option(min=1, help="noised releases")]
+Delta = Annotated[float, typer.Option(help="delta of the guarantee, between 0 and 1")]
+SamplingChoice = Annotated[SamplingName, typer.Option(help="how cohorts are chosen; poisson counts only while sealed")]
+Cohort = Annotated[int | None, typer.Option(min=1, help="devices per round")]
+PopulationSize = Annotated[int | None, typer.Option(min=1, help="devices in the fleet")]
+Participations = Annotated[
+    int | None, typer.Option(min=1, help="most rounds one device contributes to; default: every round")
+]
+AdjacencyName = Annotated[str, typer.Option(help="zero-out or replace-one")]
+Json = Annotated[bool, typer.Option("--json", help="print one JSON document")]
+
+
+@app.command()
+def epsilon(
+    noise_multiplier: Annotated[float, typer.Option(help="noise standard deviation / clip norm")],
+    rounds: Rounds,
+    delta: Delta,
+    sampling: SamplingChoice = SamplingName.NONE,
+    cohort: Cohort = None,
+    population: PopulationSize = None,
+    participations: Participations = None,
+    adjacency: AdjacencyName = "zero-out",
+    as_json: Json = False,
+) -> None:
+    """Tell every bound on epsilon whose assumption holds, and the smallest within the adjacency."""
+    from tacit_privacy.accounting.plan import Plan
+
+    plan = Plan.of(str(sampling), cohort, population, rounds, participations, delta, adjacency)
+    listed, best = plan.bounds(noise_multiplier)
+    if as_json:
+        rows = [bound.as_json() for bound in listed]
+        typer.echo(
+            json.dumps(
+                {"epsilon": best.epsilon, "delta": delta, "assumption": best.assumption, "bounds": rows}, indent=2
+            )
+        )
+        return
+    typer.echo(
+        f"epsilon {_up(best.epsilon)} at delta {delta:g}: {best.assumption} ({best.adjacency}, {best.accountant})"
+    )
+    for bound in listed:
+        if bound != best:
+            typer.echo(f"  also  {_up(bound.epsilon)}: {bound.assumption} ({bound.adjacency}, {bound.accountant})")
+
+
+@app.command()
+def calibrate(
+    epsilon: Annotated[float, typer.Option(help="epsilon to reach and not to pass")],
+    rounds: Rounds,
+    delta: Delta,
+    sampling: SamplingChoice = SamplingName.NONE,
+    cohort: Cohort = None,
+    population: PopulationSize = None,
+    participations: Participations = None,
+    adjacency: AdjacencyName = "zero-out",
+    as_json: Json = False,
+) -> None:
+    """Tell the smallest noise multiplier that keeps a plan within epsilon."""
+    from tacit_privacy.accounting.plan import Plan
+
+    plan = Plan.of(str(sampling), cohort, population, rounds, participations, delta, adjacency)
+    noise = plan.calibrate(epsilon)
+    _, best = plan.bounds(noise)
+    if as_json:
+        document = {"noise_multiplier": noise, "epsilon": best.epsilon, "delta": delta, "assumption": best.assumption}
+        typer.echo(json.dumps(document, indent=2))
+        return
+    typer.echo(f"noise multiplier {_up(noise)} gives epsilon {_up(best.epsilon)} at delta {delta:g}: {best.assumption}")
+
+
+def _up(value: float) -> str:
+    """Four significant digits, rounded up: a bound is never shown smaller than it is."""
+    if not 0 < value < math.inf:
+        return f"{value:g}"
+    step = 10.0 ** (math.floor(math.log10(value)) - 3)
+    return f"{math.ceil(value / step - 1e-9) * step:.4g}"

@@ -1,0 +1,65 @@
+"""``tacit simulate``: run a scenario and leave a folder with result, report, ledger and adapter."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(help="Run a scenario over an emulated fleet and write its report.")
+
+
+@app.callback(invoke_without_command=True)
+def simulate(
+    scenario: Annotated[str, typer.Argument(help="a shipped scenario's name, or a TOML file of your own")] = "home",
+    devices: Annotated[int | None, typer.Option(min=1, help="fleet.devices")] = None,
+    rounds: Annotated[int | None, typer.Option(min=1, help="federation.rounds")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="names every random stream of the run")] = None,
+    engine: Annotated[str | None, typer.Option(help="inline, pool or ray; the result is the same")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="worker processes; the result is the same")] = None,
+    settings: Annotated[list[str] | None, typer.Option("--set", help="key.sub=value, as often as you like")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="go on where a killed run in --out stopped")] = False,
+    out: Annotated[Path | None, typer.Option(help="folder to write; default runs/SCENARIO-N")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="print the result as one JSON document")] = False,
+) -> None:
+    """Run a scenario over an emulated fleet and write its report."""
+    from tacit_privacy.errors import BadInput
+    from tacit_simulations.scenario import load_scenario
+
+    named = {
+        "fleet.devices": devices,
+        "federation.rounds": rounds,
+        "seed": seed,
+        "runtime.engine": engine,
+        "runtime.workers": workers,
+    }
+    overrides = [f"{key}={json.dumps(value)}" for key, value in named.items() if value is not None]
+    loaded = load_scenario(scenario, [*overrides, *(settings or [])])
+    if resume and out is None:
+        raise BadInput("--resume needs --out, the folder of the run to go on with")
+    folder = out or _next_folder(loaded.name)
+
+    from tacit_simulations.progress import RichProgress
+    from tacit_simulations.run import simulate as run
+
+    with RichProgress(loaded.name) as progress:
+        result = run(loaded, folder, resume, progress)
+    if as_json:
+        typer.echo(json.dumps(result, indent=2))
+    else:
+        _tell(result, folder)
+
+
+def _next_folder(name: str) -> Path:
+    number = 1
+    while (folder := Path("runs") / f"{name}-{number}").exists():
+        number += 1
+    return folder
+
+
+def _tell(result: dict[str, object], folder: Path) -> None:
+    from tacit_simulations.summary import summary
+
+    for line in summary(result):
+        typer.echo(line)
+    typer.echo(f"Report: {folder / 'report.html'}")

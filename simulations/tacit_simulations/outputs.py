@@ -1,0 +1,101 @@
+"""Where a run writes: one folder, claimed before any work, whose files appear whole or not at all."""
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from tacit_privacy.contract import canonical
+from tacit_privacy.errors import BadInput
+
+_NEEDED_BYTES = 200_000_000  # checkpoints of a long run; asked for before the first round
+
+
+class OutputFolder:
+    """``result.json``, ``report.html``, ``ledger.jsonl``, ``ledger.pub`` and ``adapter/`` at the top; ``state/`` below
+    holds what ``--resume`` needs.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.state = path, path / "state"
+
+    def claim(self, scenario_digest: str, resume: bool) -> None:
+        """Refuse a folder that holds something else, a resume of another scenario, or a disk without room."""
+        marker = self.state / "scenario.sha256"
+        if resume:
+            if not marker.is_file():
+                raise BadInput(f"nothing to resume in {self.path}; leave --resume out to start there")
+            if marker.read_text().strip() != scenario_digest:
+                raise BadInput(f"{self.path} holds a run of other settings; resume with the same scenario and --set")
+            return
+        if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
+            raise BadInput(f"{self.path} is not an empty folder; choose another --out, or --resume to go on there")
+        self._make(marker, scenario_digest)
+
+    def _make(self, marker: Path, scenario_digest: str) -> None:
+        try:
+            self.state.mkdir(parents=True, exist_ok=True)
+            free = shutil.disk_usage(self.state).free
+            if free < _NEEDED_BYTES:
+                shutil.rmtree(self.state)
+                raise BadInput(
+                    f"{self.path} has {free / 1e6:.0f} MB free and a run needs {_NEEDED_BYTES / 1e6:.0f} MB; "
+                    "make room or choose another --out"
+                )
+            write_whole(marker, scenario_digest + "\n")
+        except OSError as error:
+            raise BadInput(f"cannot write to {self.path}: {error.strerror}; choose another --out") from error
+
+    def finished(self) -> bool:
+        return (self.path / "result.json").is_file()
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write beside, flush to disk, rename: a reader sees the old file or the new one. Raises BadInput."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with beside.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(path)
+    except OSError as error:
+        beside.unlink(missing_ok=True)
+        raise BadInput(f"cannot write {path}: {error.strerror}; make room, then --resume") from error
+
+
+class Journal:
+    """What the simulator alone can see, line by line as it happens: a killed run loses nothing it had already seen.
+
+    A line is keyed; a resumed run writes a key again with the same content, and the newest line wins.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._rows: dict[str, Any] = dict(self._read())
+        self._separator = "\n" if path.is_file() and not path.read_bytes().endswith(b"\n") else ""
+
+    def put(self, key: str, value: Any) -> None:
+        line = canonical([key, value]).decode() + "\n"
+        try:
+            with self._path.open("a", encoding="utf-8") as file:
+                file.write(self._separator + line)
+        except OSError as error:
+            raise BadInput(f"cannot write {self._path}: {error.strerror}; make room, then --resume") from error
+        self._separator = ""
+        self._rows[key] = json.loads(line)[1]
+
+    def get(self, key: str) -> Any:
+        return self._rows.get(key)
+
+    def _read(self) -> Iterator[tuple[str, Any]]:
+        if not self._path.is_file():
+            return
+        for line in self._path.read_text(encoding="utf-8").splitlines():
+            try:
+                key, value = json.loads(line)
+            except (json.JSONDecodeError, ValueError):
+                continue  # the last line of a killed run may be cut; what it said is done again
+            yield key, value

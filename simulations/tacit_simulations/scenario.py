@@ -1,0 +1,176 @@
+"""A scenario: one documented TOML file that says which fleet learns what, from which data, under which guarantee."""
+
+import tomllib
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, Field, PositiveInt, ValidationError, model_validator
+from tacit_server.config import AdapterConfig, FederationConfig, PrivacyConfig
+
+from tacit_privacy.contract import LocalTraining, canonical, digest
+from tacit_privacy.errors import BadInput
+from tacit_simulations.data.config import DataConfig
+from tacit_simulations.engines.config import RuntimeConfig
+from tacit_simulations.fleet.config import FleetConfig
+
+Arm = Literal["untrained", "centralised", "local_only", "federated", "personalised"]
+
+
+class ModelConfig(BaseModel, frozen=True, extra="forbid"):
+    """The small language model that every device holds."""
+
+    name: str = Field(default="tacit-nano", description="tacit-nano, a Hugging Face model id or a local folder")
+
+
+class EvaluationConfig(BaseModel, frozen=True, extra="forbid"):
+    """What the simulator measures beside the run. A deployment has none of these figures."""
+
+    devices: int = Field(default=48, ge=0, description="panel: devices on whose own test examples everything is scored")
+    held_out: int = Field(
+        default=0, ge=0, description="examples of no device that the shared models are scored on, too"
+    )
+    every: PositiveInt = Field(default=1, description="rounds between two points of a learning curve")
+    curve_examples: PositiveInt = Field(default=256, description="panel test examples behind a point of a curve")
+    compare: tuple[Arm, ...] = Field(
+        default=("untrained", "centralised", "local_only", "federated", "personalised"),
+        description="what to set beside the private run",
+    )
+    centralised_epochs: PositiveInt = Field(
+        default=1, description="passes over the pooled data of the centralised model"
+    )
+    centralised_batch: PositiveInt = Field(default=32, description="batch size of the centralised model, examples")
+    centralised_learning_rate: float = Field(default=0.01, gt=0, description="learning rate of the centralised model")
+    personal: LocalTraining = Field(
+        default=LocalTraining(epochs=6), description="how a panel device trains alone, and its personal adapter"
+    )
+    personal_rank: PositiveInt = Field(default=4, description="rank of the personal adapter")
+
+
+class Scenario(BaseModel, frozen=True, extra="forbid"):
+    """Everything a run depends on. ``runtime`` alone may change speed without changing the result."""
+
+    name: str = Field(default="custom", description="name shown in results and reports")
+    description: str = Field(default="", description="one sentence for people")
+    mode: Literal["train", "timing"] = Field(
+        default="train", description="train: real adapters on a real model; timing: devices' time and energy only"
+    )
+    seed: int = Field(default=1, ge=0, description="names every random stream of the run")
+    model: ModelConfig = ModelConfig()
+    data: DataConfig = DataConfig()
+    fleet: FleetConfig = FleetConfig()
+    federation: FederationConfig = FederationConfig()
+    privacy: PrivacyConfig = PrivacyConfig()
+    adapter: AdapterConfig = AdapterConfig()
+    training: LocalTraining = LocalTraining()
+    evaluation: EvaluationConfig = EvaluationConfig()
+    runtime: RuntimeConfig = RuntimeConfig()
+
+    @model_validator(mode="after")
+    def _fits(self) -> "Scenario":
+        if self.federation.cohort > self.fleet.devices:
+            raise ValueError(
+                f"federation.cohort is {self.federation.cohort} but fleet.devices is {self.fleet.devices}; "
+                "choose a cohort no larger than the fleet"
+            )
+        return self
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of everything that can change the result: all but ``runtime``."""
+        return digest(canonical(self.model_dump(mode="json", exclude={"runtime"})))
+
+
+def named_scenarios() -> dict[str, str]:
+    """The scenarios that ship: name to text of the file."""
+    folder = files("tacit_simulations") / "scenarios"
+    found = [item for item in folder.iterdir() if item.name.endswith(".toml")]
+    return {item.name.removesuffix(".toml"): item.read_text() for item in sorted(found, key=lambda item: item.name)}
+
+
+def load_scenario(name_or_path: str, overrides: Sequence[str] = ()) -> Scenario:
+    """A shipped scenario by name, or one's own by path, with ``key.sub=value`` overrides on top.
+
+    Raises BadInput with one sentence on a missing file, broken TOML, unknown keys or values out of range.
+    """
+    table = _read(name_or_path)
+    for override in overrides:
+        _override(table, override)
+    try:
+        return Scenario.model_validate(table)
+    except ValidationError as error:
+        raise BadInput(f"{name_or_path}: {sentence(error)}") from error
+
+
+def sentence(error: ValidationError) -> str:
+    """What pydantic found first, as one sentence with the key and the value."""
+    first = error.errors(include_url=False)[0]
+    key = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "extra_forbidden":
+        text = f"unknown setting {key}"
+    elif first["type"] == "value_error":
+        text = f"{key}: {first['ctx']['error']}" if key else str(first["ctx"]["error"])
+    else:
+        text = f"{key}: {first['msg'].lower()}, got {first['input']!r}"
+    more = len(error.errors()) - 1
+    return f"{text} (and {more} more)" if more else text
+
+
+def _read(name_or_path: str) -> dict[str, Any]:
+    shipped = named_scenarios()
+    path = Path(name_or_path)
+    if name_or_path in shipped:
+        text = shipped[name_or_path]
+    elif path.is_file():
+        text = path.read_text(encoding="utf-8")
+    else:
+        raise BadInput(f"no scenario {name_or_path}: name a TOML file or one of {', '.join(shipped)}")
+    try:
+        table = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise BadInput(f"{name_or_path} is not valid TOML: {error}") from error
+    table.setdefault("name", path.stem)
+    return _inherit(table, name_or_path)
+
+
+def _inherit(table: dict[str, Any], name_or_path: str) -> dict[str, Any]:
+    """``extends = "home"`` starts from another scenario and changes only what is written here."""
+    base = table.pop("extends", None)
+    if base is None:
+        return table
+    if base == name_or_path:
+        raise BadInput(f"{name_or_path}: a scenario cannot extend itself")
+    merged = _read(str(base))
+    merged.pop("description", None)
+    _merge(merged, table)
+    return merged
+
+
+def _merge(into: dict[str, Any], table: Mapping[str, Any]) -> None:
+    for key, value in table.items():
+        if isinstance(value, Mapping) and isinstance(into.get(key), dict):
+            _merge(into[key], value)
+        else:
+            into[key] = value
+
+
+def _override(table: dict[str, Any], override: str) -> None:
+    key, separator, text = override.partition("=")
+    if not separator or not key:
+        raise BadInput(f"--set {override!r} is not of the form key.sub=value")
+    *path, last = key.strip().split(".")
+    for part in path:
+        table = table.setdefault(part, {})
+        if not isinstance(table, dict):
+            raise BadInput(f"--set {key}: {part} is a value, not a table")
+    table[last] = _value(text.strip())
+
+
+def _value(text: str) -> Any:
+    """A TOML value; anything that is not one is taken as a string."""
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
