@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from tacit_simulations.fleet.battery import BatteryLedger
 from tacit_simulations.fleet.catalogue import HABITS
 from tacit_simulations.fleet.config import FleetConfig, OutageConfig
-from tacit_simulations.fleet.habits import Bools, Devices, F64, Spells, Today
+from tacit_simulations.fleet.habits import F64, Bools, Devices, Spells, Today
 from tacit_simulations.fleet.hashing import hash64, part
 from tacit_simulations.fleet.links import LINKS, NO_LINK
 from tacit_simulations.fleet.outcomes import Outcome
@@ -41,7 +41,11 @@ class Requirements:
     @classmethod
     def of(cls, config: FleetConfig, memory_bytes: float) -> "Requirements":
         return cls(
-            config.require_charging, config.require_unmetered, config.require_idle, config.min_battery, memory_bytes
+            config.require_charging,
+            config.require_unmetered,
+            config.require_idle,
+            config.min_battery,
+            memory_bytes,
         )
 
 

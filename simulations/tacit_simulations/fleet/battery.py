@@ -6,7 +6,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from tacit_simulations.fleet.habits import Devices, F64, Today
+from tacit_simulations.fleet.habits import F64, Devices, Today
 from tacit_simulations.fleet.population import HOUR, Population
 
 EMPTY = 0.05  # charge at which a device switches off
@@ -74,7 +74,7 @@ class BatteryLedger:
         return np.maximum(owed - state.regained * capacity, 0.0)
 
     def withdraw(self, population: Population, today: Today, now: float, watt_hours: F64) -> None:
-        """Record that training drew ``watt_hours`` (n,) from the batteries of ``today.devices`` (distinct) at ``now``."""
+        """Training drew ``watt_hours`` (n,) from the batteries of ``today.devices``, distinct ones, at ``now``."""
         capacity = population.battery_wh[today.devices].astype(np.float64)
         owed = self._owed(today.devices, habitual_charge(today, now), capacity)
         self.spent_wh[today.devices] = owed + watt_hours

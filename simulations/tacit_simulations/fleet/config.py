@@ -17,7 +17,7 @@ class StragglerConfig(BaseModel, frozen=True, extra="forbid"):
     """Slowdowns: a mild one for everybody, a heavy-tailed one (Pareto) for some."""
 
     spread: float = Field(default=0.15, ge=0, le=2, description="log-normal sigma of every task's duration")
-    share: float = Field(default=0.05, ge=0, le=1, description="share of tasks that are slowed by something else")
+    share: float = Field(default=0.08, ge=0, le=1, description="share of tasks that are slowed by something else")
     shape: PositiveFloat = Field(default=1.5, description="Pareto shape of their slowdown; smaller is heavier")
     longest: float = Field(default=30.0, ge=1, description="largest slowdown, a factor")
 
@@ -50,25 +50,35 @@ class FleetConfig(BaseModel, frozen=True, extra="forbid"):
     require_idle: bool = Field(default=True, description="train only while the owner does not use the device")
     min_battery: float = Field(default=0.3, ge=0, lt=1, description="charge below which a device on battery declines")
     poll_seconds: float = Field(
-        default=60.0, ge=0, le=86_400, description="devices ask for work this often, so they start within that time"
+        default=120.0,
+        ge=0,
+        le=86_400,
+        description="devices ask for work this often, so they start within that time",
     )
     fixed_seconds: float = Field(
-        default=15.0, ge=0, description="time to start the job and load the model on the reference board (Pi 5)"
+        default=20.0,
+        ge=0,
+        description="time to start the job and load the model on the reference board (Pi 5)",
     )
-    crash_rate: float = Field(default=0.02, ge=0, le=1, description="share of tasks that die for no modelled reason")
+    crash_rate: float = Field(default=0.03, ge=0, le=1, description="share of tasks that die for no modelled reason")
     speed_spread: float = Field(default=0.25, ge=0, le=2, description="log-normal sigma of speed within a profile")
     data_spread: float = Field(
-        default=0.5, ge=0, le=3, description="log-normal sigma of the examples a device has, where data does not say"
+        default=0.5,
+        ge=0,
+        le=3,
+        description="log-normal sigma of the examples a device has, where data does not say",
     )
     monthly_churn: float = Field(default=0.05, ge=0, lt=1, description="share of devices that leave for good a month")
     join_share: float = Field(default=0.03, ge=0, lt=1, description="share that joins in the month after the start")
     stragglers: StragglerConfig = StragglerConfig()
     outages: OutageConfig = OutageConfig()
     traces: Path | None = Field(
-        default=None, description='folder of throughput traces (lines "time_s mbit_s") replayed on mobile connections'
+        default=None,
+        description='folder of throughput traces (lines "time_s mbit_s") replayed on mobile connections',
     )
     traces_rescale: bool = Field(
-        default=True, description="keep each device's mean bandwidth and replay the shape; false: replay as recorded"
+        default=True,
+        description="keep each device's mean bandwidth and replay the shape; false: replay as recorded",
     )
     price_per_gb: dict[str, float] = Field(
         default={"cellular-3g": 2.5, "cellular-4g": 2.5, "cellular-5g": 2.5},

@@ -14,7 +14,7 @@ from tacit_simulations.fleet import availability as av
 from tacit_simulations.fleet.availability import Availability
 from tacit_simulations.fleet.battery import EMPTY
 from tacit_simulations.fleet.config import FleetConfig, StragglerConfig
-from tacit_simulations.fleet.habits import Bools, Devices, F64, Today
+from tacit_simulations.fleet.habits import F64, Bools, Devices, Today
 from tacit_simulations.fleet.hashing import hash64, part, wide
 from tacit_simulations.fleet.links import LINKS, NO_LINK
 from tacit_simulations.fleet.network import Network
@@ -40,7 +40,7 @@ class Work:
     flops_per_example: float
     examples: PerDevice  # a number is the median, spread by the population's data_factor; an array is taken as it is
     memory_bytes: float
-    fixed_seconds: float = 15.0  # to start the job and load the model, on the reference board
+    fixed_seconds: float = 20.0  # to start the job and load the model, on the reference board
 
     @classmethod
     def of_model(
@@ -173,7 +173,7 @@ def _undisturbed(world: World, devices: Devices, now: float, work: Work) -> _Pla
     home_for[moved] = today.take(moved).home_until()
     # the moment belongs to the hash in milliseconds: nobody is asked twice within one
     task = hash64(population.keys.task, devices, round(now * 1000.0))
-    asked = now + part(task, 0) * config.poll_seconds
+    asked = now + part(task, 0).astype(np.float64) * config.poll_seconds
     down_link, down_mbit = _link(population, devices, asked < now + home_for, "down")
     downloaded = asked + world.network.seconds(devices, asked, work.down(devices), down_mbit, down_link)
     trained = downloaded + _training_seconds(population, devices, task, work, config.stragglers)
@@ -189,7 +189,11 @@ def _link(population: Population, devices: Devices, at_home: Bools, way: str) ->
 
 
 def _training_seconds(
-    population: Population, devices: Devices, task: NDArray[np.uint64], work: Work, stragglers: StragglerConfig
+    population: Population,
+    devices: Devices,
+    task: NDArray[np.uint64],
+    work: Work,
+    stragglers: StragglerConfig,
 ) -> F64:
     gflops = population.gflops[devices].astype(np.float64)
     steady = work.examples_of(population, devices) * work.flops_per_example / (gflops * 1e9)
@@ -202,7 +206,7 @@ def _training_seconds(
     tail = wide(hash64(population.keys.loss, devices[slowed], (task[slowed] >> np.uint64(1)).astype(np.int64)), 0)
     factor = mild.astype(np.float64)
     factor[slowed] *= np.minimum(tail ** (-1.0 / stragglers.shape), stragglers.longest)
-    return steady * factor
+    return np.asarray(steady * factor)
 
 
 def _interruptions(
@@ -250,9 +254,7 @@ def _broken_transfers(population: Population, plan: _Plan) -> tuple[NDArray[np.i
     return rows, np.where(down[rows], at_down, (plan.trained[rows] + plan.uploaded[rows]) / 2)
 
 
-def _empty_batteries(
-    world: World, plan: _Plan, rows: NDArray[np.intp], now: float
-) -> tuple[NDArray[np.intp], F64]:
+def _empty_batteries(world: World, plan: _Plan, rows: NDArray[np.intp], now: float) -> tuple[NDArray[np.intp], F64]:
     """When devices that run on battery switch off: training and ordinary use together drain what is left."""
     population, today = world.population, plan.today.take(rows)
     capacity = population.battery_wh[plan.devices[rows]].astype(np.float64)
@@ -264,18 +266,18 @@ def _empty_batteries(
     return rows, np.where(at < plan.trained[rows], at, np.inf)
 
 
-def _taken_into_use(
-    population: Population, plan: _Plan, rows: NDArray[np.intp], now: float, horizon: F64
-) -> F64:
-    """When owners pick their devices up, quiet hours left out. A spell that begins in quiet hours is slept through."""
+def _taken_into_use(population: Population, plan: _Plan, rows: NDArray[np.intp], now: float, horizon: F64) -> F64:
+    """When owners pick their devices up; quiet hours are slept through."""
     devices, today = plan.devices[rows], plan.today.take(rows)
     begin, end = today.quiet()
     quiet = (today.offset >= begin) & (today.offset < end)
     wakes = np.where(quiet, now + end - today.offset, now)
     sleeps = np.where(today.offset < begin, now + begin - today.offset, np.inf)
-    chance = np.where(wakes < horizon, av.use_probability(population, devices), 0.0)
-    at = av.use_spells(population).next_start(devices, now, horizon, chance)
-    return np.where((at >= wakes) & (at < sleeps), at, np.inf)
+    awake = np.flatnonzero(wakes < horizon)
+    at = np.full(len(rows), np.inf)
+    chance = av.use_probability(population, devices[awake])
+    at[awake] = av.use_spells(population).next_start(devices[awake], wakes[awake], horizon[awake], chance)
+    return np.where(at < sleeps, at, np.inf)
 
 
 def _account(world: World, plan: _Plan, now: float, work: Work, end: F64, outcome: NDArray[np.uint8]) -> Schedule:

@@ -10,7 +10,7 @@ from tacit_simulations.fleet.availability import Availability, Outages, Requirem
 from tacit_simulations.fleet.battery import BatteryLedger
 from tacit_simulations.fleet.config import FleetConfig
 from tacit_simulations.fleet.dispatch import Schedule, Work, World, schedule
-from tacit_simulations.fleet.habits import Bools, Devices, F64, Today
+from tacit_simulations.fleet.habits import F64, Bools, Devices, Today
 from tacit_simulations.fleet.network import MeanNetwork, Network, TraceNetwork
 from tacit_simulations.fleet.outcomes import Outcome
 from tacit_simulations.fleet.population import Population

@@ -1,7 +1,7 @@
 """Windows of a device's day: plugged in, at home, left alone. Pure functions of device and day.
 
-A habit day runs from local noon to local noon and is numbered from the first Monday's noon. Each day has its own jitter,
-hashed from (device, day), so any day can be asked about at any time, in any order, at the same cost.
+A habit day runs from local noon to local noon and is numbered from the first Monday's noon. Each day has its own
+jitter, hashed from (device, day), so any day can be asked about at any time, in any order, at the same cost.
 """
 
 from dataclasses import dataclass
@@ -90,7 +90,7 @@ class Today:
         return np.asarray(until - self.offset)
 
     def home_until(self) -> F64:
-        """Seconds from now until the device leaves home; 0 where it is not at home. A free weekend has no seam at noon."""
+        """Seconds from now until the device leaves home; 0 where it is not at home. Weekends have no seam."""
         begin, end = self.home()
         stay = np.where((begin <= self.offset) & (self.offset < end), end - self.offset, 0.0)
         seam = np.flatnonzero((stay > 0) & (end >= DAY))
@@ -113,7 +113,9 @@ class Spells:
     block: float
     mean: float
 
-    def bounds(self, entity: NDArray[np.integer], block: int, probability: NDArray[np.floating] | float) -> tuple[F64, F64]:
+    def bounds(
+        self, entity: NDArray[np.integer], block: int, probability: NDArray[np.floating] | float
+    ) -> tuple[F64, F64]:
         """Start and end of the spell in ``block``, virtual seconds; both +inf where there is none. Shapes ``(n,)``."""
         h = hash64(self.key, entity, block)
         struck = wide(h, 0) < probability
@@ -133,19 +135,20 @@ class Spells:
     def next_start(
         self,
         entity: NDArray[np.integer],
-        now: float,
+        after: F64 | float,
         horizon: F64,
         probability: NDArray[np.floating] | float,
     ) -> F64:
-        """When the next spell begins after ``now`` and before ``horizon`` (n,); +inf where none does."""
+        """When the next spell begins after ``after`` (n,) or scalar, before ``horizon`` (n,); +inf where none does."""
         coming = np.full(len(entity), np.inf)
         if not len(entity):
             return coming
         rows = np.arange(len(entity))
         chance = np.broadcast_to(np.asarray(probability), (len(entity),))
-        for block in range(int(now // self.block), int(np.max(horizon) // self.block) + 1):
+        start = np.broadcast_to(np.asarray(after, dtype=np.float64), (len(entity),))
+        for block in range(int(np.min(start) // self.block), int(np.max(horizon) // self.block) + 1):
             begin, _ = self.bounds(entity[rows], block, chance[rows])
-            hit = (begin > now) & (begin < horizon[rows])
+            hit = (begin > start[rows]) & (begin < horizon[rows])
             coming[rows[hit]] = begin[hit]
             rows = rows[~hit & (horizon[rows] > (block + 1) * self.block)]
             if not len(rows):

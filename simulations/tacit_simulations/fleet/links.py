@@ -26,12 +26,12 @@ class Link:
 # Failure rates are estimates.
 LINKS: tuple[Link, ...] = (
     Link("none", 1e-3, 1e-3, 0.0, 0.0, False, 1.0),
-    Link("ethernet", 150.0, 50.0, 0.6, 0.3, False, 0.002),
-    Link("wifi-fibre", 90.0, 45.0, 0.7, 0.9, False, 0.008),
-    Link("wifi-dsl", 25.0, 5.0, 0.7, 0.8, False, 0.012),
-    Link("cellular-5g", 90.0, 12.0, 0.9, 2.6, True, 0.02),
-    Link("cellular-4g", 18.0, 5.0, 0.9, 2.2, True, 0.03),
-    Link("cellular-3g", 1.5, 0.5, 0.8, 1.4, True, 0.05),
+    Link("ethernet", 150.0, 50.0, 0.6, 0.3, False, 0.005),
+    Link("wifi-fibre", 90.0, 45.0, 0.7, 0.9, False, 0.015),
+    Link("wifi-dsl", 25.0, 5.0, 0.7, 0.8, False, 0.02),
+    Link("cellular-5g", 90.0, 12.0, 0.9, 2.6, True, 0.025),
+    Link("cellular-4g", 18.0, 5.0, 0.9, 2.2, True, 0.035),
+    Link("cellular-3g", 1.5, 0.5, 0.8, 1.4, True, 0.06),
 )
 NO_LINK = 0
 LINK_INDEX: dict[str, int] = {link.name: index for index, link in enumerate(LINKS)}

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tacit_privacy.errors import BadInput
-from tacit_simulations.fleet.habits import Devices, F64
+from tacit_simulations.fleet.habits import F64, Devices
 from tacit_simulations.fleet.hashing import hash64, wide
 from tacit_simulations.fleet.links import LINKS
 
@@ -52,7 +52,9 @@ class TraceNetwork:
         """All files below ``folder`` whose lines read "time_s mbit_s". Raises BadInput with the file and the line."""
         if not folder.is_dir():
             raise BadInput(f"fleet.traces names {folder}, which is not a folder; give a folder of throughput traces")
-        paths = (path for path in folder.rglob("*") if path.is_file() and path.suffix.lower() not in {".md", ".upstream"})
+        paths = (
+            path for path in folder.rglob("*") if path.is_file() and path.suffix.lower() not in {".md", ".upstream"}
+        )
         traces = [read_trace(path) for path in sorted(paths)]
         if not traces:
             raise BadInput(f'no throughput trace in {folder}; a trace is a file of lines "time_s mbit_s"')

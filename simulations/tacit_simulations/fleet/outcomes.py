@@ -23,6 +23,7 @@ class Outcome(IntEnum):
     IN_FLIGHT = 10  # still at work on an earlier task
     CRASHED = 11  # the job died for none of the modelled reasons
     NETWORK = 12  # a transfer broke
+    DISPLACED = 13  # replied in time, but enough others had replied before
 
     @property
     def word(self) -> str:

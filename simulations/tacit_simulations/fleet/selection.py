@@ -47,13 +47,13 @@ class Selector:
 
     def _candidates(self, rng: np.random.Generator, size: int) -> Devices:
         """Distinct devices not seen in this draw, in random order."""
-        drawn = rng.integers(0, self._population, size, dtype=np.int64)
+        drawn = rng.integers(0, self._population, size, dtype=np.intp)
         position = np.arange(size, dtype=np.int32)
         self._first[drawn[::-1]] = position[::-1]
         fresh = (self._first[drawn] == position) & ~self._seen[drawn]
         block = drawn[fresh]
         self._seen[block] = True
-        return block
+        return np.asarray(block)
 
     def _scan(self, rng: np.random.Generator, count: int, eligible: Eligible) -> Devices:
         """``count`` of the eligible among devices not seen in this draw."""

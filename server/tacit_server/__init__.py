@@ -1,0 +1,1 @@
+"""What coordinates: sampling, rounds, aggregation, storage. Rests on privacy; never imports clients."""

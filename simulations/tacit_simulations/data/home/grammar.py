@@ -1,0 +1,164 @@
+"""What can be said and what it means: frames per intent, in the base dialect and in the newer one of the fleet.
+
+The fleet's assistant runs a newer action language than tacit-nano was pre-trained on: some intents are new, some put
+their arguments in another order, and people have taken to new ways of asking. That is what a fleet can learn together.
+"""
+
+from dataclasses import dataclass
+
+BASE, FLEET = "base", "fleet"
+
+OPENERS = ("", "", "", "please ", "could you ", "can you ", "hey, ", "would you ", "i need you to ", "ok, ", "um, ", "uh ")
+CLOSERS = ("", "", "", "", " please", " thanks", " now", " for me", " if you can", " right away", " will you")
+FLEET_OPENERS = ("", "", "assistant, ", "be a dear and ", "time to ", "let's ", "quick, ", "do me a favour and ")
+FLEET_CLOSERS = ("", "", "", " cheers", " there's a good machine", " before i forget", " and be quick", " when you're ready")
+
+
+@dataclass(frozen=True, slots=True)
+class Intent:
+    """One thing an assistant can do. Frames and actions are texts with {slots}; an empty tuple: not in that dialect."""
+
+    name: str
+    frames: tuple[str, ...]
+    action: str
+    fleet_frames: tuple[str, ...] = ()
+    fleet_action: str = ""
+    fleet_only: bool = False
+    whole: bool = False  # a question stands alone, without opener and closer
+
+
+INTENTS: tuple[Intent, ...] = (
+    Intent(
+        "light",
+        ("turn {state} the {room} light", "switch the light in the {room} {state}", "{room} lights {state}"),
+        "light {state} {room}",
+        ("make the {room} lamps go {state}", "i want the lamps {state} in the {room}"),
+        "{room} light {state}",
+    ),
+    Intent(
+        "heating",
+        ("set the {room} heating to {degrees}", "heat the {room} to {degrees} degrees", "make it {degrees} in the {room}"),
+        "heating {degrees} {room}",
+        ("warm the {room} up to {degrees}", "the {room} should be at {degrees}"),
+        "{room} heating {degrees}",
+    ),
+    Intent(
+        "blinds",
+        ("{updown} the blinds in the {room}", "{updown} the {room} blinds", "blinds {updown} in the {room}"),
+        "blinds {updown} {room}",
+        ("let the shades {updown} in the {room}", "{updown} whatever covers the {room} window"),
+        "{room} blinds {updown}",
+    ),
+    Intent(
+        "music",
+        ("play {genre} in the {room}", "put on {genre} in the {room}", "i want {genre} in the {room}"),
+        "play {genre} {room}",
+        ("fill the {room} with {genre}", "some {genre} for the {room}"),
+        "{room} play {genre}",
+    ),
+    Intent(
+        "message",
+        ("tell {person} {message}", "send {person} a message saying {message}", "text {person} that {message}"),
+        "message {person} {message}",
+        ("let {person} know {message}", "drop {person} a line, {message}"),
+        "send {message} to {person}",
+    ),
+    Intent(
+        "timer",
+        ("set a timer for {count} {unit}", "{count} {unit} timer", "count down {count} {unit}"),
+        "timer {digits} {unit}",
+        ("give me {count} {unit}", "wake me from this in {count} {unit}"),
+    ),
+    Intent("alarm", ("wake me at {hour}", "set an alarm for {hour}", "alarm at {hour}"), "alarm {hour}"),
+    Intent(
+        "call",
+        ("call {person}", "ring {person}", "get {person} on the phone", "dial {person}"),
+        "call {person}",
+        ("put me through to {person}", "i want a word with {person}"),
+    ),
+    Intent("dial", ("dial {phone}", "call the number {phone}"), "dial number"),
+    Intent(
+        "shopping",
+        ("add {item} to the shopping list", "we need {item}", "put {item} on the list", "buy {item}"),
+        "shopping add {item}",
+        ("we are out of {item}", "someone ate the last {item}"),
+    ),
+    Intent("weather", ("what is the weather {day}", "will it rain {day}", "forecast for {day}"), "weather {day}"),
+    Intent(
+        "reminder",
+        ("remind me of the {event} {day}", "do not let me forget the {event} on {day}"),
+        "remind {event} {day}",
+        ("nudge me about the {event} {day}", "keep the {event} in mind for {day}"),
+    ),
+    Intent(
+        "visit",
+        ("{person} comes over {day}", "put {full} in the diary for {day}", "{person} is staying {day}"),
+        "diary visit {day}",
+    ),
+    Intent("question", ("{question}",), "ask {topic}", whole=True),
+    Intent(
+        "vacuum",
+        ("set {vacuum} loose in the {room}", "{vacuum} should clean the {room}", "let {vacuum} do the {room}"),
+        "vacuum start {room}",
+        fleet_only=True,
+    ),
+    Intent(
+        "scene",
+        ("it is {scene_phrase}", "{scene_phrase}", "time for {scene_phrase}", "make it {scene_phrase}"),
+        "scene {scene}",
+        fleet_only=True,
+        whole=True,
+    ),
+    Intent(
+        "lock",
+        ("{lockstate} the {door}", "see that the {door} is {lockstate}ed", "is the {door} {lockstate}ed"),
+        "{door} {lockstate}",
+        fleet_only=True,
+    ),
+    Intent(
+        "plants",
+        ("water the {plant}", "the {plant} looks thirsty", "give the {plant} a drink"),
+        "water {plant}",
+        fleet_only=True,
+    ),
+    Intent(
+        "find",
+        ("where is my {object}", "i lost my {object}", "ring my {object} so i find it"),
+        "locate {object}",
+        fleet_only=True,
+    ),
+    Intent(
+        "guest_wifi",
+        ("guest internet {state}", "turn the visitors' wifi {state}", "wifi for guests {state}"),
+        "wifi guest {state}",
+        fleet_only=True,
+    ),
+)
+
+
+def intents(dialect: str) -> tuple[Intent, ...]:
+    """The intents of a dialect: the fleet's holds every one, the base dialect those it always had."""
+    return tuple(intent for intent in INTENTS if dialect == FLEET or not intent.fleet_only)
+
+
+def frames(intent: Intent, dialect: str) -> tuple[str, ...]:
+    """Ways of asking: the fleet adds its own to those of the base dialect."""
+    return intent.frames + intent.fleet_frames if dialect == FLEET else intent.frames
+
+
+def action(intent: Intent, dialect: str) -> str:
+    return intent.fleet_action if dialect == FLEET and intent.fleet_action else intent.action
+
+
+def skeletons(dialect: str) -> int:
+    """Distinct utterances before any slot is filled: opener x frame x closer, over all intents."""
+    around = len(set(openers(dialect))) * len(set(closers(dialect)))
+    return sum(len(frames(intent, dialect)) * (1 if intent.whole else around) for intent in intents(dialect))
+
+
+def openers(dialect: str) -> tuple[str, ...]:
+    return OPENERS + FLEET_OPENERS if dialect == FLEET else OPENERS
+
+
+def closers(dialect: str) -> tuple[str, ...]:
+    return CLOSERS + FLEET_CLOSERS if dialect == FLEET else CLOSERS

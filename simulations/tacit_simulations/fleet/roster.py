@@ -1,0 +1,43 @@
+"""The fleet as a server's roster: stable device numbers, their tiers and adapter ranks, and who can be asked."""
+
+from collections.abc import Mapping
+
+from tacit_privacy.errors import BadInput
+from tacit_simulations.fleet.catalogue import TIERS
+from tacit_simulations.fleet.emulator import Emulator
+from tacit_simulations.fleet.habits import Bools, Devices
+
+
+class FleetRoster:
+    """Satisfies the server's ``Roster``. Device ``i`` is Flower node ``i + 1``, as on the fleet's grid."""
+
+    def __init__(self, emulator: Emulator, rank: int, tier_ranks: Mapping[str, int] | None = None) -> None:
+        unknown = sorted(set(tier_ranks or {}) - set(TIERS))
+        if unknown:
+            raise BadInput(f"adapter.tiers names {', '.join(unknown)}; tiers are {', '.join(TIERS)}")
+        self._emulator = emulator
+        self._ranks: dict[str, int] = {tier: (tier_ranks or {}).get(tier, rank) for tier in TIERS}
+
+    @property
+    def population(self) -> int:
+        return self._emulator.devices
+
+    def eligible(self, devices: Devices, now: float) -> Bools:
+        """Who of ``devices`` (n,) can be asked at ``now``, virtual seconds."""
+        return self._emulator.eligible(devices, now)
+
+    def node_id(self, device: int) -> int:
+        return device + 1
+
+    def device_of(self, node_id: int) -> int:
+        if not 1 <= node_id <= self.population:
+            raise BadInput(
+                f"no node {node_id} in a fleet of {self.population} devices; nodes are 1 to {self.population}"
+            )
+        return node_id - 1
+
+    def tier(self, device: int) -> str:
+        return self._emulator.population.tier(device)
+
+    def rank(self, device: int) -> int:
+        return self._ranks[self.tier(device)]

@@ -1,0 +1,1 @@
+"""How tacit-nano is made: its corpus, tokenizer, training and model card."""
