@@ -16,15 +16,12 @@ import time
 from pathlib import Path
 from typing import Any
 
-for _variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-    os.environ.setdefault(_variable, "1")
-
 import numpy as np
 
 from tacit_simulations.fleet.config import FleetConfig
 from tacit_simulations.fleet.dispatch import Work
 from tacit_simulations.fleet.emulator import Emulator
-from tacit_simulations.timing import TimingPlan, TimingSimulation
+from tacit_simulations.timing import RoundTiming, TimingPlan, TimingSimulation
 
 RESULTS = Path(__file__).parent / "results" / "fleet_timing.json"
 PARAMETERS, ADAPTER, TOKENS, EXAMPLES = 1.5e6, 8_192, 32, 48  # a small model, rank 8
@@ -67,17 +64,15 @@ def measure(devices: int, cohort: int, rounds: int, mix: str = "household", poli
         "tasks_per_second": settled / sum(spent),
         "seconds_per_round": float(np.median(spent)),
         "seconds_to_draw_population": drawn,
-        "lost_share": 1 - timing.completed / timing.sampled
-        if policy == "buffered"
-        else lost_share(timing.dropped, timing),
+        "lost_share": lost_share(timing),
         "virtual_seconds_per_round": timing.virtual_seconds,
         "peak_rss_bytes": peak_rss(),
     }
 
 
-def lost_share(dropped: dict[str, int], timing: Any) -> float:
+def lost_share(timing: RoundTiming) -> float:
     """Share of the asked devices that never replied; displaced ones did."""
-    return sum(count for reason, count in dropped.items() if reason != "displaced") / timing.sampled
+    return (timing.sampled - timing.completed - timing.dropped.get("displaced", 0)) / timing.sampled
 
 
 def bare_heap(completions: int) -> float:
@@ -111,9 +106,11 @@ def peak_rss() -> int:
 
 
 def in_own_process(*arguments: str) -> dict[str, Any]:
-    """Measure in a fresh process, so that peak memory is that of one population alone."""
+    """Measure in a fresh process on one thread, so that peak memory is that of one population alone."""
     command = [sys.executable, __file__, "--one", *arguments]
-    found: dict[str, Any] = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    one_thread = os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+    printed = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=one_thread).stdout
+    found: dict[str, Any] = json.loads(printed)
     return found
 
 
@@ -170,9 +167,8 @@ def show(found: dict[str, Any]) -> None:
         print(f"round of 1,000 of {row['population']:>9,}           {row['seconds_per_round'] * 1e3:>12.2f} ms")
     print(f"dispatch of 500 of 10,000             {found['dispatch_500_of_10000_seconds'] * 1e3:>12.2f} ms")
     for name, check in found["checks"].items():
-        print(
-            f"{'ok  ' if check['ok'] else 'FAIL'} {name}: {check['measured']:,.4g} (compared with {check['compared_with']})"
-        )
+        state = "ok  " if check["ok"] else "FAIL"
+        print(f"{state} {name}: {check['measured']:,.4g} (compared with {check['compared_with']})")
 
 
 def main() -> int:

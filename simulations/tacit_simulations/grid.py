@@ -122,7 +122,9 @@ class FleetGrid(Grid):
         pending = [(due[name], reply) for name, reply in self._replies.items()]
         return grid_state.pack(self._sent, pending, self._states, self._emulator.snapshot())
 
-    def restore(self, data: bytes) -> None:
+    def restore(self, data: bytes, now: float) -> None:
+        """Go on from a snapshot taken at virtual time ``now``."""
+        self._clock.advance_to(now)
         restored = grid_state.unpack(data)
         self._sent, self._states = restored.sent, restored.states
         self._due, self._replies = [], {}

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, Field, PositiveInt, ValidationError, model_validator
-from tacit_server.config import AdapterConfig, FederationConfig, PrivacyConfig
 
 from tacit_privacy.contract import LocalTraining, canonical, digest
 from tacit_privacy.errors import BadInput
+from tacit_server.config import AdapterConfig, FederationConfig, PrivacyConfig
 from tacit_simulations.data.config import DataConfig
 from tacit_simulations.engines.config import RuntimeConfig
 from tacit_simulations.fleet.config import FleetConfig

@@ -32,9 +32,7 @@ class Shape:
     @classmethod
     def parse(cls, header: bytes) -> Self:
         hidden, intermediate, layers, heads, key_value_heads, vocabulary, length = struct.unpack("<7i", header)
-        return cls(
-            hidden, intermediate, layers, heads, key_value_heads, abs(vocabulary), length, tied=vocabulary > 0
-        )
+        return cls(hidden, intermediate, layers, heads, key_value_heads, abs(vocabulary), length, tied=vocabulary > 0)
 
     def plausible(self) -> bool:
         positive = min(self.hidden, self.intermediate, self.layers, self.key_value_heads, self.vocabulary) > 0

@@ -173,13 +173,13 @@ def _zones(rng: np.random.Generator, config: FleetConfig) -> F32:
     bounds = np.cumsum(list(config.time_zones.values()))
     regions = config.outages.regions
     position = (np.arange(regions) + rng.random()) / regions * bounds[-1]
-    return (hours[np.searchsorted(bounds, position, side="right").clip(max=len(hours) - 1)] * HOUR).astype(np.float32)
+    zone = np.minimum(np.searchsorted(bounds, position, side="right"), len(hours) - 1)
+    return np.asarray(hours[zone] * HOUR, dtype=np.float32)
 
 
 def _lognormal(rng: np.random.Generator, size: int, sigma: F32 | float) -> F32:
     """Median 1."""
-    drawn: F32 = np.exp(rng.standard_normal(size, dtype=np.float32) * sigma)
-    return drawn
+    return np.asarray(np.exp(rng.standard_normal(size, dtype=np.float32) * sigma), dtype=np.float32)
 
 
 def _hardware(seed: int, profile: U8, config: FleetConfig) -> dict[str, Any]:

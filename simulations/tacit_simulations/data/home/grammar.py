@@ -8,10 +8,32 @@ from dataclasses import dataclass
 
 BASE, FLEET = "base", "fleet"
 
-OPENERS = ("", "", "", "please ", "could you ", "can you ", "hey, ", "would you ", "i need you to ", "ok, ", "um, ", "uh ")
+OPENERS = (
+    "",
+    "",
+    "",
+    "please ",
+    "could you ",
+    "can you ",
+    "hey, ",
+    "would you ",
+    "i need you to ",
+    "ok, ",
+    "um, ",
+    "uh ",
+)
 CLOSERS = ("", "", "", "", " please", " thanks", " now", " for me", " if you can", " right away", " will you")
 FLEET_OPENERS = ("", "", "assistant, ", "be a dear and ", "time to ", "let's ", "quick, ", "do me a favour and ")
-FLEET_CLOSERS = ("", "", "", " cheers", " there's a good machine", " before i forget", " and be quick", " when you're ready")
+FLEET_CLOSERS = (
+    "",
+    "",
+    "",
+    " cheers",
+    " there's a good machine",
+    " before i forget",
+    " and be quick",
+    " when you're ready",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +59,11 @@ INTENTS: tuple[Intent, ...] = (
     ),
     Intent(
         "heating",
-        ("set the {room} heating to {degrees}", "heat the {room} to {degrees} degrees", "make it {degrees} in the {room}"),
+        (
+            "set the {room} heating to {degrees}",
+            "heat the {room} to {degrees} degrees",
+            "make it {degrees} in the {room}",
+        ),
         "heating {degrees} {room}",
         ("warm the {room} up to {degrees}", "the {room} should be at {degrees}"),
         "{room} heating {degrees}",

@@ -1,0 +1,69 @@
+"""What a federation promises and how it runs. What changes a guarantee and what changes learning are separate types."""
+
+from typing import Literal
+
+from pydantic import BaseModel, Field, PositiveFloat, PositiveInt, model_validator
+
+from tacit_privacy.accounting.bounds import Adjacency
+
+
+class PrivacyConfig(BaseModel, frozen=True, extra="forbid"):
+    """The guarantee. Nothing outside this table can weaken it."""
+
+    enabled: bool = Field(default=True, description="false: no clipping to speak of, no noise, no guarantee")
+    epsilon: PositiveFloat = Field(default=8.0, description="cap that the run is refused beyond")
+    delta: float | None = Field(default=None, gt=0, lt=1, description="default: population to the power -1.1")
+    noise_multiplier: PositiveFloat | None = Field(
+        default=None, description="noise standard deviation / clip norm; default: the least that keeps within epsilon"
+    )
+    clip_norm: PositiveFloat = Field(default=1.0, description="L2 norm that a device's update is clipped to")
+    participations: PositiveInt = Field(default=1, description="most releases that one device contributes to")
+    adjacency: Adjacency = Field(default=Adjacency.ZERO_OUT, description="which two fleets must be hard to tell apart")
+    sampling: Literal["fixed", "poisson"] = Field(default="fixed", description="how a round's cohort comes about")
+    roster: Literal["open", "sealed"] = Field(
+        default="open", description="sealed: nobody but the server sees who took part; Poisson amplification needs it"
+    )
+
+    def delta_for(self, population: int) -> float:
+        """The delta of the guarantee: as set, else population^-1.1."""
+        return self.delta if self.delta is not None else min(0.5, float(population) ** -1.1)
+
+
+class FederationConfig(BaseModel, frozen=True, extra="forbid"):
+    """How rounds are run and what the server does with their mean."""
+
+    rounds: PositiveInt = Field(default=10, description="rounds to run")
+    cohort: PositiveInt = Field(default=100, description="updates that a round waits for, and its public denominator")
+    over_selection: float = Field(default=1.0, ge=1, le=10, description="devices asked per update waited for")
+    deadline_s: PositiveFloat = Field(default=1800.0, description="seconds after which a round closes")
+    minimum_share: float = Field(
+        default=0.2, ge=0, le=1, description="share of the cohort below which a round is given up"
+    )
+    optimizer: Literal["fedavg", "fedavgm", "fedadam"] = Field(default="fedavg", description="server optimizer")
+    learning_rate: PositiveFloat = Field(default=1.0, description="server learning rate")
+    momentum: float = Field(default=0.9, ge=0, lt=1, description="fedavgm: momentum; fedadam: beta 1")
+    second_moment: float = Field(default=0.99, ge=0, lt=1, description="fedadam: beta 2")
+    tau: PositiveFloat = Field(default=1e-3, description="fedadam: adaptivity; smaller adapts more")
+
+    @property
+    def asked(self) -> int:
+        """Devices that a round asks."""
+        return round(self.cohort * self.over_selection)
+
+
+class AdapterConfig(BaseModel, frozen=True, extra="forbid"):
+    """The adapter that the fleet shares."""
+
+    method: Literal["ffa", "lora"] = Field(default="ffa", description="ffa: A frozen and seeded, B learnt; lora: both")
+    rank: PositiveInt = Field(default=8, description="rank of the shared adapter")
+    alpha: PositiveFloat = Field(default=16.0, description="LoRA scale; a weight moves by alpha / rank * B A")
+    targets: tuple[str, ...] = Field(default=(), description="linear modules to adapt; empty: the architecture's usual")
+    seed: int = Field(default=7, description="seed of the frozen factor A, public")
+    tiers: dict[str, PositiveInt] = Field(default={}, description="tier = rank, for tiers below the full rank")
+
+    @model_validator(mode="after")
+    def _within(self) -> "AdapterConfig":
+        for tier, rank in self.tiers.items():
+            if rank > self.rank:
+                raise ValueError(f"adapter.tiers.{tier} is {rank} but adapter.rank is {self.rank}; lower it")
+        return self

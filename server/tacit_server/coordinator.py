@@ -1,0 +1,277 @@
+"""The round loop: who, pay, ask, sum, noise, step, commit. Against Flower's Grid and a Clock, real or virtual."""
+
+import math
+import os
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+os.environ.setdefault("FLWR_TELEMETRY_ENABLED", "0")
+
+import numpy as np
+from flwr.app import ArrayRecord, ConfigRecord, Message, RecordDict
+from flwr.serverapp import Grid
+from numpy.typing import NDArray
+
+from tacit_privacy.accounting.budget import Reservation
+from tacit_privacy.accounting.events import Sampling
+from tacit_privacy.contract import RECORD_ADAPTER, RECORD_TERMS, AdapterSpec, LocalTraining, RoundTerms, digest
+from tacit_privacy.errors import BadInput, BudgetExhausted, UpdateRefused
+from tacit_privacy.ledger.keys import SigningKey
+from tacit_privacy.mechanisms.gaussian import GaussianSum
+from tacit_privacy.mechanisms.noise import NoiseSource
+from tacit_privacy.randomness import stream
+from tacit_server import optimizers
+from tacit_server.aggregation.sums import CohortSum
+from tacit_server.charging import Charging
+from tacit_server.clock import Clock
+from tacit_server.config import FederationConfig, PrivacyConfig
+from tacit_server.optimizers import ServerState
+from tacit_server.roster import Devices, Roster
+from tacit_server.rounds import RoundRecord, read_update
+from tacit_server.sampling import fixed_cohort, poisson_cohort
+from tacit_server.store import Checkpoint, Store
+
+Observer = Callable[[RoundRecord, NDArray[np.float64]], None]
+_RETRY_S, _RETRIES = 900.0, 192  # how long an empty fleet is waited for: two days
+
+
+class FleetExhausted(BadInput):
+    """Too few devices may still take part and can be asked."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a run is to learn and to promise. ``seed`` None: deployed, every draw comes from the operating system."""
+
+    run: str
+    spec: AdapterSpec
+    training: LocalTraining
+    federation: FederationConfig
+    privacy: PrivacyConfig
+    initial: NDArray[np.float32]
+    config_digest: str
+    seed: int | None
+
+
+@dataclass
+class _State:
+    """What changes from round to round."""
+
+    round: int
+    server: ServerState
+    participations: NDArray[np.uint16]
+
+
+class Coordinator:
+    """Runs a job's rounds. Everything it needs to know about the outside comes in through the constructor."""
+
+    def __init__(
+        self,
+        job: Job,
+        grid: Grid,
+        clock: Clock,
+        roster: Roster,
+        mechanism: GaussianSum,
+        charging: Charging,
+        noise: NoiseSource,
+        store: Store,
+        key: SigningKey,
+        observe: Observer = lambda record, adapter: None,
+    ) -> None:
+        self._job, self._grid, self._clock, self._roster = job, grid, clock, roster
+        self._mechanism, self._charging, self._noise = mechanism, charging, noise
+        self._store, self._key, self._observe = store, key, observe
+        self.stopped = ""  # why the run ended before its last round
+
+    def run(self) -> ServerState:
+        """All rounds, or as many as the budget pays for; from the newest checkpoint where there is one."""
+        with self._store.begin() as session:
+            self._charging.open(session, self._job.config_digest, self._key.public)
+        state = self._resume()
+        while state.round < self._job.federation.rounds:
+            try:
+                state = self._round(state)
+            except BudgetExhausted as refused:
+                self.stopped = str(refused)
+                break
+            except FleetExhausted as exhausted:
+                if state.round == 0:
+                    raise  # nothing was learnt: the settings are wrong, not the run over
+                self.stopped = str(exhausted)
+                break
+        with self._store.begin() as session:
+            self._charging.close(session)
+        return state.server
+
+    def _round(self, state: _State) -> _State:
+        number = state.round + 1
+        record = RoundRecord(number, self._clock.now())
+        cohort, asked = self._who(state, number, record)  # 1 who
+        with self._store.begin() as session:
+            reservation = self._charging.reserve(session, number, asked, self._sampling())  # 2 pay, or stop here
+            head, length = self._charging.head(session)
+        terms = self._terms(state, number, head, length)
+        outstanding = self._push(asked, terms, state.server, number, record)  # 3 ask
+        total, receipts = self._collect(
+            outstanding, terms, number, cohort, record
+        )  # 4 sum what comes, refuse what is bad
+        after = state.server
+        if record.completed >= self._minimum():
+            release = self._mechanism.release(
+                total.total, self._noise, self._denominator(record), reservation.label
+            )  # 5 noise
+            after = optimizers.step(self._job.federation, state.server, release)  # 6 learn
+            record.released, record.epsilon = True, _finite(reservation.epsilon)
+            record.noise_to_clip = self._mechanism.noise_to_clip(len(release), self._denominator(record))
+            state.participations[total.devices] += 1
+        record.finished, record.accepted = self._clock.now(), tuple(total.devices)
+        new = _State(number, after, state.participations)
+        self._commit(new, reservation, record, receipts)  # 7 one transaction: the charge's end and the checkpoint
+        self._observe(record, after.adapter)
+        return new
+
+    def _who(self, state: _State, number: int, record: RoundRecord) -> tuple[int, Devices]:
+        """How many updates the round waits for, and which devices are asked."""
+        federation, privacy = self._job.federation, self._job.privacy
+        if privacy.sampling == "poisson":
+            rate = federation.cohort / self._roster.population
+            tossed = poisson_cohort(self._rng("cohort", number), self._roster.population, rate)
+            fresh = tossed[state.participations[tossed] < privacy.participations]
+            asked = fresh[self._roster.eligible(fresh, self._clock.now())]
+            record.sampled = len(tossed)
+            record.drop("exhausted", len(tossed) - len(fresh))
+            record.drop("unavailable", len(fresh) - len(asked))
+            return len(asked), asked
+        asked = self._fixed(state, number)
+        record.sampled = len(asked)
+        record.started = self._clock.now()
+        return federation.cohort, asked
+
+    def _fixed(self, state: _State, number: int) -> Devices:
+        for attempt in range(_RETRIES):
+            rng = self._rng("cohort", number, attempt)
+            now, cap = self._clock.now(), self._job.privacy.participations
+            found = fixed_cohort(rng, self._roster, state.participations, cap, self._job.federation.asked, now)
+            if len(found) >= self._minimum():
+                return found
+            self._clock.wait(now + _RETRY_S)
+        raise FleetExhausted(
+            f"round {number}: for two days fewer than {self._minimum()} devices that may still take part could be "
+            "asked; enlarge the fleet, raise privacy.participations or relax what fleet requires of a device"
+        )
+
+    def _terms(self, state: _State, number: int, head: str, length: int) -> RoundTerms:
+        job = self._job
+        return RoundTerms(
+            run=job.run,
+            round=number,
+            version=state.server.steps,
+            spec=job.spec,
+            rank=job.spec.rank,
+            clip_norm=self._mechanism.clip_norm,
+            levels=self._mechanism.levels,
+            training=job.training,
+            participations=job.privacy.participations,
+            deadline=self._clock.now() + job.federation.deadline_s,
+            ledger_head=head,
+            ledger_length=length,
+        )
+
+    def _push(
+        self, asked: Devices, terms: RoundTerms, server: ServerState, number: int, record: RoundRecord
+    ) -> dict[str, tuple[int, int, str]]:
+        """Send the round to every device asked: message id -> (device, rank, digest of its terms)."""
+        adapter = server.adapter.astype(np.float32)
+        sent: dict[int, tuple[ArrayRecord, ConfigRecord, str]] = {}
+        messages, told = [], []
+        for device in asked.tolist():
+            rank = min(self._roster.rank(device), self._job.spec.rank)
+            if rank not in sent:  # every message of a tier shares these two records
+                own = terms.model_copy(update={"rank": rank}).to_bytes()
+                signed = ConfigRecord({"payload": own, "signature": self._key.sign(own)})
+                sent[rank] = (ArrayRecord([adapter[: self._job.spec.prefix(rank)]]), signed, digest(own))
+            arrays, signed, name = sent[rank]
+            content = RecordDict({RECORD_ADAPTER: arrays, RECORD_TERMS: signed})
+            node, ttl = self._roster.node_id(device), self._job.federation.deadline_s
+            messages.append(Message(content, node, "train", ttl=ttl, group_id=str(number)))
+            told.append((device, rank, name))
+            record.bytes_down += 4 * self._job.spec.prefix(rank)
+        return dict(zip(self._grid.push_messages(messages), told, strict=True))
+
+    def _collect(
+        self,
+        outstanding: dict[str, tuple[int, int, str]],
+        terms: RoundTerms,
+        number: int,
+        cohort: int,
+        record: RoundRecord,
+    ) -> tuple[CohortSum, list[bytes]]:
+        """Replies in order of arrival until the cohort is full, all have answered or the deadline has passed."""
+        total, receipts = CohortSum(self._job.spec, self._mechanism), []
+        while outstanding and record.completed < cohort:
+            for reply in self._grid.pull_messages(list(outstanding)):
+                device, rank, name = outstanding.pop(reply.metadata.reply_to_message_id)
+                if record.completed == cohort:
+                    record.drop("displaced")
+                    continue
+                try:
+                    vector, receipt = read_update(reply, name, terms.run, number)
+                    total.add(device, vector, rank)
+                except UpdateRefused as refused:
+                    record.drop(refused.reason)
+                    continue
+                receipts.append(receipt)
+                record.completed += 1
+                record.bytes_up += vector.nbytes
+            if not outstanding or record.completed == cohort or self._clock.now() >= terms.deadline:
+                break
+            self._clock.wait(terms.deadline)
+        record.drop("displaced" if record.completed == cohort else "missing", len(outstanding))
+        return total, receipts
+
+    def _commit(self, state: _State, reservation: Reservation, record: RoundRecord, receipts: list[bytes]) -> None:
+        snapshot = getattr(self._grid, "snapshot", lambda: b"")
+        moments = {"adapter": state.server.adapter, "first": state.server.first, "second": state.server.second}
+        arrays: dict[str, NDArray[Any]] = {**moments, "participations": state.participations}
+        checkpoint = Checkpoint(state.round, self._clock.now(), arrays, state.server.steps, snapshot())
+        with self._store.begin() as session:
+            if record.released:
+                released = digest(state.server.adapter.tobytes())
+                signed_for = digest(b"".join(sorted(receipts)))
+                self._charging.commit(session, reservation, record.accepted, released, signed_for)
+            else:
+                self._charging.abandon(session, reservation, f"{record.completed} of {self._minimum()} needed")
+            self._store.save(session, checkpoint, asdict(record))
+
+    def _resume(self) -> _State:
+        found = self._store.newest()
+        if found is None:
+            start = ServerState.start(self._job.initial.astype(np.float64))
+            return _State(0, start, np.zeros(self._roster.population, dtype=np.uint16))
+        restore = getattr(self._grid, "restore", None)
+        if restore is not None and found.grid:
+            restore(found.grid, found.time)
+        arrays = found.arrays
+        server = ServerState(arrays["adapter"], arrays["first"], arrays["second"], found.steps)
+        return _State(found.round, server, arrays["participations"])
+
+    def _rng(self, *path: str | int) -> np.random.Generator:
+        return np.random.default_rng() if self._job.seed is None else stream(self._job.seed, *path)
+
+    def _sampling(self) -> Sampling:
+        kind = self._job.privacy.sampling
+        return Sampling(kind=kind, cohort=self._job.federation.cohort, population=self._roster.population)
+
+    def _minimum(self) -> int:
+        if self._job.privacy.sampling == "poisson":
+            return 0  # an empty Poisson cohort is a release of noise alone: leaving it out would tell who was not there
+        return max(1, math.ceil(self._job.federation.minimum_share * self._job.federation.cohort))
+
+    def _denominator(self, record: RoundRecord) -> float:
+        """The planned cohort, a public constant; without privacy, those who came."""
+        return float(self._job.federation.cohort if self._job.privacy.enabled else record.completed)
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None

@@ -1,0 +1,61 @@
+"""What a round leaves behind, and how a reply is judged."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from flwr.app import Message
+from numpy.typing import NDArray
+from pydantic import ValidationError
+
+from tacit_privacy.contract import RECORD_RECEIPT, RECORD_REFUSAL, RECORD_UPDATE, Receipt, digest
+from tacit_privacy.errors import UpdateRefused
+
+
+@dataclass
+class RoundRecord:
+    """One round as the server saw it. Counts and public constants only: no loss, metric or update of any device."""
+
+    round: int
+    started: float  # server clock, seconds
+    finished: float = 0.0
+    sampled: int = 0
+    completed: int = 0
+    dropped: dict[str, int] = field(default_factory=dict)
+    bytes_up: int = 0
+    bytes_down: int = 0
+    epsilon: float | None = None  # spent after this round; None: no guarantee
+    noise_to_clip: float = 0.0
+    released: bool = False
+    accepted: tuple[int, ...] = ()  # device numbers, in order of arrival
+
+    def drop(self, reason: str, count: int = 1) -> None:
+        if count:
+            self.dropped[reason] = self.dropped.get(reason, 0) + count
+
+
+def read_update(reply: Message, terms_digest: str, run: str, number: int) -> tuple[NDArray[Any], bytes]:
+    """The update vector and receipt bytes of a reply. Raises UpdateRefused with a reason word; never anything else.
+
+    The receipt must name this run, this round, these terms and the very bytes that came.
+    """
+    if reply.has_error():
+        raise UpdateRefused("failed", f"Flower error {reply.error.code}")
+    content = reply.content
+    if RECORD_REFUSAL in content:
+        reason = str(content[RECORD_REFUSAL].get("reason", ""))
+        raise UpdateRefused("refused", reason[:40])
+    try:
+        arrays = list(content.array_records[RECORD_UPDATE].values())
+        receipt_bytes = content.config_records[RECORD_RECEIPT]["payload"]
+        if len(arrays) != 1 or not isinstance(receipt_bytes, bytes):
+            raise UpdateRefused("malformed", "an update is one array beside one receipt")
+        vector: NDArray[Any] = arrays[0].numpy()
+        receipt = Receipt.from_bytes(receipt_bytes)
+    except (KeyError, ValueError, TypeError, EOFError, ValidationError) as error:
+        raise UpdateRefused("malformed", type(error).__name__) from error
+    if (receipt.run, receipt.round, receipt.terms) != (run, number, terms_digest):
+        raise UpdateRefused("receipt", "the receipt is for other terms")
+    if receipt.update != digest(np.ascontiguousarray(vector).tobytes()):
+        raise UpdateRefused("receipt", "the receipt is for another update")
+    return vector, receipt_bytes

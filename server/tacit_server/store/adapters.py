@@ -1,0 +1,65 @@
+"""Adapters on disk in peft's format, written without torch or peft."""
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors.numpy import save_file
+
+from tacit_privacy.contract import AdapterSpec
+from tacit_privacy.randomness import frozen_factor
+
+
+def save_adapter(folder: Path, spec: AdapterSpec, vector: NDArray[np.floating]) -> None:
+    """Write ``adapter_config.json`` and ``adapter_model.safetensors``; dense tensors go to ``head.safetensors``.
+
+    ``vector`` has shape ``(spec.dimension,)``. The folder appears whole or not at all.
+    """
+    beside = folder.with_name(f".{folder.name}.{os.getpid()}")
+    shutil.rmtree(beside, ignore_errors=True)
+    beside.mkdir(parents=True)
+    flat = np.asarray(vector, dtype=np.float32)
+    save_file(_factors(spec, flat), beside / "adapter_model.safetensors", metadata={"format": "pt"})
+    dense = _dense(spec, flat)
+    if dense:
+        save_file(dense, beside / "head.safetensors", metadata={"format": "pt"})
+    config = {
+        "peft_type": "LORA",
+        "base_model_name_or_path": spec.model,
+        "r": spec.rank,
+        "lora_alpha": spec.alpha,
+        "lora_dropout": 0.0,
+        "bias": "none",
+        "target_modules": [module.name for module in spec.linear],
+        "inference_mode": True,
+    }
+    (beside / "adapter_config.json").write_text(json.dumps(config, indent=2) + "\n")
+    (beside / "tacit_spec.json").write_bytes(spec.to_bytes())
+    shutil.rmtree(folder, ignore_errors=True)
+    beside.replace(folder)
+
+
+def _factors(spec: AdapterSpec, flat: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
+    block = flat[spec.dense_size :].reshape(spec.rank, spec.width)
+    found, start = {}, 0
+    for module in spec.linear:
+        prefix = f"base_model.model.{module.name}"
+        found[f"{prefix}.lora_B.weight"] = np.ascontiguousarray(block[:, start : start + module.rows].T)
+        start += module.rows
+        if spec.method == "lora":
+            found[f"{prefix}.lora_A.weight"] = np.ascontiguousarray(block[:, start : start + module.columns])
+            start += module.columns
+        else:
+            found[f"{prefix}.lora_A.weight"] = frozen_factor(spec.seed, module.name, spec.rank, module.columns)
+    return found
+
+
+def _dense(spec: AdapterSpec, flat: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
+    found, start = {}, 0
+    for tensor in spec.dense:
+        found[tensor.name] = flat[start : start + tensor.size].reshape(tensor.shape).copy()
+        start += tensor.size
+    return found
