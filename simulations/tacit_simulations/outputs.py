@@ -3,7 +3,7 @@
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import ItemsView, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +89,9 @@ class Journal:
 
     def get(self, key: str) -> Any:
         return self._rows.get(key)
+
+    def items(self) -> ItemsView[str, Any]:
+        return self._rows.items()
 
     def _read(self) -> Iterator[tuple[str, Any]]:
         if not self._path.is_file():

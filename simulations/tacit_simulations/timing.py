@@ -1,11 +1,12 @@
 """Rounds without any model: who is asked, who finishes when, what it costs, at a million completions a second.
 
-The very schedules of a training run (``Emulator.dispatch``), reached through arrays instead of messages.
+The cohorts and schedules of a training run of the same seed (``tacit_server.coordinator`` over ``FleetGrid``), reached
+through arrays instead of messages. Only what a device computes is missing, and with it faults of its code.
 """
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
-from math import ceil
+from math import ceil, isfinite
 from typing import Any, Literal
 
 import numpy as np
@@ -13,49 +14,70 @@ from numpy.typing import NDArray
 
 from tacit_privacy.errors import BadInput
 from tacit_privacy.randomness import stream
+from tacit_server.config import FederationConfig, PrivacyConfig
+from tacit_server.sampling import Selector, poisson_cohort
 from tacit_simulations.clock import VirtualClock
 from tacit_simulations.fleet.dispatch import Schedule
 from tacit_simulations.fleet.emulator import Emulator
 from tacit_simulations.fleet.figures import costs, turnout
 from tacit_simulations.fleet.habits import Bools, Devices
 from tacit_simulations.fleet.outcomes import Outcome
-from tacit_simulations.fleet.selection import Selector
 
-_WEEK = 7 * 86_400.0
+_RETRY_S, _RETRIES = 900.0, 192  # how long an empty fleet is waited for: two days, as the coordinator does
 
 
 @dataclass(frozen=True, slots=True)
 class TimingPlan:
     """How rounds are held. ``sync``: ask a cohort, close by count or deadline. ``buffered``: keep ``concurrency``
-    devices at work and step whenever ``buffer_size`` replies are in (FedBuff, Nguyen et al. 2022).
+    devices at work and step whenever ``buffer_size`` replies are in (FedBuff, Nguyen et al. 2022, arXiv 2106.06639).
     """
 
     rounds: int
-    cohort: int
-    over_selection: float = 1.0  # devices asked for each one wanted
+    cohort: int  # replies that a round waits for
+    over_selection: float = 1.0  # devices asked for each one waited for
     deadline_seconds: float = 600.0
+    minimum_share: float = 0.2  # of the cohort: with fewer replies a round counts for nothing
+    participations: int = 0  # the most rounds that one device contributes to; 0: no limit
+    sampling: Literal["fixed", "poisson"] = "fixed"
     policy: Literal["sync", "buffered"] = "sync"
     buffer_size: int = 0  # 0: the cohort
     concurrency: int = 0  # 0: twice the buffer
-    participations: int = 0  # the most rounds a device is asked for; 0: no limit
-    retry_seconds: float = 900.0  # how long to wait when nobody can be asked
+
+    @classmethod
+    def of(cls, federation: FederationConfig, privacy: PrivacyConfig) -> "TimingPlan":
+        """The rounds that a coordinator of these settings would hold."""
+        return cls(
+            federation.rounds,
+            federation.cohort,
+            federation.over_selection,
+            federation.deadline_s,
+            federation.minimum_share,
+            privacy.participations,
+            privacy.sampling,
+        )
 
     def __post_init__(self) -> None:
-        positive = {"rounds": self.rounds, "cohort": self.cohort, "deadline_seconds": self.deadline_seconds}
-        for name, value in (positive | {"retry_seconds": self.retry_seconds}).items():
-            if not 0 < value < float("inf"):
-                raise BadInput(f"{name} is {value}; a timing simulation needs a finite number above 0")
+        for name in ("rounds", "cohort", "deadline_seconds"):
+            if not 0 < getattr(self, name) < float("inf"):
+                raise BadInput(f"{name} is {getattr(self, name)}; a timing simulation needs a finite number above 0")
         if not 1 <= self.over_selection < float("inf"):
             raise BadInput(f"over_selection is {self.over_selection}; it is a finite factor of 1 or more")
-        if min(self.buffer_size, self.concurrency, self.participations) < 0:
-            raise BadInput("buffer_size, concurrency and participations are 0 (a default) or more")
+        if min(self.buffer_size, self.concurrency, self.participations, self.minimum_share) < 0:
+            raise BadInput("buffer_size, concurrency, participations and minimum_share are 0 or more")
+        if self.policy == "buffered" and self.sampling == "poisson":
+            raise BadInput("buffered rounds do not draw Poisson cohorts; choose policy sync or sampling fixed")
         if self.policy == "buffered" and self.at_work < self.buffer:
             raise BadInput(f"concurrency {self.at_work} never fills a buffer of {self.buffer}; raise it")
 
     @property
     def asked(self) -> int:
         """Devices asked in a synchronous round."""
-        return ceil(self.cohort * self.over_selection)
+        return round(self.cohort * self.over_selection)
+
+    @property
+    def minimum(self) -> int:
+        """Replies below which a synchronous round counts for nothing."""
+        return 0 if self.sampling == "poisson" else max(1, ceil(self.minimum_share * self.cohort))
 
     @property
     def buffer(self) -> int:
@@ -90,6 +112,9 @@ class RoundTiming:
         return asdict(self)
 
 
+Unasked = dict[str, int]  # members of a cohort whom nobody asked, by reason
+
+
 class TimingSimulation:
     """Rounds of ``plan`` over an emulated fleet, in virtual time; same seed, same rounds."""
 
@@ -102,8 +127,12 @@ class TimingSimulation:
         self.emulator, self.plan, self.seed = emulator, plan, seed
         self.clock = clock or VirtualClock(emulator.config.start)
         self._selector = Selector(emulator.devices)
-        self._participations = np.zeros(emulator.devices, dtype=np.uint16)
-        self._outstanding = np.zeros(emulator.devices, dtype=np.bool_)  # asked, and the server does not know yet
+        self._cap = plan.participations or np.iinfo(np.uint32).max
+        self._participations = np.zeros(emulator.devices, dtype=np.uint32)
+        self._outstanding = np.zeros(emulator.devices, dtype=np.bool_)  # of a buffer: asked, and not known to be done
+        self._late = np.empty(0)  # virtual times at which replies will come that nobody waits for
+        # a lost device gives its slot back at its own time, so a buffer may have to be looked at once a device
+        self._patience = _RETRIES + plan.at_work
 
     def rounds(self) -> Iterator[RoundTiming]:
         """The rounds, one by one, as they are simulated."""
@@ -112,48 +141,54 @@ class TimingSimulation:
     def run(self) -> list[RoundTiming]:
         return list(self.rounds())
 
-    def draw(self, name: str, number: int, count: int) -> Devices:
-        """A cohort at the clock's time: uniform over eligible devices that may still take part; fewer if fewer are."""
-        rng, now, cap = stream(self.seed, "timing", name, number), self.clock.now(), self.plan.participations
+    def _synchronous(self) -> Iterator[RoundTiming]:
+        plan, clock = self.plan, self.clock
+        for number in range(1, plan.rounds + 1):
+            asked, wanted, unasked = self._poisson(number) if plan.sampling == "poisson" else self._fixed(number)
+            begin = clock.now()
+            tasks = self.emulator.dispatch(asked, begin, begin + plan.deadline_seconds)
+            accepted, end = close(tasks, wanted, begin, begin + plan.deadline_seconds)
+            outcome = np.where(tasks.completes & ~accepted, np.uint8(Outcome.DISPLACED), tasks.outcome)
+            if np.count_nonzero(accepted) >= plan.minimum:
+                self._participations[asked[accepted]] += 1
+            clock.advance_to(end)
+            self._late = np.append(self._late[self._late > end], tasks.finish[outcome == Outcome.DISPLACED])
+            yield self._record(number, begin, tasks, outcome, unasked=unasked)
+
+    def _fixed(self, number: int) -> tuple[Devices, int, Unasked]:
+        """Draw until enough can be asked, letting time pass in between. Raises BadInput after two days of that."""
+        for attempt in range(_RETRIES):
+            found = self.draw(self.plan.asked, "cohort", number, attempt)
+            if len(found) >= self.plan.minimum:
+                return found, self.plan.cohort, {}
+            for at in self._late.tolist():
+                self.clock.schedule_event(at)  # replies that nobody waits for wake the coordinator all the same
+            self._late = np.empty(0)
+            self.clock.wait(self.clock.now() + _RETRY_S)
+        raise BadInput(
+            f"round {number}: for two days fewer than {self.plan.minimum} of {self.emulator.devices} devices could be "
+            "asked; enlarge the fleet, raise participations, relax fleet.require_* or choose a smaller model"
+        )
+
+    def _poisson(self, number: int) -> tuple[Devices, int, Unasked]:
+        """Toss a coin for every device; those that cannot be asked stay in the cohort and contribute nothing."""
+        devices = self.emulator.devices
+        tossed = poisson_cohort(stream(self.seed, "cohort", number), devices, self.plan.cohort / devices)
+        fresh = tossed[self._participations[tossed] < self._cap]
+        asked = fresh[self.emulator.eligible(fresh, self.clock.now())]
+        unasked = {"exhausted": len(tossed) - len(fresh), "unavailable": len(fresh) - len(asked)}
+        return asked, len(asked), {reason: count for reason, count in unasked.items() if count}
+
+    def draw(self, count: int, *path: str | int) -> Devices:
+        """Uniform over devices that can be asked now and may still take part; all of them where fewer exist."""
+        now = self.clock.now()
 
         def allowed(devices: Devices) -> Bools:
-            fresh = ~self._outstanding[devices]
-            if cap:
-                fresh &= self._participations[devices] < cap
+            fresh = np.asarray(self._participations[devices] < self._cap) & ~self._outstanding[devices]
             fresh[fresh] = self.emulator.eligible(devices[fresh], now)
-            return np.asarray(fresh)
+            return fresh
 
-        return self._selector.draw(rng, count, allowed)
-
-    def _ask(self, name: str, number: int, count: int) -> Schedule:
-        """Draw and dispatch; whoever is asked has taken part, whatever becomes of it."""
-        devices = self.draw(name, number, count)
-        now = self.clock.now()
-        self._participations[devices] += 1
-        self._outstanding[devices] = True
-        return self.emulator.dispatch(devices, now, now + self.plan.deadline_seconds)
-
-    def _ask_patiently(self, number: int) -> Schedule:
-        """Wait until somebody can be asked. Raises BadInput when nobody can for a week."""
-        begin = self.clock.now()
-        while not len(asked := self._ask("cohort", number, self.plan.asked)):
-            if self.clock.now() - begin >= _WEEK:
-                raise BadInput(
-                    f"in round {number} none of {self.emulator.devices} devices could be asked for a week; relax "
-                    "fleet.require_*, raise participations or choose a model that fits the fleet's memory"
-                )
-            self.clock.wait(self.clock.now() + self.plan.retry_seconds)
-        return asked
-
-    def _synchronous(self) -> Iterator[RoundTiming]:
-        for number in range(1, self.plan.rounds + 1):
-            tasks = self._ask_patiently(number)
-            begin = self.clock.now()
-            accepted, end = close(tasks, self.plan.cohort, begin + self.plan.deadline_seconds)
-            outcome = np.where(tasks.completes & ~accepted, np.uint8(Outcome.DISPLACED), tasks.outcome)
-            self.clock.advance_to(end)
-            self._outstanding[tasks.device] = False
-            yield self._record(number, begin, end, tasks, outcome)
+        return self._selector.draw(stream(self.seed, *path), count, allowed)
 
     def _buffered(self) -> Iterator[RoundTiming]:
         flight = _Flight()
@@ -162,54 +197,56 @@ class TimingSimulation:
             end = self._fill(flight, number)
             settled, staleness = flight.settle(end, number)
             self._outstanding[settled.device] = False
+            self._participations[settled.device[settled.completes]] += 1
             self.clock.advance_to(end)
-            yield self._record(number, begin, end, settled, settled.outcome, staleness)
+            yield self._record(number, begin, settled, settled.outcome, staleness=staleness)
 
     def _fill(self, flight: "_Flight", number: int) -> float:
         """Keep devices at work until the buffer's last reply is on its way; the virtual time of that reply."""
-        deadline, quiet_since, attempt = self.plan.deadline_seconds, self.clock.now(), 0
-        while True:
-            missing = self.plan.at_work - flight.open(self.clock.now())
+        for attempt in range(self._patience):
+            now = self.clock.now()
+            missing = self.plan.at_work - flight.open(now)
             if missing > 0:
-                # one stream a refill: its number within the round keeps draws apart
-                tasks = self._ask(f"refill-{attempt}", number, missing)
-                flight.add(tasks, self.clock.now() + deadline, number)
-            due = flight.due(self.plan.buffer)
-            opens = flight.opens_after(self.clock.now())
-            if due <= opens:
+                asked = self.draw(missing, "cohort", number, attempt)
+                self._outstanding[asked] = True
+                deadline = now + self.plan.deadline_seconds
+                flight.add(self.emulator.dispatch(asked, now, deadline), deadline, number)
+            due, opens = flight.due(self.plan.buffer), flight.opens_after(now)
+            if due <= opens and isfinite(due):
                 return due
-            if self.clock.now() - quiet_since >= _WEEK:
-                raise BadInput(
-                    f"in round {number} a buffer of {self.plan.buffer} replies did not fill within a week; relax "
-                    "fleet.require_*, raise participations or make the buffer smaller"
-                )
-            self.clock.advance_to(min(opens, self.clock.now() + self.plan.retry_seconds))
-            attempt += 1
+            self.clock.advance_to(min(opens, now + _RETRY_S))
+        raise BadInput(
+            f"round {number}: a buffer of {self.plan.buffer} replies did not fill within two days; enlarge the fleet, "
+            "raise participations, relax fleet.require_* or make the buffer smaller"
+        )
 
     def _record(
         self,
         number: int,
         begin: float,
-        end: float,
         tasks: Schedule,
         outcome: NDArray[np.uint8],
         staleness: float = 0.0,
+        unasked: Unasked | None = None,
     ) -> RoundTiming:
-        tiers = self.emulator.population.tiers(tasks.device)
-        figures: dict[str, Any] = turnout(outcome, tiers) | costs(tasks)
-        return RoundTiming(number, begin, end - begin, **figures, staleness=staleness)
+        figures: dict[str, Any] = turnout(outcome, self.emulator.population.tiers(tasks.device)) | costs(tasks)
+        for reason, count in (unasked or {}).items():
+            figures["sampled"] += count
+            figures["dropped"][reason] = figures["dropped"].get(reason, 0) + count
+        return RoundTiming(number, begin, self.clock.now() - begin, **figures, staleness=staleness)
 
 
-def close(tasks: Schedule, cohort: int, deadline: float) -> tuple[Bools, float]:
+def close(tasks: Schedule, wanted: int, begin: float, deadline: float) -> tuple[Bools, float]:
     """Which replies a synchronous round takes, and when it ends: by count, when all are in, or at its deadline.
 
-    The first ``cohort`` replies in order of arrival are taken (ties in order of asking); the rest is displaced.
+    The first ``wanted`` replies in order of arrival are taken (ties in order of asking); the rest is displaced.
     """
     completes = np.flatnonzero(tasks.completes)
-    if len(completes) < cohort:
-        everybody = len(completes) == len(tasks)
-        return tasks.completes, float(tasks.finish.max()) if everybody else deadline
-    order = completes[np.argsort(tasks.finish[completes], kind="stable")[:cohort]]
+    if len(completes) == len(tasks) <= wanted:
+        return tasks.completes, float(tasks.finish.max(initial=begin))
+    if len(completes) < wanted:
+        return tasks.completes, deadline
+    order = completes[np.argsort(tasks.finish[completes], kind="stable")[:wanted]]
     accepted = np.zeros(len(tasks), dtype=np.bool_)
     accepted[order] = True
     return accepted, float(tasks.finish[order[-1]])

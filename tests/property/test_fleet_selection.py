@@ -6,10 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
+from tacit_server.sampling import Selector
 from tacit_simulations.fleet.hashing import hash64, key_of, part, wide
 from tacit_simulations.fleet.links import LINK_INDEX
 from tacit_simulations.fleet.network import TraceNetwork
-from tacit_simulations.fleet.selection import Selector, select
 
 
 @settings(max_examples=100, deadline=None)
@@ -55,15 +55,6 @@ def test_the_cost_of_a_draw_does_not_follow_the_population() -> None:
         Selector(population).draw(np.random.default_rng(1), 500, eligible)
         tested[population] = sum(seen)
     assert max(tested.values()) < 3000
-
-
-def test_the_cap_on_participations_is_kept() -> None:
-    taken = np.zeros(100, dtype=np.uint16)
-    rng = np.random.default_rng(1)
-    for _ in range(5):
-        drawn = select(rng, 40, 100, lambda devices: devices >= 10, taken, cap=1)
-        taken[drawn] += 1
-    assert taken[:10].max() == 0 and np.all(taken[10:] == 1)
 
 
 def transfer_by_hand(knots: np.ndarray, rates: np.ndarray, offset: float, megabits: float) -> float:

@@ -1,5 +1,11 @@
 """The device catalogue and what a scenario may say about a fleet."""
 
+import csv
+import json
+import os
+import re
+from pathlib import Path
+
 import pytest
 from pydantic import ValidationError
 
@@ -18,6 +24,40 @@ def test_every_tier_has_a_profile_and_names_are_unique() -> None:
 def test_the_smallest_gateway_cannot_hold_the_smallest_model_and_a_board_can() -> None:
     work = Work.of_model(1.5e6, 8192, 32, 48, FleetConfig())
     assert profile("esp32-s3-hub").memory_bytes < work.memory_bytes < profile("pi-4-2gb").memory_bytes
+
+
+@pytest.fixture
+def data() -> Path:
+    if "TACIT_DATA" not in os.environ:
+        pytest.skip("TACIT_DATA is not set: it names the folder that holds edge_llm_speed and flash_devices")
+    return Path(os.environ["TACIT_DATA"])
+
+
+def test_measured_generation_speeds_are_those_of_their_source(data: Path) -> None:
+    systems = {
+        "pi-4-4gb": "Pi 400 - 4GB",
+        "pi-5-8gb": "Pi 5 - 8GB",
+        "mini-pc-n150": "GMKtec G3 Plus (Intel N150) - 16GB",
+    }
+    systems |= {"mac-mini-m4": "M4 Mac mini (10 core - 32GB)", "workstation-rtx4090": "Ryzen 9 7900X (Nvidia 4090)"}
+    with (data / "edge_llm_speed" / "edge_llm_speed.csv").open() as file:
+        speed = {r["system"]: float(r["tokens_per_s"]) for r in csv.DictReader(file) if r["model"] == "Llama 3.2:3b"}
+    for name, system in systems.items():
+        assert "tokens_per_s" not in profile(name).estimated
+        assert profile(name).tokens_per_s == pytest.approx(speed[system], abs=0.06)
+
+
+def test_speeds_of_phones_follow_the_scores_that_their_source_names(data: Path) -> None:
+    phones = json.loads((data / "flash_devices" / "raw_ai_benchmark_list.json").read_text())
+    published = {int(phone["CPU_F_AI_Score"]) for phone in phones if phone["CPU_F_AI_Score"].isdigit()}
+    checked = 0
+    for entry in catalogue():
+        if score := re.search(r"AI-Benchmark float CPU ([\d,]+)", entry.source):
+            points = int(score[1].replace(",", ""))
+            assert points in published
+            assert entry.gflops == pytest.approx(8e-3 * points, rel=0.01)
+            checked += 1
+    assert checked >= 8
 
 
 @pytest.mark.parametrize("name", MIXES)

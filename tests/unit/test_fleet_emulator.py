@@ -149,6 +149,7 @@ def test_figures_add_up() -> None:
     assert sum(sum(row.values()) for row in by_tier.values()) == sum(counted["dropped"].values())
     facts = fleet_facts(emulator.availability)
     assert sum(facts["tiers"].values()) == facts["devices"] == emulator.devices
+    assert sum(facts["too_small"].values()) == counted["dropped"]["memory"]
 
 
 def test_by_default_a_round_takes_minutes_and_loses_some() -> None:

@@ -3,7 +3,6 @@
 import heapq
 from dataclasses import replace
 from itertools import pairwise
-from math import ceil
 from typing import Any
 
 import numpy as np
@@ -12,9 +11,9 @@ import pytest
 from tacit_privacy.errors import BadInput
 from tacit_simulations.fleet.config import FleetConfig
 from tacit_simulations.fleet.dispatch import Work
-from tacit_simulations.fleet.emulator import Emulator
+from tacit_simulations.fleet.emulator import Dispatch, Emulator
 from tacit_simulations.fleet.outcomes import Outcome
-from tacit_simulations.timing import RoundTiming, TimingPlan, TimingSimulation
+from tacit_simulations.timing import RoundTiming, TimingPlan, TimingSimulation, close
 
 PLAN = TimingPlan(rounds=6, cohort=40, over_selection=1.3)
 
@@ -38,7 +37,7 @@ def test_rounds_follow_each_other_and_every_device_is_accounted_for() -> None:
     for before, after in pairwise(rounds):
         assert after.virtual_start >= before.virtual_start + before.virtual_seconds
     for timing in rounds:
-        assert timing.sampled == ceil(40 * 1.3) == timing.completed + sum(timing.dropped.values())
+        assert timing.sampled == 52 == timing.completed + sum(timing.dropped.values())
         assert timing.sampled == sum(tier["sampled"] for tier in timing.tiers.values())
         assert timing.completed <= 40 and timing.virtual_seconds <= PLAN.deadline_seconds
         assert timing.bytes_down >= timing.bytes_up > 0 and timing.energy_j > 0
@@ -79,8 +78,8 @@ def test_batches_and_single_messages_see_equal_schedules() -> None:
     cohorts: list[np.ndarray] = []
     draw = simulation.draw
 
-    def remember(name: str, number: int, count: int) -> np.ndarray:
-        cohorts.append(draw(name, number, count))
+    def remember(count: int, *path: str | int) -> np.ndarray:
+        cohorts.append(draw(count, *path))
         return cohorts[-1]
 
     simulation.draw = remember  # type: ignore[method-assign]
@@ -90,32 +89,47 @@ def test_batches_and_single_messages_see_equal_schedules() -> None:
     assert [timing.completed for timing in batched] == [len(accepted) for _, accepted in single]
 
 
-def test_nobody_is_asked_more_often_than_allowed() -> None:
-    simulation = TimingSimulation(emulator_of(devices=400), replace(PLAN, participations=1, rounds=5), seed=1)
-    asked: list[int] = []
-    draw = simulation.draw
+@pytest.mark.parametrize("policy", ["sync", "buffered"])
+def test_nobody_contributes_more_often_than_allowed(policy: str) -> None:
+    plan = replace(PLAN, participations=1, rounds=6, policy=policy)  # type: ignore[arg-type]
+    taken: list[int] = []
+    emulator = emulator_of(devices=400)
+    dispatch = emulator.dispatch
 
-    def remember(name: str, number: int, count: int) -> np.ndarray:
-        devices = draw(name, number, count)
-        asked.extend(devices.tolist())
-        return devices
+    def remember(devices: Any, now: float, deadlines: Any) -> Dispatch:
+        assert not set(devices.tolist()) & set(taken)
+        found = dispatch(devices, now, deadlines)
+        if policy == "buffered":
+            taken.extend(found.device[found.completes].tolist())
+        else:
+            accepted, _ = close(found, plan.cohort, now, now + plan.deadline_seconds)
+            taken.extend(found.device[accepted].tolist())
+        return found
 
-    simulation.draw = remember  # type: ignore[method-assign]
-    simulation.run()
-    assert len(asked) == len(set(asked)) == 5 * ceil(40 * 1.3)
+    emulator.dispatch = remember  # type: ignore[method-assign]
+    rounds = TimingSimulation(emulator, plan, seed=1).run()
+    assert len(taken) >= sum(timing.completed for timing in rounds) >= 6 * 35
 
 
 def test_a_fleet_that_is_used_up_says_so() -> None:
-    plan = replace(PLAN, participations=1, rounds=100, deadline_seconds=60.0)
-    with pytest.raises(BadInput, match="could be asked for a week"):
+    plan = replace(PLAN, participations=1, rounds=100, deadline_seconds=300.0)
+    with pytest.raises(BadInput, match="for two days"):
         run(plan, devices=60)
 
 
 def test_a_model_that_fits_nobody_says_so() -> None:
     config = FleetConfig(devices=100, mix="edge")
-    emulator = Emulator.of(1, config, Work.of_model(70e9, 8192, 32, 48, config))
-    with pytest.raises(BadInput, match="none of 100 devices"):
-        TimingSimulation(emulator, replace(PLAN, cohort=10), seed=1).run()
+    with pytest.raises(BadInput, match=r"needs 840350 MB but the roomiest of 100 devices offers \d+ MB"):
+        Emulator.of(1, config, Work.of_model(70e9, 8192, 32, 48, config))
+
+
+def test_a_poisson_cohort_counts_those_who_could_not_be_asked() -> None:
+    rounds = run(replace(PLAN, sampling="poisson", participations=1, rounds=20, over_selection=1.0), mix="phones")
+    assert 20 < np.mean([timing.sampled for timing in rounds]) < 60
+    for timing in rounds:
+        assert timing.sampled == timing.completed + sum(timing.dropped.values())
+    assert sum(timing.dropped.get("unavailable", 0) for timing in rounds) > 100
+    assert sum(timing.dropped.get("exhausted", 0) for timing in rounds) > 0
 
 
 def test_buffered_rounds_step_whenever_the_buffer_is_full() -> None:

@@ -9,7 +9,7 @@ import typer
 app = typer.Typer(help="Run a scenario over an emulated fleet and write its report.")
 
 
-@app.callback(invoke_without_command=True)
+@app.command()
 def simulate(
     scenario: Annotated[str, typer.Argument(help="a shipped scenario's name, or a TOML file of your own")] = "home",
     devices: Annotated[int | None, typer.Option(min=1, help="fleet.devices")] = None,

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tacit_privacy.errors import BadInput
 from tacit_simulations.fleet.availability import Availability, Outages, Requirements
 from tacit_simulations.fleet.battery import BatteryLedger
 from tacit_simulations.fleet.config import FleetConfig
@@ -25,6 +26,13 @@ class Emulator:
     """
 
     def __init__(self, population: Population, config: FleetConfig, work: Work) -> None:
+        """Raises BadInput when no device of the population can hold the work."""
+        roomiest = float(population.memory.max())
+        if roomiest < work.memory_bytes:
+            raise BadInput(
+                f"training needs {work.memory_bytes / 1e6:.0f} MB but the roomiest of {population.size} devices offers "
+                f"{roomiest / 1e6:.0f} MB; choose a smaller model or roomier devices in fleet.mix"
+            )
         self.population, self.config, self.work = population, config, work
         self.batteries = BatteryLedger.full(population.size)
         self._busy_until = np.full(population.size, -np.inf)

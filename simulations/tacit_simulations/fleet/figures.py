@@ -64,9 +64,16 @@ def costs(schedule: Schedule) -> dict[str, float]:
 
 
 def fleet_facts(availability: Availability, start: float = 0.0) -> dict[str, Any]:
-    """What a result says about its fleet: ``{devices, tiers, availability_by_hour}``."""
+    """What a result says about its fleet: ``{devices, tiers, too_small, availability_by_hour}``.
+
+    ``too_small`` counts, by tier, devices that can never hold the model and so never appear in a round.
+    """
+    population = availability.population
+    small = np.flatnonzero(population.memory < availability.requirements.memory_bytes)
+    counts = np.bincount(population.tiers(small), minlength=len(TIERS))
     return {
-        "devices": availability.population.size,
-        "tiers": tier_counts(availability.population),
+        "devices": population.size,
+        "tiers": tier_counts(population),
+        "too_small": {tier: int(count) for tier, count in zip(TIERS, counts, strict=True) if count},
         "availability_by_hour": [round(share, 4) for share in availability_by_hour(availability, start)],
     }

@@ -22,7 +22,7 @@ class Link:
 
 # Throughput: medians of the order of Ookla's Speedtest Global Index for fixed and mobile access (2024), lowered for
 # distance to the access point; 3G as in the Norwegian HSDPA logs (Riiser et al. 2013). Radio power: Huang et al. 2012,
-# "A close examination of performance and power characteristics of 4G LTE networks", table 4, at these rates.
+# "A close examination of performance and power characteristics of 4G LTE networks", at these rates.
 # Failure rates are estimates.
 LINKS: tuple[Link, ...] = (
     Link("none", 1e-3, 1e-3, 0.0, 0.0, False, 1.0),

@@ -93,7 +93,7 @@ class Rows:
 def learning_rate(step: int, steps: int, peak: float = 3e-3) -> float:
     """Linear warm-up over 50 steps, then a cosine down to a twentieth."""
     warm = min(1.0, (step + 1) / 50)
-    return peak * warm * (0.05 + 0.95 * 0.5 * (1 + np.cos(np.pi * step / steps)))
+    return float(peak * warm * (0.05 + 0.95 * 0.5 * (1 + np.cos(np.pi * step / steps))))
 
 
 def train(out: Path, steps: int, data: Path | None, resume: bool, size: Size, threads: int, tell: Any = print) -> Path:

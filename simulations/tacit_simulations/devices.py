@@ -1,0 +1,77 @@
+"""Emulated devices inside a worker: one resident model, everybody's data on demand, the deployed ClientApp."""
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from flwr.app import Context, RecordDict
+from flwr.clientapp import ClientApp
+
+from tacit_clients.app import Device, make_client_app
+from tacit_clients.slm.adapters import AdaptedModel
+from tacit_clients.slm.models import load
+from tacit_clients.training.examples import ExampleSource
+from tacit_privacy.contract import AdapterSpec
+from tacit_privacy.randomness import stream
+from tacit_simulations.data.config import DataConfig
+from tacit_simulations.data.sources import build_source
+from tacit_simulations.grid import RUN_ID, Answer, Call, adopt_identity
+
+
+@dataclass(frozen=True)
+class DeviceSetup:
+    """All that a worker needs to become any device of the fleet. Small, hashable, picklable."""
+
+    spec: AdapterSpec
+    data: DataConfig
+    devices: int
+    seed: int
+    server_key: str
+
+    def __hash__(self) -> int:
+        return hash((self.spec.digest, self.data, self.devices, self.seed, self.server_key))
+
+    def source(self) -> ExampleSource:
+        return build_source(self.data, self.seed, self.devices)
+
+
+@dataclass(frozen=True)
+class Resident:
+    """What stays in a process between calls."""
+
+    adapted: AdaptedModel
+    source: ExampleSource
+    app: ClientApp
+
+
+@lru_cache(maxsize=1)
+def resident(setup: DeviceSetup) -> Resident:
+    """Load the model once a process; later calls swap adapters in."""
+    adopt_identity()
+    source = setup.source()
+    adapted = AdaptedModel(load(setup.spec.model), setup.spec, labels=len(source.labels))
+
+    def device_of(context: Context) -> Device:
+        index = context.node_id - 1
+
+        def rng(number: int) -> np.random.Generator:
+            return stream(setup.seed, "device", index, "round", number)
+
+        return Device(f"device-{index}", source.device(index), source.task, adapted, rng, server_key=setup.server_key)
+
+    return Resident(adapted, source, make_client_app(device_of))
+
+
+def run_device(setup: DeviceSetup, call: Call) -> Answer:
+    """The engine's job: hand one message to the ClientApp as the device it is for."""
+    context = Context(run_id=RUN_ID, node_id=call.device + 1, node_config={}, state=_copy(call.state), run_config={})
+    reply = resident(setup).app(call.message, context)
+    return Answer(reply, context.state)
+
+
+def _copy(state: RecordDict) -> RecordDict:
+    """A crash must leave the state as it was before the message."""
+    copied = RecordDict()
+    for name, record in state.items():
+        copied[name] = record
+    return copied

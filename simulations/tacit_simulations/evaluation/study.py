@@ -1,0 +1,141 @@
+"""Learning beside the private run: untrained, centralised, local only, federated, personalised. All on one panel.
+
+The panel is a set of devices spread evenly over the fleet; every model is scored on the panel's own test examples.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tacit_clients.slm.adapters import initial_vector
+from tacit_clients.training.examples import Example
+from tacit_clients.training.local import NOTHING, Score, evaluate, train
+from tacit_clients.training.personal import evaluate_personal, train_personal
+from tacit_privacy.contract import LocalTraining
+from tacit_privacy.errors import EngineFailed
+from tacit_privacy.randomness import stream
+from tacit_simulations.devices import DeviceSetup, resident
+from tacit_simulations.engines import Engine, Failed
+from tacit_simulations.scenario import Scenario
+
+Vector = NDArray[np.float32]
+_HELD_OUT_CHUNK = 128  # examples scored by one job: the same batches whatever the engine
+
+
+@dataclass(frozen=True)
+class Study:
+    """Scores models for one scenario through an engine."""
+
+    scenario: Scenario
+    setup: DeviceSetup
+    engine: Engine
+
+    @property
+    def panel(self) -> list[int]:
+        """Devices that everything is scored on."""
+        wanted = min(self.scenario.evaluation.devices, self.setup.devices)
+        return np.unique(np.linspace(0, self.setup.devices - 1, wanted).astype(int)).tolist()
+
+    def curve_point(self, vector: Vector) -> Score:
+        """Score of a shared adapter on as much of the panel as a curve needs."""
+        panel, per_device = self.panel, max(1, self._tests_per_device())
+        enough = max(1, self.scenario.evaluation.curve_examples // per_device)
+        return add(self._map(partial(score_shared, self.setup, vector, self._length), panel[:enough]))
+
+    def shared(self, vector: Vector) -> dict[int, Score]:
+        """Score of a shared adapter on every panel device."""
+        scores = self._map(partial(score_shared, self.setup, vector, self._length), self.panel)
+        return dict(zip(self.panel, scores, strict=True))
+
+    def held_out(self, vector: Vector) -> Score:
+        """Score of a shared adapter on examples of no device."""
+        count = min(self.scenario.evaluation.held_out, len(self.setup.source().held_out()))
+        starts = range(0, count, _HELD_OUT_CHUNK)
+        job = partial(score_held_out, self.setup, vector, self._length, count)
+        return add(self._map(job, list(starts)))
+
+    def centralised(self, devices: Sequence[int]) -> Vector:
+        """One adapter trained on the pooled data of ``devices``, as if there were no privacy to keep."""
+        settings = self.scenario.evaluation
+        training = self.scenario.training.model_copy(
+            update={
+                "epochs": settings.centralised_epochs,
+                "batch_size": settings.centralised_batch,
+                "learning_rate": settings.centralised_learning_rate,
+                "optimizer": "adamw",
+                "max_steps": 0,
+                "accumulation": 1,
+                "example_dp": None,
+            }
+        )
+        return self._map(partial(train_centralised, self.setup, training), [list(devices)])[0]  # type: ignore[no-any-return]
+
+    def local_only(self) -> dict[int, Score]:
+        """Every panel device alone: trained from the untouched model on its own data."""
+        job = partial(score_alone, self.setup, self.scenario.evaluation.personal, self._length)
+        return dict(zip(self.panel, self._map(job, self.panel), strict=True))
+
+    def personalised(self, shared: Vector) -> dict[int, Score]:
+        """Every panel device with a personal adapter on top of the shared one."""
+        settings = self.scenario.evaluation
+        job = partial(score_personal, self.setup, shared, settings.personal, settings.personal_rank, self._length)
+        return dict(zip(self.panel, self._map(job, self.panel), strict=True))
+
+    @property
+    def _length(self) -> int:
+        return self.scenario.training.max_length
+
+    def _tests_per_device(self) -> int:
+        return len(self.setup.source().device(self.panel[0]).test)
+
+    def _map(self, job: Any, items: Sequence[Any]) -> list[Any]:
+        results = self.engine.map(job, items)
+        for result in results:
+            if isinstance(result, Failed):
+                raise EngineFailed(f"an evaluation {result.reason} ({result.kind or 'no exception'})")
+        return results
+
+
+def add(scores: Sequence[Score]) -> Score:
+    return sum(scores, NOTHING)
+
+
+def score_shared(setup: DeviceSetup, vector: Vector, length: int, device: int) -> Score:
+    here = resident(setup)
+    here.adapted.load_vector(vector, setup.spec.rank)
+    return evaluate(here.adapted, here.source.device(device).test, here.source.task, length)
+
+
+def score_held_out(setup: DeviceSetup, vector: Vector, length: int, count: int, start: int) -> Score:
+    here = resident(setup)
+    here.adapted.load_vector(vector, setup.spec.rank)
+    examples = here.source.held_out()[start : min(start + _HELD_OUT_CHUNK, count)]
+    return evaluate(here.adapted, examples, here.source.task, length)
+
+
+def train_centralised(setup: DeviceSetup, training: LocalTraining, devices: Sequence[int]) -> Vector:
+    here = resident(setup)
+    pooled: list[Example] = [example for device in devices for example in here.source.device(device).train]
+    start, rng = initial_vector(setup.spec), stream(setup.seed, "centralised")
+    return start + train(here.adapted, pooled, here.source.task, start, setup.spec.rank, training, rng).delta
+
+
+def score_alone(setup: DeviceSetup, training: LocalTraining, length: int, device: int) -> Score:
+    here = resident(setup)
+    data, start, rank = here.source.device(device), initial_vector(setup.spec), setup.spec.rank
+    rng = stream(setup.seed, "alone", device)
+    train(here.adapted, data.train, here.source.task, start, rank, training, rng)  # leaves what it learnt loaded
+    return evaluate(here.adapted, data.test, here.source.task, length)
+
+
+def score_personal(
+    setup: DeviceSetup, shared: Vector, training: LocalTraining, rank: int, length: int, device: int
+) -> Score:
+    here = resident(setup)
+    data, rng = here.source.device(device), stream(setup.seed, "personal", device)
+    train_personal(here.adapted, shared, setup.spec.rank, data.train, here.source.task, rank, training, rng)
+    return evaluate_personal(here.adapted, data.test, here.source.task, length)

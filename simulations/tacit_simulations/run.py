@@ -1,0 +1,293 @@
+"""The road of ``tacit simulate``: prepare, run the private federation and what is set beside it, write the folder."""
+
+import time
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy.orm import Session
+
+from tacit_clients.slm.adapters import build_spec, initial_vector
+from tacit_clients.slm.models import LanguageModel, load
+from tacit_privacy.accounting.budget import Budget, BudgetPolicy
+from tacit_privacy.accounting.events import Sampling
+from tacit_privacy.accounting.plan import Plan
+from tacit_privacy.contract import LEVELS, AdapterSpec
+from tacit_privacy.errors import BadInput, ModelDoesNotFit
+from tacit_privacy.ledger.chain import Ledger
+from tacit_privacy.ledger.keys import SigningKey
+from tacit_privacy.mechanisms.gaussian import GaussianSum
+from tacit_privacy.mechanisms.noise import SeededNoise
+from tacit_server.charging import NoBudget
+from tacit_server.coordinator import Coordinator, Job
+from tacit_server.rounds import RoundRecord
+from tacit_server.store import Store
+from tacit_server.store.adapters import save_adapter
+from tacit_simulations.clock import VirtualClock
+from tacit_simulations.data.sources import build_source
+from tacit_simulations.devices import DeviceSetup, run_device
+from tacit_simulations.engines import Engine, make_engine
+from tacit_simulations.evaluation.study import Study
+from tacit_simulations.fleet.catalogue import TIERS
+from tacit_simulations.fleet.dispatch import Work
+from tacit_simulations.fleet.emulator import Dispatch, Emulator
+from tacit_simulations.fleet.figures import costs, turnout
+from tacit_simulations.fleet.outcomes import Outcome
+from tacit_simulations.fleet.roster import FleetRoster
+from tacit_simulations.grid import FleetGrid
+from tacit_simulations.outputs import Journal, OutputFolder, write_whole
+from tacit_simulations.progress import Watcher
+from tacit_simulations.result import assemble, compare, to_json
+from tacit_simulations.scenario import Scenario
+
+_UNCLIPPED = 64.0  # the arm without privacy clips this many times higher: in effect never
+
+
+@dataclass
+class Trained:
+    """What an arm ends with."""
+
+    vector: NDArray[np.float32]
+    rounds: list[dict[str, Any]]
+    journal: Journal
+    stopped: str
+    seconds: float
+
+
+def simulate(scenario: Scenario, out: Path, resume: bool, watch: Watcher) -> dict[str, Any]:
+    """Run a scenario and leave its folder; returns the result. Raises BadInput before anything is written.
+
+    The result depends on the scenario alone, never on engine, workers or interruptions, but for its wall times.
+    """
+    if scenario.mode == "timing":
+        from tacit_simulations.timing_run import simulate_timing
+
+        return simulate_timing(scenario, out, watch)
+    began = time.monotonic()
+    prepared = Prepared.of(scenario)
+    folder = OutputFolder(out)
+    folder.claim(scenario.digest, resume)
+    with make_engine(scenario.runtime) as engine:
+        arm = prepared.arm(engine, folder, private=scenario.privacy.enabled, watch=watch)
+        plain = None
+        if scenario.privacy.enabled and "federated" in scenario.evaluation.compare:
+            plain = prepared.arm(engine, folder, private=False, watch=watch)
+        evaluation = compare(prepared.study(engine), scenario, arm, plain, prepared.emulator().population, watch)
+    result = assemble(scenario, prepared, arm, evaluation, folder)
+    seconds = arm.seconds + (plain.seconds if plain else 0.0)
+    trained = sum(row["executed"] for a in (arm, plain) if a for row in _dispatches(a.journal))
+    result["wall_seconds"] = round(time.monotonic() - began, 3)
+    result["client_trainings_per_second"] = round(trained / seconds, 3) if seconds else None
+    save_adapter(out / "adapter", prepared.spec, arm.vector)
+    _write_report(out, result)
+    return result
+
+
+def _write_report(out: Path, result: dict[str, Any]) -> None:
+    from tacit_simulations.report import report
+
+    write_whole(out / "report.html", report(result))
+    write_whole(out / "result.json", to_json(result))
+
+
+def _dispatches(journal: Journal) -> list[dict[str, Any]]:
+    return [row for key, row in journal.items() if key.startswith("dispatch/")]
+
+
+@dataclass
+class Prepared:
+    """A scenario with everything derived from it, checked before anything is written."""
+
+    scenario: Scenario
+    model: LanguageModel
+    spec: AdapterSpec
+    devices: int
+    work: Work
+    noise_multiplier: float
+    delta: float
+    key: SigningKey
+    config_digest: str
+
+    @classmethod
+    def of(cls, scenario: Scenario) -> "Prepared":
+        """Load the model, count the data, calibrate the noise, and refuse what cannot work."""
+        source = build_source(scenario.data, scenario.seed, scenario.fleet.devices)
+        devices = source.devices
+        if scenario.federation.cohort > devices:
+            raise BadInput(f"federation.cohort is {scenario.federation.cohort} but the data has {devices} devices")
+        model, chosen = load(scenario.model.name), scenario.adapter
+        spec = build_spec(
+            model, chosen.method, chosen.rank, chosen.alpha, chosen.seed, chosen.targets, len(source.labels)
+        )
+        work = _work(scenario, model, spec, np.array([len(source.device(i).train) for i in range(devices)]))
+        delta = scenario.privacy.delta_for(devices)
+        noise = _noise(scenario, devices, delta) if scenario.privacy.enabled else 0.0
+        key = SigningKey.simulated(scenario.seed)
+        return cls(scenario, model, spec, devices, work, noise, delta, key, scenario.digest)
+
+    def emulator(self) -> Emulator:
+        fleet = self.scenario.fleet.model_copy(update={"devices": self.devices})
+        emulator = Emulator.of(self.scenario.seed, fleet, self.work)
+        _check_memory(emulator, self.model, self.work)
+        return emulator
+
+    def setup(self) -> DeviceSetup:
+        return DeviceSetup(self.spec, self.scenario.data, self.devices, self.scenario.seed, self.key.public)
+
+    def study(self, engine: Engine) -> Study:
+        return Study(self.scenario, self.setup(), engine)
+
+    def mechanism(self, private: bool) -> GaussianSum:
+        clip = self.scenario.privacy.clip_norm
+        if private:
+            return GaussianSum(clip, self.noise_multiplier, LEVELS)
+        return GaussianSum(clip * _UNCLIPPED, 0.0, LEVELS * int(_UNCLIPPED))
+
+    def policy(self) -> BudgetPolicy:
+        privacy = self.scenario.privacy
+        return BudgetPolicy(
+            epsilon=privacy.epsilon,
+            delta=self.delta,
+            participations=privacy.participations,
+            adjacency=privacy.adjacency,
+            roster_sealed=privacy.roster == "sealed",
+            population=self.devices,
+        )
+
+    def arm(self, engine: Engine, folder: OutputFolder, private: bool, watch: Watcher) -> Trained:
+        """One federation over the emulated fleet, resumed from its checkpoint where it has one."""
+        began = time.monotonic()
+        name = "private" if private else "plain"
+        journal = Journal(folder.state / f"{name}.jsonl")
+        store = Store(f"sqlite:///{folder.state / name}.db")
+        emulator, clock = self.emulator(), VirtualClock(self.scenario.fleet.start)
+        grid = FleetGrid(emulator, clock, engine, partial(run_device, self.setup()))
+        grid.on_dispatch = partial(_note_dispatch, journal, emulator)
+        mechanism, noise = self.mechanism(private), SeededNoise(self.scenario.seed, "release")
+        ledger = Ledger(self.key.sign, clock.now)
+        budget = Budget(self.policy(), ledger, mechanism, noise.name, replay=True) if private else None
+        if budget:
+            budget.plan(self._sampling(), self.scenario.federation.rounds)
+        coordinator = Coordinator(
+            self._job(private),
+            grid,
+            clock,
+            FleetRoster(emulator, self.spec.rank, self.scenario.adapter.tiers),
+            mechanism,
+            budget or NoBudget(),
+            noise,
+            store,
+            self.key,
+            partial(self._observe, self.study(engine), journal, watch),
+        )
+        watch.stage("Private federation" if private else "Federation without privacy", self.scenario.federation.rounds)
+        self._score_untouched(self.study(engine), journal)
+        server = coordinator.run()
+        with store.begin() as session:
+            if budget:
+                _export(budget, ledger, session, folder, self.key, journal)
+        rounds = store.rounds()
+        store.close()
+        return Trained(
+            server.adapter.astype(np.float32), rounds, journal, coordinator.stopped, time.monotonic() - began
+        )
+
+    def _job(self, private: bool) -> Job:
+        scenario = self.scenario
+        return Job(
+            run=f"{scenario.name}-{scenario.seed}-{'private' if private else 'plain'}",
+            spec=self.spec,
+            training=scenario.training,
+            federation=scenario.federation,
+            privacy=scenario.privacy if private else scenario.privacy.model_copy(update={"enabled": False}),
+            initial=initial_vector(self.spec),
+            config_digest=self.config_digest,
+            seed=scenario.seed,
+        )
+
+    def _sampling(self) -> Sampling:
+        privacy, cohort = self.scenario.privacy, self.scenario.federation.cohort
+        return Sampling(kind=privacy.sampling, cohort=cohort, population=self.devices)
+
+    def _score_untouched(self, study: Study, journal: Journal) -> None:
+        if journal.get("score/0") is None and self.scenario.evaluation.devices:
+            _note_score(journal, 0, study, initial_vector(self.spec))
+
+    def _observe(
+        self, study: Study, journal: Journal, watch: Watcher, record: RoundRecord, adapter: NDArray[np.float64]
+    ) -> None:
+        last = record.round == self.scenario.federation.rounds
+        if self.scenario.evaluation.devices and (last or record.round % self.scenario.evaluation.every == 0):
+            _note_score(journal, record.round, study, adapter.astype(np.float32))
+        score = journal.get(f"score/{record.round}")
+        watch.step(f"metric {score['metric']:.3f}" if score else "")
+
+
+def _note_score(journal: Journal, number: int, study: Study, vector: NDArray[np.float32]) -> None:
+    score = study.curve_point(vector)
+    journal.put(f"score/{number}", {"round": number, "loss": score.loss, "metric": score.metric})
+
+
+def _note_dispatch(journal: Journal, emulator: Emulator, group: str, dispatch: Dispatch) -> None:
+    tiers = emulator.population.tiers(dispatch.device)
+    lost = {int(d): Outcome(int(code)).word for d, code in zip(dispatch.device, dispatch.outcome, strict=True) if code}
+    row = turnout(dispatch.outcome, tiers) | costs(dispatch)
+    row |= {"executed": int(dispatch.completes.sum()), "lost": {str(d): word for d, word in lost.items()}}
+    row["asked"] = {str(int(d)): TIERS[int(tier)] for d, tier in zip(dispatch.device, tiers, strict=True)}
+    journal.put(f"dispatch/{group}", row)
+
+
+def _export(
+    budget: Budget, ledger: Ledger, session: Session, folder: OutputFolder, key: SigningKey, journal: Journal
+) -> None:
+    write_whole(folder.path / "ledger.jsonl", "".join(entry.line() + "\n" for entry in ledger.entries(session)))
+    write_whole(folder.path / "ledger.pub", key.public + "\n")
+    spent = budget.spent(session)
+    bounds = [bound.as_json() for bound in budget.listed(session)]
+    journal.put("privacy", {"epsilon": spent.epsilon, "assumption": spent.assumption, "bounds": bounds})
+    journal.put("ledger_head", budget.head(session)[0])
+
+
+def _noise(scenario: Scenario, population: int, delta: float) -> float:
+    """The noise multiplier: as set, else the least that keeps the planned rounds within epsilon."""
+    privacy, federation = scenario.privacy, scenario.federation
+    if privacy.noise_multiplier is not None:
+        return privacy.noise_multiplier
+    sealed_poisson = privacy.sampling == "poisson" and privacy.roster == "sealed"
+    plan = Plan.of(
+        "poisson" if sealed_poisson else "none",
+        federation.cohort,
+        population,
+        federation.rounds,
+        privacy.participations,
+        delta,
+        str(privacy.adjacency),
+    )
+    return plan.calibrate(privacy.epsilon)
+
+
+def _work(scenario: Scenario, model: LanguageModel, spec: AdapterSpec, examples: NDArray[Any]) -> Work:
+    training = scenario.training
+    tokens = float(training.max_length)
+    seen = examples * float(training.epochs)
+    if training.max_steps:
+        seen = np.minimum(seen, training.max_steps * training.batch_size * training.accumulation)
+    ranks = {tier: min(rank, spec.rank) for tier, rank in scenario.adapter.tiers.items()}
+    size = 4.0 * spec.prefix(max([spec.rank, *ranks.values()])) + 2_048.0
+    memory = model.training_bytes(spec.dimension, training.batch_size, training.max_length) + 350e6
+    flops = model.training_flops(training.max_length) * tokens
+    return Work(size, size, flops, seen.astype(np.float64), memory, scenario.fleet.fixed_seconds)
+
+
+def _check_memory(emulator: Emulator, model: LanguageModel, work: Work) -> None:
+    """A model that fits nobody is a mistake; one that some tiers cannot hold is a fact of the fleet."""
+    reasons = emulator.reasons(np.arange(emulator.devices), 0.0)
+    if (reasons == Outcome.MEMORY).all():
+        population = emulator.population
+        best = int(np.argmax(population.memory))
+        raise ModelDoesNotFit(
+            model.name, work.memory_bytes, population.tier(best), float(population.memory[best])
+        )

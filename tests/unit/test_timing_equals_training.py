@@ -1,0 +1,121 @@
+"""The timing-only rounds are the rounds of the coordinator over the emulated grid: same times and counts."""
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
+
+from tacit_privacy.contract import (
+    RECORD_RECEIPT,
+    RECORD_TERMS,
+    RECORD_UPDATE,
+    AdapterSpec,
+    LinearSpec,
+    LocalTraining,
+    Receipt,
+    RoundTerms,
+    digest,
+)
+from tacit_privacy.ledger.keys import SigningKey
+from tacit_privacy.mechanisms.gaussian import GaussianSum
+from tacit_privacy.mechanisms.noise import SeededNoise
+from tacit_server.charging import NoBudget
+from tacit_server.config import FederationConfig, PrivacyConfig
+from tacit_server.coordinator import Coordinator, Job
+from tacit_server.rounds import RoundRecord
+from tacit_server.store import Store
+from tacit_simulations.clock import VirtualClock
+from tacit_simulations.engines.config import RuntimeConfig
+from tacit_simulations.engines.inline import InlineEngine
+from tacit_simulations.fleet.config import FleetConfig
+from tacit_simulations.fleet.dispatch import Work
+from tacit_simulations.fleet.emulator import Emulator
+from tacit_simulations.fleet.roster import FleetRoster
+from tacit_simulations.grid import Answer, Call, FleetGrid
+from tacit_simulations.timing import TimingPlan, TimingSimulation
+
+SEED = 4
+SPEC = AdapterSpec(
+    model="none", method="ffa", rank=1, alpha=1.0, seed=1, linear=(LinearSpec(name="q", rows=4, columns=4),)
+)
+
+
+def answer(zeros: np.ndarray, call: Call) -> Answer:
+    """A device that learns nothing, correctly."""
+    payload = call.message.content.config_records[RECORD_TERMS]["payload"]
+    assert isinstance(payload, bytes)
+    terms = RoundTerms.from_bytes(payload)
+    receipt = Receipt(
+        run=terms.run,
+        round=terms.round,
+        device=str(call.device),
+        terms=digest(payload),
+        update=digest(zeros.tobytes()),
+        participation=1,
+    )
+    records: dict[str, ArrayRecord | MetricRecord | ConfigRecord] = {
+        RECORD_UPDATE: ArrayRecord([zeros]),
+        RECORD_RECEIPT: ConfigRecord({"payload": receipt.to_bytes(), "signature": b""}),
+    }
+    return Answer(Message(RecordDict(records), reply_to=call.message), call.state)
+
+
+def emulator_of(**settings: Any) -> Emulator:
+    config = FleetConfig.model_validate({"devices": 300, "mix": "mixed", **settings})
+    return Emulator.of(SEED, config, Work.of_model(1.5e6, SPEC.dimension, 32, 400, config))
+
+
+def coordinated(federation: FederationConfig, privacy: PrivacyConfig, folder: Path, **fleet: Any) -> list[RoundRecord]:
+    emulator = emulator_of(**fleet)
+    clock, records = VirtualClock(emulator.config.start), []
+    grid = FleetGrid(emulator, clock, InlineEngine(RuntimeConfig()), partial(answer, np.zeros(4, dtype=np.int32)))
+    initial = np.zeros(SPEC.dimension, dtype=np.float32)
+    job = Job("run", SPEC, LocalTraining(), federation, privacy, initial, "0" * 64, SEED)
+    Coordinator(
+        job,
+        grid,
+        clock,
+        FleetRoster(emulator, SPEC.rank),
+        GaussianSum(1.0, 0.0),
+        NoBudget(),
+        SeededNoise(SEED, "noise"),
+        Store(f"sqlite:///{folder}/run.db"),
+        SigningKey.simulated(SEED),
+        lambda record, adapter: records.append(record),
+    ).run()
+    return records
+
+
+CASES: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = {
+    "over-selected": ({"cohort": 20, "over_selection": 1.5, "rounds": 8}, {"participations": 2}, {}),
+    "by deadline": ({"cohort": 30, "deadline_s": 400.0, "rounds": 6}, {"participations": 8}, {}),
+    # a fleet of one time zone by day: the coordinator waits for devices, several times
+    "scarce": (
+        {"cohort": 40, "over_selection": 1.2, "rounds": 6, "minimum_share": 0.9},
+        {"participations": 1},
+        {"mix": "phones", "time_zones": {0.0: 1.0}, "start_hour": 10.0},
+    ),
+    "poisson": ({"cohort": 25, "rounds": 6}, {"sampling": "poisson", "participations": 1}, {"mix": "phones"}),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_equal_rounds(name: str, tmp_path: Path) -> None:
+    rounds, guarantee, fleet = CASES[name]
+    federation = FederationConfig.model_validate(rounds)
+    privacy = PrivacyConfig.model_validate(guarantee | {"enabled": False})
+    trained = coordinated(federation, privacy, tmp_path, **fleet)
+    timed = TimingSimulation(emulator_of(**fleet), TimingPlan.of(federation, privacy), SEED).run()
+    assert len(trained) == len(timed) == federation.rounds
+    for record, timing in zip(trained, timed, strict=True):
+        assert (record.sampled, record.completed) == (timing.sampled, timing.completed)
+        # the difference of two clock readings is rounded, the readings are equal
+        assert record.finished == pytest.approx(timing.virtual_start + timing.virtual_seconds, abs=1e-9)
+        if name != "poisson":
+            assert record.started == timing.virtual_start
+        for reason in ("exhausted", "unavailable"):
+            assert record.dropped.get(reason, 0) == timing.dropped.get(reason, 0)
+    assert any(timing.dropped for timing in timed)
