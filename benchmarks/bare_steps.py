@@ -82,7 +82,7 @@ def bare_rate(processes: int, clients: int) -> float:
     seconds = max(results.get() for _ in workers)
     for worker in workers:
         worker.join()
-    return processes * clients / seconds
+    return float(processes * clients / seconds)
 
 
 def flower_rate(population: int, cohort: int, rounds: int) -> float:
@@ -102,7 +102,7 @@ def flower_rate(population: int, cohort: int, rounds: int) -> float:
     def fit(message: Message, context: Context) -> Message:
         import bare_steps
 
-        arrays = [np.array(array) for array in message.content["arrays"].to_numpy_ndarrays()]
+        arrays = [np.array(array) for array in message.content.array_records["arrays"].to_numpy_ndarrays()]
         trained = bare_steps.train(arrays, int(context.node_config["partition-id"]))
         content = RecordDict({"arrays": ArrayRecord(trained), "metrics": MetricRecord({"num-examples": 1})})
         return Message(content, reply_to=message)
@@ -122,6 +122,6 @@ def flower_rate(population: int, cohort: int, rounds: int) -> float:
             evaluate_fn=lambda number, arrays: marks.append(time.perf_counter()),
         )
 
-    backend = {"client_resources": {"num_cpus": 1, "num_gpus": 0.0}, "init_args": {"num_cpus": 2}}
+    backend: Any = {"client_resources": {"num_cpus": 1, "num_gpus": 0.0}, "init_args": {"num_cpus": 2}}
     run_simulation(server, client, num_supernodes=population, backend_config=backend)
     return cohort / float(np.median(np.diff(marks)[1:]))

@@ -204,9 +204,9 @@ def finite(value: Any) -> Any:
 
 def _own_stdout(stack: contextlib.ExitStack) -> io.TextIOBase | Any:
     """A writer on the real stdout, while descriptor 1 points to stderr; the current stdout where it is no file."""
-    stdout = sys.stdout
-    if stdout is not sys.__stdout__:
-        return stdout
+    stdout = sys.__stdout__
+    if stdout is None or sys.stdout is not stdout:
+        return sys.stdout
     try:
         descriptor, errors = stdout.fileno(), sys.stderr.fileno()
     except (OSError, ValueError, AttributeError):

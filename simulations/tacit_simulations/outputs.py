@@ -2,8 +2,10 @@
 
 import json
 import os
+import platform
 import shutil
 from collections.abc import ItemsView, Iterator
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -102,3 +104,16 @@ class Journal:
             except (json.JSONDecodeError, ValueError):
                 continue  # the last line of a killed run may be cut; what it said is done again
             yield key, value
+
+
+_LIBRARIES = ("tacit", "flwr", "torch", "transformers", "peft", "numpy", "dp-accounting", "sqlalchemy")
+
+
+def versions() -> dict[str, str]:
+    """Of the libraries that can change a result."""
+    return {"python": platform.python_version()} | {name: version(name) for name in _LIBRARIES}
+
+
+def to_json(result: dict[str, Any]) -> str:
+    """A result as it is written: strict JSON, no NaN."""
+    return json.dumps(result, indent=2, allow_nan=False) + "\n"

@@ -1,8 +1,5 @@
 """From what a run left in its journals to ``result.json``."""
 
-import json
-import platform
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from tacit_clients.slm.adapters import initial_vector
@@ -11,7 +8,7 @@ from tacit_clients.training.local import Score
 from tacit_simulations.evaluation.study import Study, add
 from tacit_simulations.fleet.figures import fleet_facts
 from tacit_simulations.fleet.population import Population
-from tacit_simulations.outputs import Journal, OutputFolder
+from tacit_simulations.outputs import Journal, OutputFolder, versions
 from tacit_simulations.progress import Watcher
 from tacit_simulations.scenario import Scenario
 
@@ -19,12 +16,7 @@ if TYPE_CHECKING:
     from tacit_simulations.run import Prepared, Trained
 
 METRICS = {Task.INSTRUCT: "exact-match accuracy", Task.CLASSIFY: "accuracy", Task.LANGUAGE: "next-token accuracy"}
-_LIBRARIES = ("tacit", "flwr", "torch", "transformers", "peft", "numpy", "dp-accounting", "sqlalchemy")
 WALL = ("wall_seconds", "client_trainings_per_second")  # all that may differ between two runs of one scenario
-
-
-def to_json(result: dict[str, Any]) -> str:
-    return json.dumps(result, indent=2, allow_nan=False) + "\n"
 
 
 def compare(
@@ -203,8 +195,3 @@ def _tiers(row: dict[str, Any], seen: dict[str, Any]) -> dict[str, Any]:
             reason = lost.get(device, "not_used")
             cell["dropped"][reason] = cell["dropped"].get(reason, 0) + 1
     return dict(sorted(found.items()))
-
-
-def versions() -> dict[str, str]:
-    """Of the libraries that can change a result."""
-    return {"python": platform.python_version()} | {name: version(name) for name in _LIBRARIES}

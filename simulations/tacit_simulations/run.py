@@ -16,7 +16,7 @@ from tacit_privacy.accounting.budget import Budget, BudgetPolicy
 from tacit_privacy.accounting.events import Sampling
 from tacit_privacy.accounting.plan import Plan
 from tacit_privacy.contract import LEVELS, AdapterSpec
-from tacit_privacy.errors import BadInput, ModelDoesNotFit
+from tacit_privacy.errors import BadInput
 from tacit_privacy.ledger.chain import Ledger
 from tacit_privacy.ledger.keys import SigningKey
 from tacit_privacy.mechanisms.gaussian import GaussianSum
@@ -38,9 +38,9 @@ from tacit_simulations.fleet.figures import costs, turnout
 from tacit_simulations.fleet.outcomes import Outcome
 from tacit_simulations.fleet.roster import FleetRoster
 from tacit_simulations.grid import FleetGrid
-from tacit_simulations.outputs import Journal, OutputFolder, write_whole
+from tacit_simulations.outputs import Journal, OutputFolder, to_json, write_whole
 from tacit_simulations.progress import Watcher
-from tacit_simulations.result import assemble, compare, to_json
+from tacit_simulations.result import assemble, compare
 from tacit_simulations.scenario import Scenario
 
 _UNCLIPPED = 64.0  # the arm without privacy clips this many times higher: in effect never
@@ -126,13 +126,19 @@ class Prepared:
         delta = scenario.privacy.delta_for(devices)
         noise = _noise(scenario, devices, delta) if scenario.privacy.enabled else 0.0
         key = SigningKey.simulated(scenario.seed)
-        return cls(scenario, model, spec, devices, work, noise, delta, key, scenario.digest)
+        prepared = cls(scenario, model, spec, devices, work, noise, delta, key, scenario.digest)
+        prepared.emulator()  # refuses a model that no device of the fleet can hold
+        if scenario.privacy.enabled:
+            prepared.budget(Ledger(key.sign, float)).plan(prepared._sampling(), scenario.federation.rounds)
+        return prepared
+
+    def budget(self, ledger: Ledger) -> Budget:
+        """The run's budget; seeded noise, so an open reservation is replayed."""
+        return Budget(self.policy(), ledger, self.mechanism(private=True), "seeded", replay=True)
 
     def emulator(self) -> Emulator:
         fleet = self.scenario.fleet.model_copy(update={"devices": self.devices})
-        emulator = Emulator.of(self.scenario.seed, fleet, self.work)
-        _check_memory(emulator, self.model, self.work)
-        return emulator
+        return Emulator.of(self.scenario.seed, fleet, self.work)
 
     def setup(self) -> DeviceSetup:
         return DeviceSetup(self.spec, self.scenario.data, self.devices, self.scenario.seed, self.key.public)
@@ -168,9 +174,7 @@ class Prepared:
         grid.on_dispatch = partial(_note_dispatch, journal, emulator)
         mechanism, noise = self.mechanism(private), SeededNoise(self.scenario.seed, "release")
         ledger = Ledger(self.key.sign, clock.now)
-        budget = Budget(self.policy(), ledger, mechanism, noise.name, replay=True) if private else None
-        if budget:
-            budget.plan(self._sampling(), self.scenario.federation.rounds)
+        budget = self.budget(ledger) if private else None
         coordinator = Coordinator(
             self._job(private),
             grid,
@@ -280,14 +284,3 @@ def _work(scenario: Scenario, model: LanguageModel, spec: AdapterSpec, examples:
     memory = model.training_bytes(spec.dimension, training.batch_size, training.max_length) + 350e6
     flops = model.training_flops(training.max_length) * tokens
     return Work(size, size, flops, seen.astype(np.float64), memory, scenario.fleet.fixed_seconds)
-
-
-def _check_memory(emulator: Emulator, model: LanguageModel, work: Work) -> None:
-    """A model that fits nobody is a mistake; one that some tiers cannot hold is a fact of the fleet."""
-    reasons = emulator.reasons(np.arange(emulator.devices), 0.0)
-    if (reasons == Outcome.MEMORY).all():
-        population = emulator.population
-        best = int(np.argmax(population.memory))
-        raise ModelDoesNotFit(
-            model.name, work.memory_bytes, population.tier(best), float(population.memory[best])
-        )

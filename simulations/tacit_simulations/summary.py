@@ -18,11 +18,13 @@ def summary(result: dict[str, Any]) -> Iterator[str]:
     rounds = result["rounds"]
     contributed = sum(row["completed"] for row in rounds)
     sampled = sum(row["sampled"] for row in rounds)
-    yield f"{result['scenario']}: {len(rounds)} rounds, {contributed} updates from {sampled} requests to {result['devices']} devices"
+    asked = f"{contributed} updates from {sampled} requests to {result['devices']} devices"
+    yield f"{result['scenario']}: {len(rounds)} rounds, {asked}"
     evaluation = result.get("evaluation") or {}
     for key, label in _NAMES.items():
         if key in evaluation:
-            yield f"  {label:<28}{evaluation['metric_name']} {evaluation[key]['metric']:.3f}   loss {evaluation[key]['loss']:.3f}"
+            figures = evaluation[key]
+            yield f"  {label:<28}{evaluation['metric_name']} {figures['metric']:.3f}   loss {figures['loss']:.3f}"
     privacy = result.get("privacy") or {}
     if privacy.get("epsilon") is not None:
         yield (

@@ -100,8 +100,8 @@ def _sizes(name: str, module: nn.Module) -> tuple[int, int]:
         raise BadInput(f"adapter target {name} is a {type(base).__name__}, not a linear layer; name linear modules")
     if isinstance(base, nn.Linear):
         return int(base.out_features), int(base.in_features)
-    rows, columns = base.weight.shape[::-1]
-    return int(rows), int(columns)
+    weight = base.weight  # Conv1D stores its weight the other way round
+    return (int(weight.shape[1]), int(weight.shape[0])) if isinstance(weight, Tensor) else (0, 0)
 
 
 @dataclass
@@ -201,7 +201,9 @@ class AdaptedModel(nn.Module):
 
     def _lora_layers(self, spec: AdapterSpec) -> Iterator[LoraLayer]:
         for module in spec.linear:
-            yield self.network.get_submodule(module.name)
+            layer = self.network.get_submodule(module.name)
+            if isinstance(layer, LoraLayer):
+                yield layer
 
     def _attach(self, which: Which, spec: AdapterSpec) -> None:
         self._flat[which] = FlatAdapter(spec)
@@ -232,7 +234,8 @@ class AdaptedModel(nn.Module):
         if self._flat.pop("personal", None) is None:
             return
         self._tuner.delete_adapter("personal")
-        self._heads.pop("personal", None) if "personal" in self._heads else None
+        if "personal" in self._heads:
+            self._heads.pop("personal")
         self.train_only("shared")
 
     @property
@@ -320,7 +323,7 @@ class AdaptedModel(nn.Module):
 def _peft_config(spec: AdapterSpec) -> LoraConfig:
     return LoraConfig(
         r=spec.rank,
-        lora_alpha=spec.alpha,
+        lora_alpha=spec.alpha,  # type: ignore[arg-type]  # peft takes any number and says int
         target_modules=[module.name for module in spec.linear],
         lora_dropout=0.0,
         bias="none",

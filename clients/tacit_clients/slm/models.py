@@ -97,7 +97,7 @@ class LanguageModel:
 
         Some architectures scale or cap their logits. Rather than to know them all, one forward pass compares.
         """
-        layer = self.network.get_output_embeddings() if self.kind is Kind.CAUSAL else None
+        layer = self.network.get_output_embeddings() if self.kind is Kind.CAUSAL else None  # type: ignore[no-untyped-call]
         if not isinstance(layer, nn.Linear):
             return None
         probe = torch.arange(min(8, self.vocabulary))[None]
@@ -209,14 +209,14 @@ def _quiet() -> Iterator[None]:
     from transformers.utils import logging
 
     bar, level = logging.is_progress_bar_enabled(), logging.get_verbosity()
-    logging.disable_progress_bar()
-    logging.set_verbosity_error()
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     try:
         yield
     finally:
         logging.set_verbosity(level)
         if bar:
-            logging.enable_progress_bar()
+            logging.enable_progress_bar()  # type: ignore[no-untyped-call]
 
 
 def _tensor(value: Any) -> Tensor:

@@ -16,7 +16,7 @@ class Task(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """One thing to learn. ``target`` belongs to INSTRUCT, ``label`` (0 up) to CLASSIFY; LANGUAGE uses ``prompt`` alone."""
+    """One thing to learn. ``target`` is for INSTRUCT, ``label`` (0 up) for CLASSIFY; LANGUAGE has ``prompt`` alone."""
 
     prompt: str
     target: str = ""
@@ -50,5 +50,5 @@ class ExampleSource(Protocol):
     def device(self, index: int) -> DeviceData: ...
 
     def held_out(self) -> Sequence[Example]:
-        """Examples of the same distribution that belong to no training set: what a simulation scores the shared model on."""
+        """Examples of the same distribution in no training set: what a simulation scores the shared model on."""
         ...

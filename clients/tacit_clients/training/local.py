@@ -85,7 +85,7 @@ def train(
     losses: list[float] = []
     for parts in _schedule(rows, training, rng):
         flat.gradient.zero_()
-        losses.append(sum(_backward(adapted, part, task, len(parts)) for part in parts))
+        losses.append(sum(_backward(adapted, flat, part, task, len(parts)) for part in parts))
         if not np.isfinite(losses[-1]):
             raise NonFiniteUpdate(detail="the local loss is not a number; lower training.learning_rate")
         update()
@@ -122,9 +122,11 @@ def _schedule(rows: Sequence[Row], training: LocalTraining, rng: np.random.Gener
             steps += 1
 
 
-def _backward(adapted: AdaptedModel, rows: list[Row], task: Task, parts: int) -> float:
+def _backward(adapted: AdaptedModel, flat: FlatAdapter, rows: list[Row], task: Task, parts: int) -> float:
     loss = loss_of(outputs(adapted, collate(rows), task)) / parts
-    loss.backward()  # type: ignore[no-untyped-call]
+    for parameter, slope in zip(flat.parameters, torch.autograd.grad(loss, flat.parameters), strict=True):
+        if parameter.grad is not None:
+            parameter.grad.add_(slope)  # a view into the flat gradient
     return float(loss.detach())
 
 

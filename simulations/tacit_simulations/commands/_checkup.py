@@ -8,7 +8,8 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
-from importlib import metadata
+from functools import partial
+from importlib import import_module, metadata
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
@@ -54,7 +55,7 @@ def examine(deep: bool = False) -> list[Finding]:
 def machine() -> Iterator[Finding]:
     """Python, platform, usable cores, memory and disk of this process, container limits included."""
     here = "machine"
-    wanted = SpecifierSet(metadata.metadata("tacit").get("Requires-Python") or "")
+    wanted = SpecifierSet(metadata.metadata("tacit")["Requires-Python"] or "")
     version = platform.python_version()
     fits = wanted.contains(version, prereleases=True)
     yield Finding(here, "python", "ok" if fits else "missing", version, "" if fits else f"install Python {wanted}")
@@ -120,11 +121,11 @@ def conflicts() -> Iterator[Finding]:
                 continue
             version = installed(requirement.name)
             name = requirement.name.lower()
-            if version is not None and not requirement.specifier.contains(version, prereleases=True):
-                if owner != "tacit":
-                    wrong += 1
-                    detail = f"{owner} wants {requirement.specifier}, {version} is installed"
-                    yield Finding("libraries", requirement.name, "missing", detail, f"pip install '{requirement}'")
+            fits = version is None or requirement.specifier.contains(version, prereleases=True)
+            if not fits and owner != "tacit":
+                wrong += 1
+                detail = f"{owner} wants {requirement.specifier}, {version} is installed"
+                yield Finding("libraries", requirement.name, "missing", detail, f"pip install '{requirement}'")
             if version is not None and name not in seen:
                 seen.add(name)
                 waiting.append(name)
@@ -163,7 +164,11 @@ def optional_tools() -> Iterator[Finding]:
 def deep_imports() -> Iterator[Finding]:
     """Import what a run imports, with the seconds each takes."""
     for name in ("torch", "transformers", "flwr.app", "opacus", "ray"):
-        yield _attempt("deep", f"import {name}", lambda name=name: str(getattr(__import__(name), "__version__", "")))
+        yield _attempt("deep", f"import {name}", partial(_version_of, name))
+
+
+def _version_of(name: str) -> str:
+    return str(getattr(import_module(name), "__version__", ""))
 
 
 def deep_model() -> Iterator[Finding]:

@@ -43,7 +43,7 @@ def describe(scenario: "Scenario") -> list[str]:
     lines = [
         f"{scenario.name}: {scenario.description}" if scenario.description else scenario.name,
         f"{scenario.fleet.devices} devices, {federation.rounds} rounds of {federation.cohort}, "
-        f"model {scenario.model.name}, data {scenario.data.name}, privacy {_privacy(privacy)}",
+        f"model {scenario.model.name}, data {scenario.data.kind}, privacy {_privacy(privacy)}",
         "",
     ]
     defaults = flat(type(scenario)().model_dump(mode="json"))

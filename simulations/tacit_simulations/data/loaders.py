@@ -61,8 +61,8 @@ def _folder(config: DataConfig) -> Path:
     root = os.environ.get("TACIT_DATA")
     if not root:
         raise BadInput(
-            f"data.kind {config.kind} needs its files: get them from {_SOURCES[config.kind]} and set data.path to their "
-            "folder, or set TACIT_DATA to the folder above it"
+            f"data.kind {config.kind} needs its files: get them from {_SOURCES[config.kind]} and set data.path to "
+            "their folder, or set TACIT_DATA to the folder above it"
         )
     return Path(root) / _FOLDERS.get(config.kind, config.kind)
 

@@ -28,8 +28,8 @@ class PoolEngine(ClosingEngine):
         return results
 
     def close(self) -> None:
-        self._pool.close()
-        self._pool.stop()
+        self._pool.close()  # type: ignore[no-untyped-call]
+        self._pool.stop()  # type: ignore[no-untyped-call]
         self._pool.join()
 
     def _schedule(self, job: Job, part: Sequence[Any]) -> Any:

@@ -44,12 +44,13 @@ class RayEngine(ClosingEngine):
             raise EngineFailed(f"cannot start Ray on {where}: {error}; try runtime.engine = 'pool'") from error
         self._actor_class = ray.remote(num_cpus=1)(_Worker)
         self._workers = config.worker_count
-        self._idle = deque(self._actor_class.remote() for _ in range(self._workers))
+        self._idle: deque[Any] = deque(self._actor_class.remote() for _ in range(self._workers))
 
     def map(self, job: Job, items: Sequence[Any]) -> list[Any]:
         parts = list(chunks(items, self._workers))
         shared = self._ray.put(job)
-        waiting, running = deque(range(len(parts))), {}
+        waiting: deque[int] = deque(range(len(parts)))
+        running: dict[Any, tuple[int, Any]] = {}
         results: list[list[Any]] = [[] for _ in parts]
         while waiting or running:
             while waiting and self._idle:

@@ -38,7 +38,7 @@ class Study:
     def panel(self) -> list[int]:
         """Devices that everything is scored on."""
         wanted = min(self.scenario.evaluation.devices, self.setup.devices)
-        return np.unique(np.linspace(0, self.setup.devices - 1, wanted).astype(int)).tolist()
+        return [int(device) for device in np.unique(np.linspace(0, self.setup.devices - 1, wanted).astype(int))]
 
     def curve_point(self, vector: Vector) -> Score:
         """Score of a shared adapter on as much of the panel as a curve needs."""

@@ -46,7 +46,9 @@ def train_tokenizer(texts: Iterator[str], vocabulary: int) -> PreTrainedTokenize
         show_progress=False,
     )
     tokenizer.train_from_iterator(texts, trainer)
-    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token=PAD, eos_token=END, bos_token=END)
+    return PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
+        tokenizer_object=tokenizer, pad_token=PAD, eos_token=END, bos_token=END
+    )
 
 
 def build_model(size: Size) -> LlamaForCausalLM:
@@ -122,7 +124,7 @@ def train(out: Path, steps: int, data: Path | None, resume: bool, size: Size, th
         optimizer.load_state_dict(saved["optimizer"])
         first = int(saved["step"])
     _run(model, optimizer, Rows(tokenizer, texts), first, steps, checkpoint, tell)
-    model.half().save_pretrained(out)
+    model.half().save_pretrained(out)  # type: ignore[no-untyped-call]
     (out / "training.json").write_text(json.dumps({"steps": steps, "seed": SEED, "files": read}, indent=2) + "\n")
     return out
 

@@ -105,9 +105,9 @@ INTENTS: tuple[Intent, ...] = (
     Intent("dial", ("dial {phone}", "call the number {phone}"), "dial number"),
     Intent(
         "shopping",
-        ("add {item} to the shopping list", "we need {item}", "put {item} on the list", "buy {item}"),
-        "shopping add {item}",
-        ("we are out of {item}", "someone ate the last {item}"),
+        ("add {goods} to the shopping list", "we need {goods}", "put {goods} on the list", "buy {goods}"),
+        "shopping add {goods}",
+        ("we are out of {goods}", "someone ate the last {goods}"),
     ),
     Intent("weather", ("what is the weather {day}", "will it rain {day}", "forecast for {day}"), "weather {day}"),
     Intent(

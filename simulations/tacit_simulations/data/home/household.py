@@ -183,6 +183,7 @@ _PLAIN: dict[str, Sequence[str]] = {
     "genre": words.GENRES,
     "message": words.MESSAGES,
     "item": words.ITEMS,
+    "goods": words.GOODS,
     "event": words.EVENTS,
     "door": words.DOORS,
     "plant": words.PLANTS,

@@ -261,13 +261,44 @@ PERSON_NICKNAMES = [
     "Peanut",
     "the twins' mum",
 ]
-PET_PHRASES = """cosy time|curtain up|lights out crew|all hands|off we go|pyjama o'clock|party hats|ghost town|slow sunday
-|battle stations|tea and biscuits|moonrise|quiet please|home stretch|sofa mode|rise and grind""".replace(
-    "\n", ""
-).split("|")
+PET_PHRASES = [
+    "cosy time",
+    "curtain up",
+    "lights out crew",
+    "all hands",
+    "off we go",
+    "pyjama o'clock",
+    "party hats",
+    "ghost town",
+]
+PET_PHRASES += [
+    "slow sunday",
+    "battle stations",
+    "tea and biscuits",
+    "moonrise",
+    "quiet please",
+    "home stretch",
+    "sofa mode",
+]
 SCENES = ["evening", "morning", "away", "movie", "dinner", "bedtime", "reading", "guests"]
-ITEMS = """oat milk|eggs|bread|apples|rice|coffee|olive oil|bin bags|butter|pasta|onions|yoghurt|tea|flour|batteries|soap
-|bananas|cheese|tomatoes|cat food|lentils|honey|lemons|toothpaste""".replace("\n", "").split("|")
+ITEMS = [
+    "oat milk",
+    "eggs",
+    "bread",
+    "apples",
+    "rice",
+    "coffee",
+    "olive oil",
+    "butter",
+    "pasta",
+    "onions",
+    "yoghurt",
+    "tea",
+    "flour",
+    "bananas",
+]
+ITEMS += ["cheese", "tomatoes", "lentils", "honey", "lemons"]
+GOODS = [*ITEMS, "batteries", "soap", "bin bags", "toothpaste", "cat food"]
 GENRES = [
     "jazz",
     "rock",

@@ -1,0 +1,48 @@
+"""``mode = "timing"``: rounds of a fleet without any model, from a scenario to its folder."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+from tacit_simulations.fleet.dispatch import Work
+from tacit_simulations.fleet.emulator import Emulator
+from tacit_simulations.fleet.figures import fleet_facts
+from tacit_simulations.outputs import OutputFolder, to_json, versions, write_whole
+from tacit_simulations.progress import Watcher
+from tacit_simulations.report import report
+from tacit_simulations.scenario import Scenario
+from tacit_simulations.timing import TimingPlan, TimingSimulation
+
+_NANO_PARAMETERS, _FLOATS_PER_RANK = 1.1e6, 1024.0  # what a device would train where no model is loaded
+
+
+def simulate_timing(scenario: Scenario, out: Path, watch: Watcher) -> dict[str, Any]:
+    """Rounds in virtual time; time, energy, bytes and money only. Nothing is learnt and nothing is spent."""
+    began = time.monotonic()
+    examples = float(scenario.data.train_per_device * scenario.training.epochs)
+    floats = _FLOATS_PER_RANK * scenario.adapter.rank
+    work = Work.of_model(_NANO_PARAMETERS, floats, scenario.training.max_length, examples, scenario.fleet)
+    emulator = Emulator.of(scenario.seed, scenario.fleet, work)
+    folder = OutputFolder(out)
+    folder.claim(scenario.digest, resume=False)
+    watch.stage("Rounds", scenario.federation.rounds)
+    plan = TimingPlan.of(scenario.federation, scenario.privacy)
+    rounds = []
+    for timing in TimingSimulation(emulator, plan, scenario.seed).rounds():
+        rounds.append(timing.row())
+        watch.step(f"{timing.completed} completed")
+    result: dict[str, Any] = {
+        "scenario": scenario.name,
+        "description": scenario.description,
+        "seed": scenario.seed,
+        "versions": versions(),
+        "devices": emulator.devices,
+        "fleet": fleet_facts(emulator.availability, scenario.fleet.start),
+        "rounds": rounds,
+        "config": scenario.model_dump(mode="json", exclude={"runtime"}),
+        "config_digest": scenario.digest,
+        "wall_seconds": round(time.monotonic() - began, 3),
+    }
+    write_whole(out / "report.html", report(result))
+    write_whole(out / "result.json", to_json(result))
+    return result
