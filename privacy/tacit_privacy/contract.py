@@ -108,15 +108,15 @@ class ExampleDp(Fact):
 class LocalTraining(Fact):
     """How a device trains in one round. Lengths in tokens, batches in examples."""
 
-    optimizer: Literal["sgd", "adamw"] = "adamw"
-    learning_rate: PositiveFloat = 0.01
-    weight_decay: float = Field(default=0.0, ge=0)
-    epochs: PositiveInt = 1
-    max_steps: int = Field(default=0, ge=0)  # 0: no limit but the epochs
-    batch_size: PositiveInt = 8
-    accumulation: PositiveInt = 1
-    max_length: PositiveInt = 48
-    example_dp: ExampleDp | None = None
+    optimizer: Literal["sgd", "adamw"] = Field(default="adamw", description="the device's own optimizer")
+    learning_rate: PositiveFloat = Field(default=0.01, description="the device's learning rate")
+    weight_decay: float = Field(default=0.0, ge=0, description="decoupled weight decay")
+    epochs: PositiveInt = Field(default=1, description="passes over the device's examples in a round")
+    max_steps: int = Field(default=0, ge=0, description="steps after which a device stops; 0: as its epochs say")
+    batch_size: PositiveInt = Field(default=8, description="examples of one gradient")
+    accumulation: PositiveInt = Field(default=1, description="gradients that are averaged for one step")
+    max_length: PositiveInt = Field(default=48, description="longest example in tokens; longer ones are cut")
+    example_dp: ExampleDp | None = Field(default=None, description="example-level DP-SGD, a second guarantee")
 
 
 class RoundTerms(Fact):

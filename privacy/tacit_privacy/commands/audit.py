@@ -1,4 +1,4 @@
-"""``tacit audit``: check what a run says it spent, with only its ledger and a public key."""
+"""Verify the ledger of a run, offline."""
 
 import json
 from collections.abc import Iterator

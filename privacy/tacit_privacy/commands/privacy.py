@@ -1,4 +1,4 @@
-"""``tacit privacy``: what a plan would cost, and what noise a budget asks for, before anyone trains."""
+"""Compute epsilon for a plan, or the noise for a budget."""
 
 import json
 import math

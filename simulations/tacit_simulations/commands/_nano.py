@@ -7,7 +7,9 @@ import struct
 from importlib.resources import as_file, files
 from math import prod
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
+
+from tacit_privacy.errors import BadInput
 
 NEEDED = ("config.json", "tokenizer.json", "model.safetensors", "README.md")
 REINSTALL = "pip install --force-reinstall --no-deps tacit, or: tacit models train --out DIR"
@@ -19,6 +21,21 @@ def inspect() -> Verdict:
     """State, detail and remedy for the packaged folder of tacit-nano."""
     with as_file(files("tacit_clients") / "slm" / "nano") as folder:
         return inspect_folder(folder)
+
+
+def facts() -> dict[str, Any]:
+    """Name, parameters, bytes, licence and place of the packaged model. Raises BadInput where it is missing."""
+    with as_file(files("tacit_clients") / "slm" / "nano") as folder:
+        weights = folder / "model.safetensors"
+        if not weights.is_file():
+            raise BadInput(f"tacit-nano is not part of this installation; {REINSTALL}")
+        return {
+            "name": "tacit-nano",
+            "parameters": count_parameters(weights),
+            "bytes": weights.stat().st_size,
+            "licence": "Apache-2.0",
+            "path": str(folder),
+        }
 
 
 def inspect_folder(folder: Path) -> Verdict:

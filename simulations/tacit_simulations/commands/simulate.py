@@ -1,4 +1,4 @@
-"""``tacit simulate``: run a scenario and leave a folder with result, report, ledger and adapter."""
+"""Run a scenario over an emulated fleet and write its report."""
 
 import json
 from pathlib import Path

@@ -1,6 +1,5 @@
 """Train tacit-nano from nothing: a small Llama with a tokenizer of its own. Seeded by steps, resumable, on any CPU."""
 
-import json
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from tacit_clients.slm.prompting import ACT, END, PAD
 from tacit_privacy.randomness import stream
+from tacit_simulations.pretraining.card import write_card
 from tacit_simulations.pretraining.corpus import home_pairs, open_texts
 
 SEED = 11
@@ -125,7 +125,7 @@ def train(out: Path, steps: int, data: Path | None, resume: bool, size: Size, th
         first = int(saved["step"])
     _run(model, optimizer, Rows(tokenizer, texts), first, steps, checkpoint, tell)
     model.half().save_pretrained(out)  # type: ignore[no-untyped-call]
-    (out / "training.json").write_text(json.dumps({"steps": steps, "seed": SEED, "files": read}, indent=2) + "\n")
+    write_card(out, steps, SEED, sum(p.numel() for p in model.parameters()), read)
     return out
 
 
