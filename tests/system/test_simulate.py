@@ -106,7 +106,7 @@ def wait_for(path: Path) -> None:
         (["home-quick", "--set=federation.cohort=5000"], "cohort"),
         (["home-quick", "--set=model.name=./nothing"], "no model folder"),
         (["home-quick", "--set=data.kind=file"], "data.path"),
-        (["home-quick", "--set=fleet.mix={esp32 = 1.0}"], ""),
+        (["home-quick", "--set=fleet.mix={esp32-s3-hub = 1.0}"], "training needs"),
     ],
 )
 def test_bad_input_is_one_sentence_and_leaves_nothing(tmp_path: Path, words: list[str], said: str) -> None:

@@ -162,7 +162,7 @@ def test_nothing_typed_shows_help_and_is_bad_usage(capsys: pytest.CaptureFixture
 
 
 def test_a_missing_library_says_where_to_look() -> None:
-    with pytest.raises(MissingExtra, match="needs the module no_such_package, .* tacit doctor"):
+    with pytest.raises(MissingExtra, match=r"needs the module no_such_package, .* tacit doctor"):
         cli.load_command(EntryPoint("x", "no_such_package.module:app", cli.GROUP))
 
 

@@ -195,8 +195,10 @@ class AdaptedModel(nn.Module):
         self.network = model.network
         self._flat: dict[Which, FlatAdapter] = {}
         self._heads = nn.ModuleDict()
-        self._tuner = LoraModel(self.network, {"shared": _peft_config(spec)}, "shared")
-        self._layers = [layer for layer in self._lora_layers(spec)]
+        self._learns: Which = "shared"
+        with torch.random.fork_rng(devices=[]):  # peft draws factors that are replaced at once
+            self._tuner = LoraModel(self.network, {"shared": _peft_config(spec)}, "shared")
+        self._layers = list(self._lora_layers(spec))
         self._attach("shared", spec)
 
     def _lora_layers(self, spec: AdapterSpec) -> Iterator[LoraLayer]:
@@ -208,7 +210,7 @@ class AdaptedModel(nn.Module):
     def _attach(self, which: Which, spec: AdapterSpec) -> None:
         self._flat[which] = FlatAdapter(spec)
         if spec.dense:
-            self._heads[which] = nn.Linear(self.model.hidden_size, self.labels)
+            self._heads[which] = nn.Linear(self.model.hidden_size, self.labels, device="meta")  # views come next
         self._set_rank(which, spec.rank)
         self.train_only("shared")
 
@@ -226,7 +228,8 @@ class AdaptedModel(nn.Module):
         if [m.name for m in spec.linear] != [m.name for m in self.spec.linear]:
             raise BadInput("the personal adapter must adapt the modules of the shared one; build it from that spec")
         self._tuner.peft_config["personal"] = _peft_config(spec)
-        self._tuner.inject_adapter(self.network, "personal")
+        with torch.random.fork_rng(devices=[]):
+            self._tuner.inject_adapter(self.network, "personal")
         self._attach("personal", spec)
 
     def drop_personal(self) -> None:
@@ -268,19 +271,25 @@ class AdaptedModel(nn.Module):
             return
         flat.rank = rank
         flat.parameters.clear()
-        if which in self._heads:
+        if flat.spec.dense:
             head, views = self._heads[which], flat.dense()
             head.weight, head.bias = views[HEAD_WEIGHT], views[HEAD_BIAS]
         for index, layer in enumerate(self._layers):
             factor_a, factor_b = flat.factors(index)
             layer.lora_A[which].weight, layer.lora_B[which].weight = factor_a, factor_b
+        self._grant()
 
     def train_only(self, which: Which) -> None:
         """Let gradients reach this adapter alone. ``personal`` also switches it on, ``shared`` switches it off."""
+        self.flat(which)
+        self._learns = which
         self._activate(personal=which == "personal")
+        self._grant()
+
+    def _grant(self) -> None:
         for name, flat in self._flat.items():
             for parameter in flat.parameters:
-                parameter.requires_grad_(name == which)
+                parameter.requires_grad_(name == self._learns)
 
     @contextmanager
     def personal_on(self) -> Iterator[None]:

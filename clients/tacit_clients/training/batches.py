@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -12,6 +13,8 @@ from tacit_clients.slm.prompting import Encoded, encode
 from tacit_clients.training.examples import Example, Task
 
 _WINDOW = 8  # batches whose examples are sorted by length together
+_KEPT = 65_536  # encoded examples that a process remembers for each tokenizer
+_Key = tuple[Example, Task, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,11 +40,25 @@ class Batch:
         return len(self.ids)
 
 
+_encoded: WeakKeyDictionary[Any, dict[_Key, Row]] = WeakKeyDictionary()  # dies with the tokenizer
+
+
 def encode_all(tokenizer: Any, examples: Sequence[Example], task: Task, max_length: int) -> list[Row]:
     """Encode once; rows that hold nothing to learn (an empty text) are left out."""
-    rows = [Row(encode(tokenizer, example, task, max_length), example.label) for example in examples]
+    known = _encoded.setdefault(tokenizer, {})
     shortest = 1 if task is Task.CLASSIFY else 2
-    return [row for row in rows if len(row.encoded.ids) >= shortest]
+    rows = []
+    for example in examples:
+        key = (example, task, max_length)
+        row = known.get(key)
+        if row is None:
+            row = Row(encode(tokenizer, example, task, max_length), example.label)
+            if len(known) >= _KEPT:
+                known.clear()  # rarer and cheaper than to track what was used when
+            known[key] = row
+        if len(row.encoded.ids) >= shortest:
+            rows.append(row)
+    return rows
 
 
 def training_batches(rows: Sequence[Row], size: int, rng: np.random.Generator) -> Iterator[list[Row]]:

@@ -11,22 +11,29 @@ from torch import Tensor
 from tacit_clients.slm.adapters import AdaptedModel, FlatAdapter, Which
 from tacit_clients.training.batches import Row, collate, encode_all, scoring_batches, training_batches
 from tacit_clients.training.examples import Example, Task
-from tacit_clients.training.objective import hits, loss_of, outputs
+from tacit_clients.training.example_dp import ExampleSpent, run_private
+from tacit_clients.training.objective import check_task, hits, loss_of, outputs, training_loss
 from tacit_privacy.contract import LocalTraining
 from tacit_privacy.errors import BadInput, NonFiniteUpdate
+from tacit_privacy.mechanisms.noise import NoiseSource, SystemNoise
 
 Vector = NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
 class LocalResult:
-    """``delta`` (prefix,) float32 is what training changed; the losses never leave the device."""
+    """``delta`` (prefix,) float32 is what training changed; everything else never leaves the device.
+
+    ``spent`` is what example-level DP-SGD cost, where it was asked for: a guarantee of its own, for single examples.
+    Its losses are of the sampled batches and therefore not private; 0 where a batch was empty.
+    """
 
     delta: Vector
     steps: int
     examples: int
     loss_first: float
     loss_last: float
+    spent: ExampleSpent | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,12 +76,15 @@ def train(
     training: LocalTraining,
     rng: np.random.Generator,
     which: Which = "shared",
+    noise: NoiseSource | None = None,
 ) -> LocalResult:
     """Train the adapter ``which`` from ``start`` (prefix of ``rank``,) and say what changed.
 
-    With one torch thread the same arguments give the same bytes in any process. Raises BadInput without examples,
-    NonFiniteUpdate when the loss stops being a number.
+    With one torch thread the same arguments give the same bytes in any process. ``noise`` is for example-level DP-SGD
+    and comes from the operating system unless a simulation passes a seeded source. Raises BadInput without examples
+    or where the model cannot learn the task, NonFiniteUpdate when the loss stops being a number.
     """
+    check_task(adapted, task)
     rows = encode_all(adapted.model.tokenizer, data, task, training.max_length)
     if not rows:
         raise BadInput("a device has no example to train on; give it data or leave it out of the fleet")
@@ -82,6 +92,27 @@ def train(
     adapted.train_only(which)
     flat = adapted.flat(which)
     update = _optimizer(flat, training)
+    if training.example_dp is not None:
+        source = SystemNoise() if noise is None else noise
+        losses, spent = run_private(adapted, flat, rows, task, training, update, rng, source)
+    else:
+        losses, spent = _run(adapted, flat, rows, task, training, update, rng), None
+    delta = adapted.read_vector(rank, which) - start
+    if not np.isfinite(delta).all():
+        raise NonFiniteUpdate(detail="the trained adapter holds NaN or infinity; lower training.learning_rate")
+    return LocalResult(delta, len(losses), len(rows), losses[0], losses[-1], spent)
+
+
+def _run(
+    adapted: AdaptedModel,
+    flat: FlatAdapter,
+    rows: Sequence[Row],
+    task: Task,
+    training: LocalTraining,
+    update: Callable[[], None],
+    rng: np.random.Generator,
+) -> list[float]:
+    """The loss of every optimizer step."""
     losses: list[float] = []
     for parts in _schedule(rows, training, rng):
         flat.gradient.zero_()
@@ -89,12 +120,12 @@ def train(
         if not np.isfinite(losses[-1]):
             raise NonFiniteUpdate(detail="the local loss is not a number; lower training.learning_rate")
         update()
-    delta = adapted.read_vector(rank, which) - start
-    return LocalResult(delta, len(losses), len(rows), losses[0], losses[-1])
+    return losses
 
 
 def evaluate(adapted: AdaptedModel, data: Sequence[Example], task: Task, max_length: int) -> Score:
     """Score ``data`` with the adapters as they are loaded and switched."""
+    check_task(adapted, task)
     total = NOTHING
     with torch.inference_mode():
         for rows in scoring_batches(encode_all(adapted.model.tokenizer, data, task, max_length)):
@@ -123,7 +154,7 @@ def _schedule(rows: Sequence[Row], training: LocalTraining, rng: np.random.Gener
 
 
 def _backward(adapted: AdaptedModel, flat: FlatAdapter, rows: list[Row], task: Task, parts: int) -> float:
-    loss = loss_of(outputs(adapted, collate(rows), task)) / parts
+    loss = training_loss(adapted, collate(rows), task) / parts
     for parameter, slope in zip(flat.parameters, torch.autograd.grad(loss, flat.parameters), strict=True):
         if parameter.grad is not None:
             parameter.grad.add_(slope)  # a view into the flat gradient

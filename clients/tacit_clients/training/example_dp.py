@@ -1,0 +1,137 @@
+"""Example-level DP-SGD on the device (Abadi et al. 2016): a second guarantee, for single examples, reported apart.
+
+Opacus gives per-example gradients; clipping, noise and the public divisor are the privacy core's own, on its integer
+grid. Opacus's optimizer is not used: it divides by a batch size derived from how much data there is
+(meta-pytorch/opacus issue 571), and on a CPU its noise comes from a 32-bit-seeded Mersenne Twister.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from tacit_clients.slm.adapters import AdaptedModel, FlatAdapter
+from tacit_clients.training.batches import Row, collate
+from tacit_clients.training.examples import Task
+from tacit_clients.training.objective import training_loss
+from tacit_privacy.contract import ExampleDp, LocalTraining
+from tacit_privacy.errors import BadInput, NonFiniteUpdate
+from tacit_privacy.mechanisms.gaussian import GaussianSum, clip_to_grid
+from tacit_privacy.mechanisms.noise import NoiseSource
+
+Gradients = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class ExampleSpent:
+    """``steps`` noised sums, each over examples that joined with probability ``rate`` by their own coin.
+
+    Adjacency: zero-out, one example's contribution against none, with the number of examples unchanged.
+    """
+
+    noise_multiplier: float  # noise std / clip norm, unitless
+    rate: float
+    steps: int
+    delta: float
+
+    @property
+    def epsilon(self) -> float:
+        return total_epsilon([self], self.delta)
+
+
+def total_epsilon(spent: Sequence[ExampleSpent], delta: float) -> float:
+    """Upper bound on epsilon at ``delta`` over everything a device spent, whatever rounds it was in.
+
+    Privacy loss distributions, pessimistic (Doroshenko et al. 2022); Poisson add/remove, whose curve is that of
+    zero-out for this mechanism (Zhu and Wang 2019). Nothing spent is 0.
+    """
+    from dp_accounting import GaussianDpEvent, NeighboringRelation, PoissonSampledDpEvent, SelfComposedDpEvent
+    from dp_accounting.pld import PLDAccountant
+
+    if not spent:
+        return 0.0
+    accountant = PLDAccountant(NeighboringRelation.ADD_OR_REMOVE_ONE)
+    for part in spent:
+        step = PoissonSampledDpEvent(part.rate, GaussianDpEvent(part.noise_multiplier))
+        accountant.compose(SelfComposedDpEvent(step, part.steps))
+    return float(accountant.get_epsilon(delta))
+
+
+def run_private(
+    adapted: AdaptedModel,
+    flat: FlatAdapter,
+    rows: Sequence[Row],
+    task: Task,
+    training: LocalTraining,
+    update: Callable[[], None],
+    rng: np.random.Generator,
+    noise: NoiseSource,
+) -> tuple[list[float], ExampleSpent]:
+    """Train by noised sums of clipped per-example gradients; returns each step's loss and what it cost.
+
+    Each example joins a step with probability min(1, expected_batch / examples); the sum is divided by
+    ``expected_batch``, a public constant, also where a device holds fewer examples. ``batch_size`` bounds memory alone:
+    a larger draw is worked off in parts. Accumulation has no meaning here. Raises NonFiniteUpdate.
+    """
+    settings = training.example_dp
+    if settings is None:
+        raise BadInput("example-level DP needs training.example_dp")
+    rate = min(1.0, settings.expected_batch / len(rows))
+    steps = training.max_steps or training.epochs * math.ceil(len(rows) / settings.expected_batch)
+    mechanism = GaussianSum(settings.clip_norm, settings.noise_multiplier)
+    losses = []
+    with _per_example(adapted) as gradients:
+        for step in range(steps):
+            chosen = [row for row, joins in zip(rows, rng.random(len(rows)) < rate, strict=True) if joins]
+            total, loss = np.zeros(flat.prefix, dtype=np.int64), 0.0
+            for start in range(0, len(chosen), training.batch_size):
+                part, value = gradients(flat, chosen[start : start + training.batch_size], task)
+                total += _grid_sum(part, settings, mechanism.levels)
+                loss += value
+            release = mechanism.release(total, noise, settings.expected_batch, f"example-dp step {step}")
+            flat.gradient[: flat.prefix] = torch.from_numpy(release.astype(np.float32))
+            update()
+            losses.append(loss / max(1, len(chosen)))
+    return losses, ExampleSpent(settings.noise_multiplier, rate, steps, settings.delta)
+
+
+def _grid_sum(gradients: Gradients, settings: ExampleDp, levels: int) -> NDArray[np.int64]:
+    """(examples, prefix) to the sum of clipped grid vectors, (prefix,)."""
+    total = np.zeros(gradients.shape[1], dtype=np.int64)
+    for one in gradients:
+        total += clip_to_grid(one, settings.clip_norm, levels)
+    return total
+
+
+PerExample = Callable[[FlatAdapter, Sequence[Row], Task], tuple[Gradients, float]]
+
+
+@contextmanager
+def _per_example(adapted: AdaptedModel) -> Iterator[PerExample]:
+    """Inside, a function from rows to their own gradients (examples, prefix) and the sum of their losses."""
+    from opacus import GradSampleModule
+
+    hooked = GradSampleModule(adapted, strict=False, loss_reduction="sum")
+
+    def gradients(flat: FlatAdapter, rows: Sequence[Row], task: Task) -> tuple[Gradients, float]:
+        slopes = [parameter.grad for parameter in flat.parameters]  # views that the optimizer reads
+        loss = training_loss(adapted, collate(rows), task, per_example=True)
+        if not bool(torch.isfinite(loss)):
+            raise NonFiniteUpdate(detail="the local loss is not a number; lower training.learning_rate")
+        loss.backward()  # type: ignore[no-untyped-call]
+        found = np.zeros((len(rows), flat.prefix), dtype=np.float32)
+        for parameter, slope in zip(flat.parameters, slopes, strict=True):
+            place = flat.place(slope)
+            for row in range(len(rows)):
+                torch.from_numpy(found[row]).as_strided(*place).copy_(parameter.grad_sample[row])
+            parameter.grad_sample, parameter.grad = None, slope
+        return found, float(loss.detach())
+
+    try:
+        yield gradients
+    finally:
+        hooked.to_standard_module()

@@ -1,0 +1,253 @@
+"""The round loop over real Flower messages: bad devices cost themselves, never the round; a resumed run is the same."""
+
+import json
+import math
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from flwr.app import ArrayRecord, ConfigRecord, Message, RecordDict
+from numpy.typing import NDArray
+
+from tacit_privacy.accounting.bounds import Adjacency
+from tacit_privacy.accounting.budget import Budget, BudgetPolicy
+from tacit_privacy.contract import (
+    RECORD_RECEIPT,
+    RECORD_REFUSAL,
+    RECORD_TERMS,
+    RECORD_UPDATE,
+    AdapterSpec,
+    LinearSpec,
+    LocalTraining,
+    Receipt,
+    RoundTerms,
+    digest,
+)
+from tacit_privacy.ledger.chain import Ledger
+from tacit_privacy.ledger.keys import SigningKey
+from tacit_privacy.mechanisms.gaussian import GaussianSum, clip_to_grid
+from tacit_privacy.mechanisms.noise import SeededNoise
+from tacit_server.charging import NoBudget
+from tacit_server.config import FederationConfig, PrivacyConfig
+from tacit_server.coordinator import Coordinator, Job
+from tacit_server.rounds import RoundRecord
+from tacit_server.store import Store
+from tacit_simulations.clock import VirtualClock
+from tacit_simulations.engines import RuntimeConfig, make_engine
+from tacit_simulations.fleet.config import FleetConfig
+from tacit_simulations.fleet.dispatch import Work
+from tacit_simulations.fleet.emulator import Emulator
+from tacit_simulations.fleet.roster import FleetRoster
+from tacit_simulations.grid import Answer, Call, FleetGrid
+
+SPEC = AdapterSpec(model="m", method="ffa", rank=2, alpha=2, seed=1, linear=(LinearSpec(name="w", rows=8, columns=4),))
+KEY = SigningKey.simulated(3)
+FLEET = FleetConfig(devices=120, mix={"mini-pc-n150": 1.0}, crash_rate=0.0, require_idle=False, require_charging=False)
+
+
+def honest(call: Call) -> RecordDict:
+    """The update of device i points along coordinate i: sums tell who is in them."""
+    payload = call.message.content.config_records[RECORD_TERMS]["payload"]
+    assert isinstance(payload, bytes)
+    terms = RoundTerms.from_bytes(payload)
+    update = np.zeros(SPEC.prefix(terms.rank), np.float32)
+    update[call.device % len(update)] = 5.0
+    grid = clip_to_grid(update, terms.clip_norm, terms.levels)
+    return reply(grid, terms, digest(payload), call.device)
+
+
+def reply(grid: NDArray[Any], terms: RoundTerms, name: str, device: int) -> RecordDict:
+    receipt = Receipt(
+        run=terms.run,
+        round=terms.round,
+        device=str(device),
+        terms=name,
+        update=digest(grid.tobytes()),
+        participation=1,
+    )
+    signed = ConfigRecord({"payload": receipt.to_bytes(), "signature": b""})
+    return RecordDict({RECORD_UPDATE: ArrayRecord([grid]), RECORD_RECEIPT: signed})
+
+
+def device(fault: str, call: Call) -> Answer:
+    """Every third device has ``fault``; the others are honest."""
+    content = honest(call)
+    if call.device % 3 == 0:
+        content = FAULTS[fault](call, content)
+    return Answer(Message(content, reply_to=call.message), call.state)
+
+
+def swapped(vector: Callable[[NDArray[Any]], NDArray[Any]]) -> Callable[[Call, RecordDict], RecordDict]:
+    """The honest reply with another vector and a receipt for it."""
+
+    def change(call: Call, content: RecordDict) -> RecordDict:
+        payload = call.message.content.config_records[RECORD_TERMS]["payload"]
+        assert isinstance(payload, bytes)
+        before = next(iter(content.array_records[RECORD_UPDATE].values())).numpy()
+        return reply(vector(before), RoundTerms.from_bytes(payload), digest(payload), call.device)
+
+    return change
+
+
+def raises(call: Call, content: RecordDict) -> RecordDict:
+    raise RuntimeError("a device's own trouble")
+
+
+def another_receipt(call: Call, content: RecordDict) -> RecordDict:
+    payload = call.message.content.config_records[RECORD_TERMS]["payload"]
+    assert isinstance(payload, bytes)
+    honest_reply = reply(np.zeros(16, np.int32), RoundTerms.from_bytes(payload), digest(payload), call.device)
+    content[RECORD_RECEIPT] = honest_reply[RECORD_RECEIPT]
+    return content
+
+
+FAULTS: dict[str, Callable[[Call, RecordDict], RecordDict]] = {
+    "raises": raises,
+    "nan": swapped(lambda v: np.full(len(v), math.nan, np.float32)),
+    "shape": swapped(lambda v: v[:-1]),
+    "dtype": swapped(lambda v: v.astype(np.int64)),
+    "norm": swapped(lambda v: np.full(len(v), 2**30, np.int32)),
+    "zeros": swapped(lambda v: np.zeros_like(v)),
+    "empty": lambda call, content: RecordDict(),
+    "refusal": lambda call, content: RecordDict({RECORD_REFUSAL: ConfigRecord({"reason": "exhausted"})}),
+    "receipt": another_receipt,
+}
+REASONS = {
+    "raises": "failed",
+    "nan": "non_finite",
+    "shape": "wrong_shape",
+    "dtype": "wrong_dtype",
+    "norm": "norm",
+    "empty": "malformed",
+    "refusal": "refused",
+    "receipt": "receipt",
+}
+
+
+class Killed(BaseException):
+    """What a SIGKILL is to a process: nothing below may catch it."""
+
+
+def run(
+    folder: Path, fault: str = "zeros", rounds: int = 2, private: bool = True, kill: Callable[[str], None] | None = None
+) -> tuple[NDArray[np.float64], list[dict[str, Any]], list[str]]:
+    """One coordinator over an emulated fleet: adapter, round records and ledger lines."""
+    store, clock = Store(f"sqlite:///{folder / 'run.db'}"), VirtualClock(FLEET.start)
+    emulator = Emulator.of(1, FLEET, Work(64.0, 64.0, 1e6, 8.0, 1e6))
+    mechanism = GaussianSum(1.0, 0.6 if private else 0.0)
+    ledger = Ledger(KEY.sign, clock.now)
+    policy = BudgetPolicy(
+        epsilon=8.0,
+        delta=1e-2,
+        participations=1,
+        adjacency=Adjacency.ZERO_OUT,
+        roster_sealed=False,
+        population=FLEET.devices,
+    )
+    budget = Budget(policy, ledger, mechanism, "seeded", replay=True)
+    job = Job(
+        run="test",
+        spec=SPEC,
+        training=LocalTraining(),
+        federation=FederationConfig(rounds=rounds, cohort=24, over_selection=1.25, deadline_s=900, minimum_share=0.25),
+        privacy=PrivacyConfig(enabled=private),
+        initial=np.zeros(SPEC.dimension, np.float32),
+        config_digest="0" * 64,
+        seed=5,
+    )
+    with make_engine(RuntimeConfig(engine="inline")) as engine:
+        grid = FleetGrid(emulator, clock, engine, partial(device, fault))
+        charging = budget if private else NoBudget()
+        coordinator = Coordinator(
+            job, grid, clock, FleetRoster(emulator, 2), mechanism, charging, SeededNoise(5), store, KEY
+        )
+        if kill is not None:
+            install(kill, coordinator, grid, charging, store)
+        try:
+            server = coordinator.run()
+        finally:
+            with store.begin() as session:
+                lines = [entry.line() for entry in ledger.entries(session)]
+            records = store.rounds()
+            store.close()
+    return server.adapter, records, lines
+
+
+def install(kill: Callable[[str], None], coordinator: Coordinator, grid: Any, charging: Any, store: Any) -> None:
+    """Let ``kill`` see every boundary of a round."""
+    for owner, name in ((grid, "push_messages"), (charging, "reserve"), (charging, "commit"), (store, "save")):
+        before = getattr(owner, name)
+
+        def wrapped(*args: Any, _before: Any = before, _name: str = name, **kwargs: Any) -> Any:
+            kill(f"before {_name}")
+            found = _before(*args, **kwargs)
+            kill(f"after {_name}")
+            return found
+
+        setattr(owner, name, wrapped)
+
+
+@pytest.mark.parametrize("fault", sorted(REASONS))
+def test_a_bad_reply_costs_its_sender_not_the_round(tmp_path: Path, fault: str) -> None:
+    _, records, lines = run(tmp_path, fault)
+    assert len(records) == 2
+    for record in records:
+        assert record["released"]
+        assert record["dropped"].get(REASONS[fault], 0) > 0
+        assert all(number % 3 for number in record["accepted"])
+        assert record["completed"] + sum(record["dropped"].values()) == record["sampled"]
+    assert json.loads(lines[-1])["kind"] == "close"
+
+
+def test_zeros_are_an_update_like_any_other(tmp_path: Path) -> None:
+    _, records, _ = run(tmp_path, "zeros")
+    assert any(number % 3 == 0 for record in records for number in record["accepted"])
+
+
+def test_without_noise_the_release_is_the_mean_of_clipped_updates(tmp_path: Path) -> None:
+    adapter, records, _ = run(tmp_path, "refusal", rounds=1, private=False)
+    expected = np.zeros(SPEC.dimension)
+    for number in records[0]["accepted"]:
+        expected[number % SPEC.dimension] += 1.0 / records[0]["completed"]
+    np.testing.assert_allclose(adapter, expected, atol=1e-5)
+
+
+def test_over_selection_takes_the_first_and_leaves_the_rest(tmp_path: Path) -> None:
+    _, records, _ = run(tmp_path, "zeros")
+    assert [record["completed"] for record in records] == [24, 24]
+    assert all(record["dropped"]["displaced"] == 6 for record in records)
+
+
+def test_no_device_takes_part_more_often_than_it_may(tmp_path: Path) -> None:
+    _, records, _ = run(tmp_path, "zeros", rounds=4)
+    accepted = [number for record in records for number in record["accepted"]]
+    assert len(accepted) == len(set(accepted))
+
+
+@pytest.mark.parametrize(
+    "boundary", ["before reserve", "after reserve", "after push_messages", "before commit", "after save"]
+)
+def test_a_kill_at_any_boundary_changes_nothing(tmp_path: Path, boundary: str) -> None:
+    (tmp_path / "whole").mkdir()
+    (tmp_path / "cut").mkdir()
+    whole = run(tmp_path / "whole", rounds=3)
+    seen: list[str] = []
+
+    def kill(where: str) -> None:
+        seen.append(where)
+        if seen.count(boundary) == 2 and where == boundary:
+            raise Killed
+
+    with pytest.raises(Killed):
+        run(tmp_path / "cut", rounds=3, kill=kill)
+    resumed = run(tmp_path / "cut", rounds=3)
+    assert np.array_equal(resumed[0], whole[0])
+    assert resumed[1:] == whole[1:]
+
+
+def test_a_record_tells_nothing_that_a_device_knows(tmp_path: Path) -> None:
+    names = set(RoundRecord(1, 0.0).__dataclass_fields__)
+    assert not {"loss", "metric", "examples", "norm"} & names
