@@ -9,8 +9,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 JOBS ?= 2
-OUT ?= runs/demo
-# Where pip finds torch, if not where it finds the rest. PyPI's wheel for Linux on x86 brings 2 GB of CUDA libraries:
+# Where pip finds torch, if not where it finds the rest. PyPI's wheel for Linux on x86 comes with gigabytes of CUDA:
 # make demo TORCH_INDEX=https://download.pytorch.org/whl/cpu
 TORCH_INDEX ?=
 PIP_INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \
@@ -29,15 +28,13 @@ export OMP_NUM_THREADS ?= 1
 RUNTIME := $(VENV)/.stamp-runtime
 DEVELOP := $(VENV)/.stamp-develop
 
-.PHONY: help demo test check format lint types layers tests docs bench constraints clean
+.PHONY: help demo test check format lint types layers tests docs reference bench constraints clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(RUNTIME) ## Install, simulate a private federated fleet, say where the report lies (about 3 minutes on 2 cores)
-	@$(BIN)/tacit simulate home-quick --out $(OUT)
-	@echo
-	@echo "The report: $(abspath $(OUT))/report.html"
+	@$(BIN)/tacit simulate home-quick
 
 test: $(DEVELOP) tests ## Install what developers need and pass the tests
 
@@ -64,8 +61,13 @@ docs: $(DEVELOP) ## Build the pages into site/
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 	@echo "The pages: $(abspath site)/index.html"
 
+reference: $(DEVELOP) ## Write the pages that are made from code: docs/cli.md, docs/scenarios.md
+	$(BIN)/python -m tacit_simulations.commands._reference > docs/cli.md.new && mv docs/cli.md.new docs/cli.md
+	$(BIN)/python -m tacit_simulations.reference > docs/scenarios.md.new && mv docs/scenarios.md.new docs/scenarios.md
+
 bench: $(DEVELOP) ## Measure every figure the documents name, with what it is compared with
-	$(BIN)/python benchmarks/run_all.py
+	@if [[ -f benchmarks/run_all.py ]]; then exec $(BIN)/python benchmarks/run_all.py; fi; \
+	for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python "$$script"; done
 
 constraints: $(DEVELOP) ## Write constraints.txt from what is installed now
 	@$(BIN)/python -m pip freeze --exclude-editable | LC_ALL=C sort -f \

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 os.environ.setdefault("FLWR_TELEMETRY_ENABLED", "0")
 
@@ -14,27 +14,54 @@ from pydantic import ValidationError
 from tacit_clients import guard
 from tacit_clients.slm.adapters import AdaptedModel
 from tacit_clients.training.examples import DeviceData, Task
-from tacit_clients.training.local import train
+from tacit_clients.training.local import LocalResult, Vector, evaluate, train
+from tacit_clients.training.personal import evaluate_personal, train_personal
 from tacit_privacy.contract import (
+    QUERY_DESCRIBE,
     RECORD_ADAPTER,
     RECORD_RECEIPT,
     RECORD_REFUSAL,
     RECORD_TERMS,
     RECORD_UPDATE,
+    LocalTraining,
     Receipt,
     RoundTerms,
     digest,
 )
-from tacit_privacy.errors import BadInput, NonFiniteUpdate, TermsRefused
+from tacit_privacy.errors import BadInput, TermsRefused, UpdateRefused
 from tacit_privacy.ledger.keys import SigningKey
 from tacit_privacy.mechanisms.gaussian import clip_to_grid
+from tacit_privacy.mechanisms.noise import NoiseSource, SystemNoise
 
-_MEMORY = "tacit.guard"  # record of Flower's Context.state that the guard owns
+RECORD_DESCRIPTION = "description"  # ConfigRecord {"identity": str, "rank": int, "spec": str}: answers QUERY_DESCRIBE
+
+# Records of Flower's Context.state: the device's own memory. None of them is ever part of a reply.
+STATE_GUARD = "tacit.guard"  # ConfigRecord: what the guard remembers
+STATE_PERSONAL = "tacit.personal"  # ArrayRecord: the personal adapter's vector
+STATE_SCORES = "tacit.scores"  # ConfigRecord: before, after and personal score of the newest round, for the owner
+STATE_EXAMPLE_DP = "tacit.example-dp"  # ConfigRecord: what example-level DP-SGD has spent, by kind of step
+
+
+@dataclass(frozen=True, slots=True)
+class Personal:
+    """How a device trains the adapter that never leaves it."""
+
+    rank: int
+    training: LocalTraining
+
+
+def _system_noise(round_number: int) -> NoiseSource:
+    return SystemNoise()
 
 
 @dataclass(frozen=True)
 class Device:
-    """What a device brings to a round. ``rng`` draws the order of its examples for a round."""
+    """What a device brings to a round.
+
+    ``rng`` draws the order of its examples for a round and ``noise`` the noise of example-level DP-SGD: seeded in a
+    simulation, the operating system's in deployment. ``server_key`` is the pinned key (hexadecimal) that terms must be
+    signed by; None pins nothing and belongs to simulations and trials. ``rank`` 0 means the adapter's own.
+    """
 
     identity: str
     data: DeviceData
@@ -43,6 +70,10 @@ class Device:
     rng: Callable[[int], np.random.Generator]
     key: SigningKey | None = None
     server_key: str | None = None
+    rank: int = 0
+    noise: Callable[[int], NoiseSource] = field(default=_system_noise)
+    personal: Personal | None = None
+    scores: bool = False  # whether to evaluate before and after, for the owner alone
 
 
 def make_client_app(device_of: Callable[[Context], Device]) -> ClientApp:
@@ -53,28 +84,54 @@ def make_client_app(device_of: Callable[[Context], Device]) -> ClientApp:
     def train_round(message: Message, context: Context) -> Message:
         try:
             content = answer(message.content, context.state, device_of(context))
-        except TermsRefused as refused:
-            content = RecordDict({RECORD_REFUSAL: ConfigRecord({"reason": refused.reason})})
-        except NonFiniteUpdate as refused:
-            content = RecordDict({RECORD_REFUSAL: ConfigRecord({"reason": refused.reason})})
+        except (TermsRefused, UpdateRefused) as refused:
+            content = refusal(refused.reason)
+        except BadInput:
+            content = refusal("bad_input")  # the message of the error may quote the device's own files
         return Message(content, reply_to=message)
 
+    @app.query(QUERY_DESCRIBE.removeprefix("query."))
+    def describe(message: Message, context: Context) -> Message:
+        return Message(describe_device(device_of(context)), reply_to=message)
+
     return app
+
+
+def refusal(reason: str) -> RecordDict:
+    """What a device says instead of an update: one short stable word."""
+    return RecordDict({RECORD_REFUSAL: ConfigRecord({"reason": reason})})
+
+
+def describe_device(device: Device) -> RecordDict:
+    """Who a device is: stable identity, the rank of its tier, the adapter it is ready for. Nothing about its data."""
+    spec = device.adapted.spec
+    said = ConfigRecord({"identity": device.identity, "rank": device.rank or spec.rank})
+    said["spec"] = spec.to_bytes().decode()
+    return RecordDict({RECORD_DESCRIPTION: said})
 
 
 def answer(content: RecordDict, state: RecordDict, device: Device) -> RecordDict:
     """One round on the device: guard, train, clip, sign. Updates ``state``. No metric, loss or count is in the reply.
 
-    Raises TermsRefused when the guard says no, NonFiniteUpdate when training did not give numbers.
+    Raises TermsRefused when the guard says no, UpdateRefused when training did not give numbers, BadInput when there is
+    nothing to train on.
     """
     terms, payload, signature = _terms(content)
-    memory = guard.Memory(**state.config_records[_MEMORY]) if _MEMORY in state else guard.Memory()  # type: ignore[arg-type]
+    memory = _memory(state)
     agreed = guard.check(memory, terms, payload, signature, device.adapted.spec, device.server_key)
-    start = next(iter(content.array_records[RECORD_ADAPTER].values())).numpy()
-    if start.dtype != np.float32 or start.shape != (device.adapted.spec.prefix(terms.rank),):
-        raise TermsRefused("adapter", f"an adapter of shape {start.shape} does not have rank {terms.rank}")
+    if device.rank and terms.rank > device.rank:
+        raise TermsRefused("rank", f"rank {terms.rank} is above this device's {device.rank}")
+    start = _start(content, device, terms)
+    before = _score(device, start, terms) if device.scores else {}
     result = train(
-        device.adapted, device.data.train, device.task, start, terms.rank, terms.training, device.rng(terms.round)
+        device.adapted,
+        device.data.train,
+        device.task,
+        start,
+        terms.rank,
+        terms.training,
+        device.rng(terms.round),
+        noise=device.noise(terms.round),
     )
     grid = clip_to_grid(result.delta, terms.clip_norm, terms.levels)
     receipt = Receipt(
@@ -83,16 +140,84 @@ def answer(content: RecordDict, state: RecordDict, device: Device) -> RecordDict
         device=device.identity,
         terms=digest(payload),
         update=digest(grid.tobytes()),
-        participation=agreed.participations,
+        participation=agreed.of(terms.run).participations,
     ).to_bytes()
     signed = device.key.sign(receipt) if device.key else b""
-    state[_MEMORY] = ConfigRecord(agreed.as_values())
+    _remember(state, device, terms, start, result, before)
+    state[STATE_GUARD] = ConfigRecord(dict(agreed.as_values()))
     return RecordDict(
         {
             RECORD_UPDATE: ArrayRecord([grid]),
             RECORD_RECEIPT: ConfigRecord({"payload": receipt, "signature": signed}),
         }
     )
+
+
+def _memory(state: RecordDict) -> guard.Memory:
+    if STATE_GUARD not in state:
+        return guard.Memory()
+    return guard.Memory.from_values(dict(state.config_records[STATE_GUARD]))
+
+
+def _start(content: RecordDict, device: Device, terms: RoundTerms) -> Vector:
+    """The shared adapter that the server sent, (prefix,) float32 and finite."""
+    try:
+        (array,) = content.array_records[RECORD_ADAPTER].to_numpy_ndarrays()
+    except (KeyError, ValueError) as error:
+        raise TermsRefused("adapter", "the message carries no single array of an adapter") from error
+    wanted = (device.adapted.spec.prefix(terms.rank),)
+    if array.dtype != np.float32 or array.shape != wanted:
+        raise TermsRefused("adapter", f"an adapter of {array.dtype} {array.shape} does not have rank {terms.rank}")
+    if not np.isfinite(array).all():
+        raise TermsRefused("adapter", "the adapter that was sent holds NaN or infinity")
+    return np.asarray(array, dtype=np.float32)
+
+
+def _score(device: Device, vector: Vector, terms: RoundTerms) -> dict[str, float]:
+    device.adapted.load_vector(vector, terms.rank)
+    found = evaluate(device.adapted, device.data.test, device.task, terms.training.max_length)
+    return {"loss": found.loss, "metric": found.metric}
+
+
+def _remember(
+    state: RecordDict,
+    device: Device,
+    terms: RoundTerms,
+    start: Vector,
+    result: LocalResult,
+    before: dict[str, float],
+) -> None:
+    """Write down what belongs to the device's owner: scores, what example-level DP spent, the personal adapter."""
+    scores = {f"{name}_before": value for name, value in before.items()}
+    if device.scores:
+        after = _score(device, start + result.delta, terms)
+        scores |= {f"{name}_after": value for name, value in after.items()}
+    if result.spent is not None:
+        spent = result.spent
+        known = dict(state.config_records[STATE_EXAMPLE_DP]) if STATE_EXAMPLE_DP in state else {}
+        kind = f"{spent.noise_multiplier!r}/{spent.rate!r}"
+        steps = known.get(kind, 0)
+        known[kind] = (steps if isinstance(steps, int) else 0) + spent.steps
+        state[STATE_EXAMPLE_DP] = ConfigRecord(known)
+    if device.personal is not None:
+        scores |= _train_personal(state, device, device.personal, terms, start)
+    if scores:
+        state[STATE_SCORES] = ConfigRecord({"round": terms.round, **scores})
+
+
+def _train_personal(
+    state: RecordDict, device: Device, personal: Personal, terms: RoundTerms, start: Vector
+) -> dict[str, float]:
+    """Train the personal adapter over the shared one as it arrived; its vector stays in ``state``."""
+    rng = device.rng(terms.round)
+    vector = train_personal(
+        device.adapted, start, terms.rank, device.data.train, device.task, personal.rank, personal.training, rng
+    )
+    state[STATE_PERSONAL] = ArrayRecord([vector])
+    if not device.scores:
+        return {}
+    found = evaluate_personal(device.adapted, device.data.test, device.task, personal.training.max_length)
+    return {"loss_personal": found.loss, "metric_personal": found.metric}
 
 
 def _terms(content: RecordDict) -> tuple[RoundTerms, bytes, bytes]:
@@ -104,3 +229,12 @@ def _terms(content: RecordDict) -> tuple[RoundTerms, bytes, bytes]:
         return RoundTerms.from_bytes(payload), payload, signature
     except (KeyError, BadInput, ValidationError) as error:
         raise TermsRefused("malformed", "the message carries no readable terms") from error
+
+
+def _plain(context: Context) -> Device:
+    from tacit_clients.plain import device_of  # it loads a model, which importing this module must not
+
+    return device_of(context)
+
+
+app = make_client_app(_plain)  # for Flower's own runtimes: clientapp = "tacit_clients.app:app"

@@ -104,7 +104,7 @@ class CommandGroup(click.Group):
     @cached_property
     def registered(self) -> dict[str, EntryPoint]:
         """Entry points by command name. No other distribution can take the name of one of Tacit's own."""
-        found = sorted(entry_points(group=GROUP), key=lambda entry: (_distribution(entry) == "tacit", entry.value))
+        found = sorted(entry_points(group=GROUP), key=lambda entry: (distribution(entry) == "tacit", entry.value))
         return {entry.name: entry for entry in found}
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -237,7 +237,8 @@ def _source(module: str) -> Path | None:
     return Path(spec.origin) if spec and spec.origin and spec.origin.endswith(".py") else None
 
 
-def _distribution(entry: EntryPoint) -> str:
+def distribution(entry: EntryPoint) -> str:
+    """Name of the distribution that registered ``entry``, or "" where none is known."""
     return entry.dist.name if entry.dist else ""
 
 

@@ -1,4 +1,4 @@
-"""The scenario reference, written from the models and the files themselves: ``python -m tacit_simulations.reference``."""
+"""The scenario reference, written from the code: ``python -m tacit_simulations.reference``."""
 
 import tomllib
 from collections.abc import Iterator
@@ -35,7 +35,7 @@ def _scenarios() -> Iterator[str]:
 def _settings() -> Iterator[str]:
     yield "## Settings"
     yield ""
-    yield "Every key can be set in a file or by `--set key=value`. Unknown keys are refused. `runtime` changes speed alone."
+    yield "Set a key in a file or by `--set key=value`; unknown keys are refused. `runtime` changes speed alone."
     yield ""
     yield "| key | default | meaning |"
     yield "|---|---|---|"

@@ -1,24 +1,11 @@
 """Every engine: results in order, and a device that raises, hangs or dies costs itself alone."""
 
-import os
-import time
 from collections.abc import Iterator
 
 import pytest
+from misbehaving import misbehave
 
 from tacit_simulations.engines import Engine, Failed, RuntimeConfig, make_engine
-
-
-def misbehave(item: str) -> str:
-    """What a broken device does; anything else answers."""
-    if item == "raise":
-        raise ValueError("a device's own text must not travel")
-    if item == "hang":
-        while True:
-            time.sleep(0.01)
-    if item == "die":
-        os._exit(9)
-    return f"{item} done"
 
 
 @pytest.fixture(params=["inline", "pool", "ray"])

@@ -1,25 +1,126 @@
-"""Documents follow the code: the scenario reference is current, every setting is explained, every named test exists."""
+"""Documents follow the code: every command, error and setting has its line, and whatever they name exists."""
 
+import ast
 import re
+import tomllib
+from collections.abc import Callable
 from pathlib import Path
 
-from tacit_simulations.reference import page
+import click
+import pytest
+
+from tacit_privacy import cli, errors
+from tacit_simulations import reference
+from tacit_simulations.commands import _reference
 
 ROOT = Path(__file__).parents[2]
+PAGES = sorted([*ROOT.glob("docs/**/*.md"), ROOT / "README.md", ROOT / "CONTRIBUTING.md"])
 
 
-def test_the_scenario_reference_is_current() -> None:
-    written = (ROOT / "docs" / "scenarios.md").read_text(encoding="utf-8")
-    assert written == page(), "run: python -m tacit_simulations.reference > docs/scenarios.md"
+def text(page: Path) -> str:
+    return page.read_text(encoding="utf-8")
+
+
+def commands(group: click.Command, path: tuple[str, ...], context: click.Context) -> list[tuple[str, ...]]:
+    """The words of every command below ``group`` that can be run."""
+    if not isinstance(group, click.Group):
+        return [path]
+    below = [(name, group.get_command(context, name)) for name in group.list_commands(context)]
+    return [found for name, inner in below if inner for found in commands(inner, (*path, name), context)]
+
+
+def runnable() -> list[tuple[str, ...]]:
+    root = cli.root()
+    return commands(root, (), click.Context(root))
+
+
+@pytest.mark.parametrize(("name", "page"), [("cli.md", _reference.page), ("scenarios.md", reference.page)])
+def test_pages_made_from_code_are_current(name: str, page: Callable[[], str]) -> None:
+    assert text(ROOT / "docs" / name) == page(), "type: make reference"
 
 
 def test_every_setting_is_explained() -> None:
-    rows = [line for line in page().splitlines() if line.startswith("| `") and line.count("|") == 4]
+    rows = [line for line in reference.page().splitlines() if line.startswith("| `") and line.count("|") == 4]
     unexplained = [row for row in rows if re.search(r"\|\s*\|$", row) and "." in row.split("|")[1]]
     assert unexplained == []
 
 
-def test_every_test_that_the_architecture_names_exists() -> None:
-    named = re.findall(r"`(tests/[\w/]+\.py)`", (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8"))
+def test_every_command_and_option_is_explained() -> None:
+    page = _reference.page()
+    for words in runnable():
+        assert f"## tacit {' '.join(words)}\n" in page
+    unexplained = [row for row in page.splitlines() if re.match(r"\| `.*\|\s*\|$", row)]
+    assert unexplained == []
+
+
+def test_every_error_is_explained() -> None:
+    page = _reference.page()
+    classes = _reference.error_classes()
+    drawn = errors.__doc__ or ""
+    for kind in classes:
+        assert kind.__doc__, kind
+        assert f"| `{kind.__name__}` | {kind.exit_code} |" in page
+        assert re.search(rf"\b{kind.__name__}\b", drawn), f"{kind.__name__} is not in the tree drawn in errors.py"
+
+
+def test_every_test_that_a_page_names_exists() -> None:
+    named = [name for page in PAGES for name in re.findall(r"`(tests/[\w/]+\.py(?:::\w+)?)`", text(page))]
     assert named
-    assert [name for name in named if not (ROOT / name).is_file()] == []
+    for name in named:
+        file, _, function = name.partition("::")
+        assert (ROOT / file).is_file(), name
+        functions = {node.name for node in ast.walk(ast.parse(text(ROOT / file))) if isinstance(node, ast.FunctionDef)}
+        assert not function or function in functions, name
+
+
+def test_every_file_that_a_page_names_exists() -> None:
+    pattern = r"`((?:privacy|clients|server|simulations|docs|benchmarks)/[\w/.-]*)`"
+    named = {name for page in PAGES for name in re.findall(pattern, text(page))}
+    assert [name for name in sorted(named) if not (ROOT / name).exists()] == []
+
+
+def test_every_command_that_a_page_shows_exists() -> None:
+    known = runnable()
+    starts = {words[:length] for words in known for length in range(1, len(words) + 1)}
+    groups = {words[:-1] for words in known if len(words) > 1}
+    for page in PAGES:
+        for line in re.findall(r"(?:`|\$ )tacit ([^`\n]*)", text(page)):
+            words = tuple(re.findall(r"^[a-z]+|(?<= )[a-z]+(?= |$)", line.split("  #")[0])[:2])
+            if words:
+                assert words[:1] in starts, f"{page.name}: tacit {line}"
+            if words[:1] in groups and len(words) > 1:
+                assert words in starts, f"{page.name}: tacit {line}"
+
+
+def test_every_make_target_that_a_page_shows_exists() -> None:
+    targets = set(re.findall(r"^([a-z]+):", text(ROOT / "Makefile"), re.MULTILINE))
+    named = {name for page in PAGES for name in re.findall(r"(?:`|\$ )make ([a-z]+)", text(page))}
+    assert {"demo", "test"} <= named
+    assert named <= targets
+
+
+def test_every_page_is_in_the_navigation() -> None:
+    nav = text(ROOT / "mkdocs.yml").split("nav:")[1]
+    pages = {str(page.relative_to(ROOT / "docs")) for page in PAGES if page.is_relative_to(ROOT / "docs")}
+    assert pages == set(re.findall(r"[\w/-]+\.md", nav))
+
+
+def test_links_of_the_pages_beside_the_site_lead_somewhere() -> None:
+    """Those within the site are checked by ``mkdocs build --strict``."""
+    for page in (ROOT / "README.md", ROOT / "CONTRIBUTING.md"):
+        for target in re.findall(r"(?<!!)\[[^]]*\]\(([^)#]+)\)", text(page)):
+            assert target.startswith("https://") or (ROOT / target).is_file(), f"{page.name}: {target}"
+
+
+def test_constraints_pin_every_library_that_is_required() -> None:
+    def plain(name: str) -> str:
+        return re.sub(r"[-_.]+", "-", name).lower()
+
+    lines = text(ROOT / "constraints.txt").splitlines()
+    pinned = {plain(line.partition("==")[0]) for line in lines}
+    assert [line for line in lines if not re.fullmatch(r"[\w.-]+==[\w.!]+(\.\*)?", line)] == []
+    assert "torch==2.13.*" in lines
+    project = tomllib.loads(text(ROOT / "pyproject.toml"))["project"]
+    extras = [text for group in project["optional-dependencies"].values() for text in group]
+    wanted = {plain(re.split(r"[\[<>=!~; ]", text)[0]) for text in [*project["dependencies"], *extras]}
+    assert wanted - pinned == set()

@@ -104,6 +104,13 @@ def _sizes(name: str, module: nn.Module) -> tuple[int, int]:
     return (int(weight.shape[1]), int(weight.shape[0])) if isinstance(weight, Tensor) else (0, 0)
 
 
+def _aligned(values: Vector) -> Tensor:
+    """A copy in torch's own memory, 64-byte aligned: with NumPy's 16 bytes, where an array happens to lie can decide
+    which kernel multiplies it, and with that the last bits.
+    """
+    return torch.from_numpy(values).clone()
+
+
 @dataclass
 class FlatAdapter:
     """One adapter: a flat vector and its gradient, with a view for every factor that the current rank owns.
@@ -117,15 +124,16 @@ class FlatAdapter:
     gradient: Tensor = field(init=False)
     rank: int = field(init=False, default=0)
     parameters: list[nn.Parameter] = field(init=False, default_factory=list)
+    modules: list[nn.Module] = field(init=False, default_factory=list)  # who holds the parameters
     _factors: list[Tensor] = field(init=False)
 
     def __post_init__(self) -> None:
-        self.vector = torch.from_numpy(initial_vector(self.spec))
+        self.vector = _aligned(initial_vector(self.spec))
         self.gradient = torch.zeros_like(self.vector)
         self._factors = []
         if self.spec.method == "ffa":
             drawn = (frozen_factor(self.spec.seed, m.name, self.spec.rank, m.columns) for m in self.spec.linear)
-            self._factors = [torch.from_numpy(factor) for factor in drawn]
+            self._factors = [_aligned(factor) for factor in drawn]
 
     @property
     def prefix(self) -> int:
@@ -191,13 +199,15 @@ class AdaptedModel(nn.Module):
     def __init__(self, model: LanguageModel, spec: AdapterSpec, labels: int = 0) -> None:
         super().__init__()
         check_fits(model, spec, labels)
+        if any(isinstance(module, LoraLayer) for module in model.network.modules()):
+            raise BadInput(f"{model.name} already carries an adapter; call remove() on it first, or load another copy")
         self.model, self.spec, self.labels = model, spec, labels
         self.network = model.network
         self._flat: dict[Which, FlatAdapter] = {}
         self._heads = nn.ModuleDict()
         self._learns: Which = "shared"
         with torch.random.fork_rng(devices=[]):  # peft draws factors that are replaced at once
-            self._tuner = LoraModel(self.network, {"shared": _peft_config(spec)}, "shared")
+            self._tuner = LoraModel(self.network, {"shared": _peft_config(model, spec)}, "shared")
         self._layers = list(self._lora_layers(spec))
         self._attach("shared", spec)
 
@@ -227,7 +237,7 @@ class AdaptedModel(nn.Module):
         check_fits(self.model, spec, self.labels)
         if [m.name for m in spec.linear] != [m.name for m in self.spec.linear]:
             raise BadInput("the personal adapter must adapt the modules of the shared one; build it from that spec")
-        self._tuner.peft_config["personal"] = _peft_config(spec)
+        self._tuner.peft_config["personal"] = _peft_config(self.model, spec)
         with torch.random.fork_rng(devices=[]):
             self._tuner.inject_adapter(self.network, "personal")
         self._attach("personal", spec)
@@ -271,12 +281,15 @@ class AdaptedModel(nn.Module):
             return
         flat.rank = rank
         flat.parameters.clear()
+        flat.modules.clear()
         if flat.spec.dense:
             head, views = self._heads[which], flat.dense()
             head.weight, head.bias = views[HEAD_WEIGHT], views[HEAD_BIAS]
+            flat.modules.append(head)
         for index, layer in enumerate(self._layers):
             factor_a, factor_b = flat.factors(index)
             layer.lora_A[which].weight, layer.lora_B[which].weight = factor_a, factor_b
+            flat.modules += [layer.lora_A[which], layer.lora_B[which]][flat.spec.method == "ffa" :]
         self._grant()
 
     def train_only(self, which: Which) -> None:
@@ -325,17 +338,23 @@ class AdaptedModel(nn.Module):
     def remove(self) -> None:
         """Give the model back as it was loaded. This object is of no use afterwards."""
         self._tuner.unload()
-        del self.network.peft_config
+        if hasattr(self.network, "peft_config"):
+            del self.network.peft_config
         self._flat.clear()
 
 
-def _peft_config(spec: AdapterSpec) -> LoraConfig:
+def _peft_config(model: LanguageModel, spec: AdapterSpec) -> LoraConfig:
+    from transformers.pytorch_utils import Conv1D
+
+    first = model.network.get_submodule(spec.linear[0].name)
+    base = first.get_base_layer() if isinstance(first, LoraLayer) else first
     return LoraConfig(
         r=spec.rank,
         lora_alpha=spec.alpha,  # type: ignore[arg-type]  # peft takes any number and says int
         target_modules=[module.name for module in spec.linear],
         lora_dropout=0.0,
         bias="none",
+        fan_in_fan_out=isinstance(base, Conv1D),
     )
 
 

@@ -6,9 +6,11 @@ grid. Opacus's optimizer is not used: it divides by a batch size derived from ho
 """
 
 import math
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -84,12 +86,12 @@ def run_private(
     steps = training.max_steps or training.epochs * math.ceil(len(rows) / settings.expected_batch)
     mechanism = GaussianSum(settings.clip_norm, settings.noise_multiplier)
     losses = []
-    with _per_example(adapted) as gradients:
+    with _per_example(adapted, flat) as gradients:
         for step in range(steps):
             chosen = [row for row, joins in zip(rows, rng.random(len(rows)) < rate, strict=True) if joins]
             total, loss = np.zeros(flat.prefix, dtype=np.int64), 0.0
             for start in range(0, len(chosen), training.batch_size):
-                part, value = gradients(flat, chosen[start : start + training.batch_size], task)
+                part, value = gradients(chosen[start : start + training.batch_size], task)
                 total += _grid_sum(part, settings, mechanism.levels)
                 loss += value
             release = mechanism.release(total, noise, settings.expected_batch, f"example-dp step {step}")
@@ -107,31 +109,43 @@ def _grid_sum(gradients: Gradients, settings: ExampleDp, levels: int) -> NDArray
     return total
 
 
-PerExample = Callable[[FlatAdapter, Sequence[Row], Task], tuple[Gradients, float]]
+PerExample = Callable[[Sequence[Row], Task], tuple[Gradients, float]]
 
 
 @contextmanager
-def _per_example(adapted: AdaptedModel) -> Iterator[PerExample]:
+def _per_example(adapted: AdaptedModel, flat: FlatAdapter) -> Iterator[PerExample]:
     """Inside, a function from rows to their own gradients (examples, prefix) and the sum of their losses."""
     from opacus import GradSampleModule
 
-    hooked = GradSampleModule(adapted, strict=False, loss_reduction="sum")
+    hooked = GradSampleModule(torch.nn.ModuleList(flat.modules), loss_reduction="sum")
+    hooked.train()  # Opacus looks at modules in training mode; these are plain linear ones, so nothing else changes
 
-    def gradients(flat: FlatAdapter, rows: Sequence[Row], task: Task) -> tuple[Gradients, float]:
-        slopes = [parameter.grad for parameter in flat.parameters]  # views that the optimizer reads
+    def gradients(rows: Sequence[Row], task: Task) -> tuple[Gradients, float]:
         loss = training_loss(adapted, collate(rows), task, per_example=True)
         if not bool(torch.isfinite(loss)):
             raise NonFiniteUpdate(detail="the local loss is not a number; lower training.learning_rate")
-        loss.backward()  # type: ignore[no-untyped-call]
+        with warnings.catch_warnings():  # the first adapted layer sees frozen inputs, which is no fault
+            warnings.filterwarnings("ignore", "Full backward hook is firing", UserWarning)
+            torch.autograd.grad(
+                loss, flat.parameters, materialize_grads=True
+            )  # Opacus's hooks leave grad_sample behind
         found = np.zeros((len(rows), flat.prefix), dtype=np.float32)
-        for parameter, slope in zip(flat.parameters, slopes, strict=True):
-            place = flat.place(slope)
-            for row in range(len(rows)):
-                torch.from_numpy(found[row]).as_strided(*place).copy_(parameter.grad_sample[row])
-            parameter.grad_sample, parameter.grad = None, slope
+        for parameter in flat.parameters:
+            _place(parameter, torch.from_numpy(found))
         return found, float(loss.detach())
 
     try:
         yield gradients
     finally:
+        hooked.eval()
         hooked.to_standard_module()
+
+
+def _place(parameter: Any, found: torch.Tensor) -> None:
+    """Copy a parameter's per-example gradients to where its gradient lies in the flat vector, and forget them."""
+    view = parameter.grad
+    if parameter.grad_sample is None:  # a head that has no part in the task
+        return
+    size, stride = (len(found), *view.shape), (found.shape[1], *view.stride())
+    found.as_strided(size, stride, view.storage_offset()).copy_(parameter.grad_sample)
+    parameter.grad_sample = None

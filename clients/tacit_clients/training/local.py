@@ -10,8 +10,8 @@ from torch import Tensor
 
 from tacit_clients.slm.adapters import AdaptedModel, FlatAdapter, Which
 from tacit_clients.training.batches import Row, collate, encode_all, scoring_batches, training_batches
-from tacit_clients.training.examples import Example, Task
 from tacit_clients.training.example_dp import ExampleSpent, run_private
+from tacit_clients.training.examples import Example, Task
 from tacit_clients.training.objective import check_task, hits, loss_of, outputs, training_loss
 from tacit_privacy.contract import LocalTraining
 from tacit_privacy.errors import BadInput, NonFiniteUpdate
@@ -136,26 +136,21 @@ def evaluate(adapted: AdaptedModel, data: Sequence[Example], task: Task, max_len
 
 
 def _schedule(rows: Sequence[Row], training: LocalTraining, rng: np.random.Generator) -> Iterator[list[list[Row]]]:
-    """The steps of a round: each a list of batches whose gradients are averaged."""
+    """The steps of a round: each a list of batches whose gradients are averaged; an epoch's last may be shorter."""
     steps = 0
     for _ in range(training.epochs):
-        waiting: list[list[Row]] = []
-        for batch in training_batches(rows, training.batch_size, rng):
-            waiting.append(batch)
-            if len(waiting) < training.accumulation:
-                continue
-            yield waiting
-            waiting, steps = [], steps + 1
-            if training.max_steps and steps >= training.max_steps:
-                return
-        if waiting:
-            yield waiting
+        batches = list(training_batches(rows, training.batch_size, rng))
+        for start in range(0, len(batches), training.accumulation):
+            yield batches[start : start + training.accumulation]
             steps += 1
+            if steps == training.max_steps:  # which is 0 where there is no limit
+                return
 
 
 def _backward(adapted: AdaptedModel, flat: FlatAdapter, rows: list[Row], task: Task, parts: int) -> float:
     loss = training_loss(adapted, collate(rows), task) / parts
-    for parameter, slope in zip(flat.parameters, torch.autograd.grad(loss, flat.parameters), strict=True):
+    slopes = torch.autograd.grad(loss, flat.parameters, materialize_grads=True)  # a head may have no part in the task
+    for parameter, slope in zip(flat.parameters, slopes, strict=True):
         if parameter.grad is not None:
             parameter.grad.add_(slope)  # a view into the flat gradient
     return float(loss.detach())

@@ -49,7 +49,8 @@ def examine(deep: bool = False) -> list[Finding]:
     findings = [*machine(), *libraries(), *conflicts(), *model_and_data(), *optional_tools()]
     if deep:
         findings += [*deep_imports(), *deep_model(), *deep_ray()]
-    return findings
+    sections = list(dict.fromkeys(finding.section for finding in findings))
+    return sorted(findings, key=lambda finding: sections.index(finding.section))
 
 
 def machine() -> Iterator[Finding]:
@@ -76,12 +77,12 @@ def memory_bytes() -> float:
     return total if with_limit == "max" else min(total, float(with_limit))
 
 
-def libraries() -> Iterator[Finding]:
-    """Every library that the installed distribution names, against the range it names."""
-    for requirement, extra in requirements("tacit"):
+def libraries(distribution: str = "tacit") -> Iterator[Finding]:
+    """Every library that the installed ``distribution`` names, against the range it names."""
+    for requirement, extra in requirements(distribution):
         if extra in DEVELOPERS:
             continue
-        typed = f"pip install 'tacit[{extra}]'" if extra else f"pip install '{requirement}'"
+        typed = f"pip install '{distribution}[{extra}]'" if extra else f"pip install '{requirement}'"
         version = installed(requirement.name)
         where, wanted = ("libraries" if not extra else "optional"), str(requirement.specifier)
         if version is None:
@@ -111,9 +112,9 @@ def requirements(distribution: str) -> Iterator[tuple[Requirement, str]]:
             )
 
 
-def conflicts() -> Iterator[Finding]:
+def conflicts(distribution: str = "tacit") -> Iterator[Finding]:
     """Pins that installed libraries put on each other and that do not hold (Flower pins typer, rich and others)."""
-    waiting, seen, wrong = ["tacit"], {"tacit"}, 0
+    waiting, seen, wrong = [distribution], {distribution}, 0
     while waiting:
         owner = waiting.pop()
         for requirement in _requires(owner):
@@ -219,6 +220,10 @@ def _attempt(section: str, name: str, work: Callable[[], Any]) -> Finding:
         remedy = f"{sys.executable} -m pip install --force-reinstall tacit"
         return Finding(section, name, "missing", f"{type(error).__name__}: {error}"[:200], remedy)
     return Finding(section, name, "ok", f"{told} in {time.perf_counter() - start:.1f} s".strip())
+
+
+def _import(name: str) -> str:
+    return str(getattr(import_module(name), "__version__", ""))
 
 
 def _reach(host: str, port: int) -> str:

@@ -1,5 +1,6 @@
 """Check a scenario file and say what it would run."""
 
+import json
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -7,6 +8,7 @@ import typer
 from tacit_privacy.cli import json_on_stdout
 
 if TYPE_CHECKING:
+    from tacit_server.config import PrivacyConfig
     from tacit_simulations.scenario import Scenario
 
 app = typer.Typer(help=__doc__, no_args_is_help=True)
@@ -21,6 +23,7 @@ def config() -> None:
 def check(
     scenario: Annotated[str, typer.Argument(help="A TOML file, or the name of a scenario that ships.", metavar="FILE")],
     override: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting.")] = None,
+    show_all: Annotated[bool, typer.Option("--all", help="Show settings left at their defaults, too.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")] = False,
 ) -> None:
     """Parse FILE, refuse what would not run, and print what would.
@@ -33,24 +36,28 @@ def check(
         found = load_scenario(scenario, override or [])
         write({"ok": True, "digest": found.digest, "scenario": found.model_dump(mode="json")})
     if not as_json:
-        for line in describe(found):
+        for line in describe(found, show_all):
             typer.echo(line)
 
 
-def describe(scenario: "Scenario") -> list[str]:
-    """What would run: a first line for people, then every setting as ``section.key = value``, changed ones marked."""
-    federation, privacy = scenario.federation, scenario.privacy
+def describe(scenario: "Scenario", show_all: bool = False) -> list[str]:
+    """What would run, for people: the fleet in a line, then the settings that differ from the default, or all."""
+    federation, devices = scenario.federation, scenario.fleet.devices
+    what = f"model {scenario.model.name}, data {scenario.data.kind}, privacy {_privacy(scenario.privacy, devices)}"
+    if scenario.mode == "timing":
+        what = "time and energy only: no model, no data, no privacy to spend"
+    defaults = flat(type(scenario)().model_dump(mode="json"))
     lines = [
         f"{scenario.name}: {scenario.description}" if scenario.description else scenario.name,
-        f"{scenario.fleet.devices} devices, {federation.rounds} rounds of {federation.cohort}, "
-        f"model {scenario.model.name}, data {scenario.data.kind}, privacy {_privacy(privacy)}",
+        f"{devices:,} devices, {federation.rounds} rounds of {federation.cohort:,}, {what}",
         "",
     ]
-    defaults = flat(type(scenario)().model_dump(mode="json"))
-    for key, value in flat(scenario.model_dump(mode="json")).items():
-        mark = "*" if key not in defaults or value != defaults[key] else " "
-        lines.append(f"{mark} {key} = {value!r}")
-    return [*lines, "", "* differs from the default", f"digest {scenario.digest}"]
+    for key, value in flat(scenario.model_dump(mode="json", exclude={"name", "description"})).items():
+        changed = key not in defaults or value != defaults[key]
+        if changed or show_all:
+            lines.append(f"{'*' if changed else ' '} {key} = {json.dumps(value, ensure_ascii=False)}")
+    more = "" if show_all else "; --all shows the others"
+    return [*lines, "", f"* differs from the default{more}", f"digest {scenario.digest}"]
 
 
 def flat(table: dict[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -64,7 +71,7 @@ def flat(table: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return rows
 
 
-def _privacy(privacy: Any) -> str:
-    if not getattr(privacy, "enabled", True):
+def _privacy(privacy: "PrivacyConfig", devices: int) -> str:
+    if not privacy.enabled:
         return "off"
-    return f"epsilon at most {privacy.epsilon}"
+    return f"epsilon at most {privacy.epsilon:g} with delta {privacy.delta_for(devices):.3g}"

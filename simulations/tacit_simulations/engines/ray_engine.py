@@ -10,7 +10,7 @@ from tacit_privacy.errors import EngineFailed
 from tacit_simulations.engines.base import ClosingEngine, Failed, Job, chunks, prepare_worker, run_chunk
 from tacit_simulations.engines.config import RuntimeConfig
 
-_START_S = 120.0  # an actor imports torch and loads a model before its first item
+_START_S = 300.0  # an actor imports torch before it is ready
 
 
 class _Worker:
@@ -18,6 +18,9 @@ class _Worker:
 
     def __init__(self) -> None:
         prepare_worker()
+
+    def ready(self) -> bool:
+        return True
 
     def run(self, job: Job, chunk: Sequence[Any]) -> list[Any]:
         return run_chunk(job, chunk)
@@ -45,6 +48,7 @@ class RayEngine(ClosingEngine):
         self._actor_class = ray.remote(num_cpus=1)(_Worker)
         self._workers = config.worker_count
         self._idle: deque[Any] = deque(self._actor_class.remote() for _ in range(self._workers))
+        self._await(list(self._idle))
 
     def map(self, job: Job, items: Sequence[Any]) -> list[Any]:
         parts = list(chunks(items, self._workers))
@@ -56,7 +60,7 @@ class RayEngine(ClosingEngine):
             while waiting and self._idle:
                 number, actor = waiting.popleft(), self._idle.popleft()
                 running[actor.run.remote(shared, parts[number])] = (number, actor)
-            longest = max(len(parts[number]) for number, _ in running.values()) * self._timeout + _START_S
+            longest = max(len(parts[number]) for number, _ in running.values()) * self._timeout
             done, _ = self._ray.wait(list(running), num_returns=1, timeout=longest)
             for reference in done or list(running):
                 number, actor = running.pop(reference)
@@ -65,6 +69,13 @@ class RayEngine(ClosingEngine):
 
     def close(self) -> None:
         self._ray.shutdown()
+
+    def _await(self, actors: Sequence[Any]) -> None:
+        """Wait until actors run, so that a device's time is measured without the start of its worker."""
+        waiting = [actor.ready.remote() for actor in actors]
+        ready, _ = self._ray.wait(waiting, num_returns=len(waiting), timeout=_START_S)
+        if len(ready) < len(waiting):
+            raise EngineFailed(f"Ray started {len(ready)} of {len(waiting)} actors in {_START_S:.0f} s; lower workers")
 
     def _collect(self, job: Job, part: Sequence[Any], reference: Any, actor: Any, finished: bool) -> list[Any]:
         failure = Failed("hung")
@@ -76,7 +87,9 @@ class RayEngine(ClosingEngine):
             except self._ray.exceptions.RayActorError:
                 failure = Failed("died")
         self._ray.kill(actor)
-        self._idle.append(self._actor_class.remote())
+        fresh = self._actor_class.remote()
+        self._await([fresh])
+        self._idle.append(fresh)
         if len(part) == 1:
             return [failure]
         return [result for item in part for result in self._alone(job, item)]
@@ -84,5 +97,5 @@ class RayEngine(ClosingEngine):
     def _alone(self, job: Job, item: Any) -> list[Any]:
         actor = self._idle.popleft()
         reference = actor.run.remote(job, [item])
-        done, _ = self._ray.wait([reference], timeout=self._timeout + _START_S)
+        done, _ = self._ray.wait([reference], timeout=self._timeout)
         return self._collect(job, [item], reference, actor, finished=bool(done))

@@ -1,0 +1,247 @@
+"""The ClientApp by real Flower messages: what leaves a device, what stays, and how it refuses."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
+from flwr.supercore.object_ref import validate
+from numpy.typing import NDArray
+
+from tacit_clients import app as client
+from tacit_clients.flower_seam import adopt_identity
+from tacit_clients.plain import DATASETS, device_of
+from tacit_clients.slm.adapters import AdaptedModel, build_spec, initial_vector
+from tacit_clients.slm.models import NANO, load, single_thread
+from tacit_clients.training.examples import DeviceData, Example, Task
+from tacit_privacy.contract import (
+    QUERY_DESCRIBE,
+    RECORD_ADAPTER,
+    RECORD_RECEIPT,
+    RECORD_REFUSAL,
+    RECORD_TERMS,
+    RECORD_UPDATE,
+    AdapterSpec,
+    ExampleDp,
+    LocalTraining,
+    Receipt,
+    RoundTerms,
+    digest,
+)
+from tacit_privacy.errors import BadInput
+from tacit_privacy.ledger.keys import SigningKey, verifies
+from tacit_privacy.randomness import stream
+
+Values = dict[str, bool | float | int | str]
+SERVER, OWN = SigningKey.simulated(1), SigningKey.simulated(2)
+DATA = tuple(Example(f"turn the {thing} on", f"{thing}.on()") for thing in ("lamp", "radio", "fan", "oven"))
+
+
+@pytest.fixture(scope="module")
+def adapted() -> Iterator[AdaptedModel]:
+    adopt_identity()
+    single_thread()
+    model = load(NANO)
+    adapted = AdaptedModel(model, build_spec(model, "ffa", 4, 8.0, 0, ("q_proj", "v_proj")))
+    yield adapted
+    adapted.remove()
+
+
+@pytest.fixture
+def device(adapted: AdaptedModel) -> client.Device:
+    return client.Device(
+        identity="device-7",
+        data=DeviceData(DATA[:3], DATA[3:]),
+        task=Task.INSTRUCT,
+        adapted=adapted,
+        rng=lambda number: stream(0, "device", number),
+        key=OWN,
+        server_key=SERVER.public,
+    )
+
+
+def context() -> Context:
+    return Context(run_id=1, node_id=1, node_config={}, state=RecordDict(), run_config={})
+
+
+def terms_for(spec: AdapterSpec, **changes: Any) -> RoundTerms:
+    values: dict[str, Any] = {
+        "run": "r",
+        "round": 1,
+        "version": 0,
+        "spec": spec,
+        "rank": 3,
+        "clip_norm": 0.5,
+        "training": LocalTraining(optimizer="sgd", learning_rate=0.5),
+        "participations": 1,
+        "deadline": 60.0,
+        "ledger_head": "0" * 64,
+        "ledger_length": 1,
+    }
+    return RoundTerms.model_validate(values | changes)
+
+
+def content_of(terms: RoundTerms, vector: NDArray[Any] | None = None) -> RecordDict:
+    payload = terms.to_bytes()
+    start = initial_vector(terms.spec)[: terms.spec.prefix(terms.rank)] if vector is None else vector
+    record = ConfigRecord({"payload": payload, "signature": SERVER.sign(payload)})
+    return RecordDict({RECORD_TERMS: record, RECORD_ADAPTER: ArrayRecord([start])})
+
+
+def ask(device: client.Device, at: Context, content: RecordDict, kind: str = "train") -> RecordDict:
+    reply = client.make_client_app(lambda _: device)(Message(content, dst_node_id=1, message_type=kind), at)
+    assert not reply.has_error()
+    return reply.content
+
+
+def refused(device: client.Device, at: Context, content: RecordDict) -> str:
+    """The reason; nothing else is in the reply and nothing changes on the device."""
+    before = {name: dict(record) for name, record in at.state.items()}
+    reply = ask(device, at, content)
+    assert list(reply) == [RECORD_REFUSAL]
+    assert list(reply[RECORD_REFUSAL]) == ["reason"]
+    assert {name: dict(record) for name, record in at.state.items()} == before
+    return str(reply.config_records[RECORD_REFUSAL]["reason"])
+
+
+def test_a_round_gives_one_clipped_vector_and_one_signed_receipt(device: client.Device) -> None:
+    at, terms = context(), terms_for(device.adapted.spec)
+    reply = ask(device, at, content_of(terms))
+    assert sorted(reply) == sorted([RECORD_UPDATE, RECORD_RECEIPT])
+    assert not any(isinstance(record, MetricRecord) for record in reply.values())
+    (grid,) = reply.array_records[RECORD_UPDATE].to_numpy_ndarrays()
+    assert grid.dtype == np.int32
+    assert grid.shape == (terms.spec.prefix(3),)
+    assert 0 < int((grid.astype(np.int64) ** 2).sum()) <= terms.levels**2
+    record = reply.config_records[RECORD_RECEIPT]
+    payload, signature = record["payload"], record["signature"]
+    assert isinstance(payload, bytes) and isinstance(signature, bytes)
+    assert verifies(OWN.public, payload, signature)
+    assert Receipt.from_bytes(payload) == Receipt(
+        run="r", round=1, device="device-7", terms=terms.digest, update=digest(grid.tobytes()), participation=1
+    )
+
+
+def test_a_refused_round_says_one_word_and_changes_nothing(device: client.Device) -> None:
+    at, spec = context(), device.adapted.spec
+    good = terms_for(spec)
+    assert refused(device, at, RecordDict()) == "malformed"
+    assert refused(device, at, content_of(terms_for(spec.model_copy(update={"alpha": 1.0})))) == "adapter"
+    assert refused(device, at, content_of(good, np.zeros(spec.prefix(2), dtype=np.float32))) == "adapter"
+    assert refused(device, at, content_of(good, np.zeros(spec.prefix(3), dtype=np.float64))) == "adapter"
+    assert refused(device, at, content_of(good, np.full(spec.prefix(3), np.nan, dtype=np.float32))) == "adapter"
+    assert refused(replace(device, rank=2), at, content_of(good)) == "rank"
+    assert refused(replace(device, server_key=OWN.public), at, content_of(good)) == "signature"
+    assert refused(replace(device, data=DeviceData((), ())), at, content_of(good)) == "bad_input"
+    wild = LocalTraining(optimizer="sgd", learning_rate=1e30, epochs=9)
+    assert refused(device, at, content_of(terms_for(spec, training=wild))) == "non_finite"
+    ask(device, at, content_of(good))  # none of these counted as a participation
+    assert refused(device, at, content_of(terms_for(spec, round=2))) == "exhausted"
+
+
+def test_the_personal_adapter_stays(device: client.Device) -> None:
+    """No reply holds it, nor anything else that the device keeps for its owner; the update is as without it."""
+    plain = ask(device, context(), content_of(terms_for(device.adapted.spec)))
+    training = LocalTraining(learning_rate=0.02, epochs=3)
+    own = replace(device, personal=client.Personal(rank=2, training=training), scores=True)
+    at = context()
+    reply = ask(own, at, content_of(terms_for(device.adapted.spec)))
+    (personal,) = at.state.array_records[client.STATE_PERSONAL].to_numpy_ndarrays()
+    assert personal.any()
+    assert sorted(reply) == sorted([RECORD_UPDATE, RECORD_RECEIPT])
+    sent, kept = reply.array_records[RECORD_UPDATE], plain.array_records[RECORD_UPDATE]
+    assert sent.to_numpy_ndarrays()[0].tobytes() == kept.to_numpy_ndarrays()[0].tobytes()
+    assert dict(reply[RECORD_RECEIPT]) == dict(plain[RECORD_RECEIPT])
+    scores = at.state.config_records[client.STATE_SCORES]
+    assert set(scores) == {f"{n}_{w}" for n in ("loss", "metric") for w in ("before", "after", "personal")} | {"round"}
+    device.adapted.drop_personal()
+
+
+def test_what_example_level_dp_spent_stays_and_adds_up(device: client.Device) -> None:
+    private = ExampleDp(noise_multiplier=1.0, clip_norm=1.0, expected_batch=3)
+    training = LocalTraining(optimizer="sgd", learning_rate=0.1, max_steps=2, example_dp=private)
+    at = context()
+    for number in (1, 2):
+        reply = ask(
+            device, at, content_of(terms_for(device.adapted.spec, round=number, participations=2, training=training))
+        )
+        assert sorted(reply) == sorted([RECORD_UPDATE, RECORD_RECEIPT])
+    assert dict(at.state.config_records[client.STATE_EXAMPLE_DP]) == {"1.0/1.0": 4}
+
+
+def test_a_device_describes_itself_and_not_its_data(device: client.Device) -> None:
+    reply = ask(replace(device, rank=2), context(), RecordDict(), QUERY_DESCRIBE)
+    record = reply.config_records[client.RECORD_DESCRIPTION]
+    spec = record["spec"]
+    assert isinstance(spec, str)
+    assert AdapterSpec.from_bytes(spec.encode()) == device.adapted.spec
+    assert (record["identity"], record["rank"], len(record)) == ("device-7", 2, 3)
+
+
+@pytest.fixture
+def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A distribution that brings a data set, as anybody may install one."""
+    (tmp_path / "lamps_data.py").write_text(
+        "from types import SimpleNamespace as Source\n"
+        "from tacit_clients.training.examples import DeviceData, Example, Task\n"
+        "def source(settings, seed, devices):\n"
+        "    def device(index):\n"
+        "        return DeviceData((Example(f'lamp {index} of {devices}', settings['answer']),), ())\n"
+        "    return Source(task=Task.INSTRUCT, labels=(), devices=devices, device=device)\n"
+    )
+    folder = tmp_path / "lamps_data-1.0.dist-info"
+    folder.mkdir()
+    (folder / "METADATA").write_text("Metadata-Version: 2.1\nName: lamps-data\nVersion: 1.0\n")
+    (folder / "entry_points.txt").write_text(f"[{DATASETS}]\nlamps = lamps_data:source\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+
+
+def under_flower(**run: Any) -> Context:
+    settings: Values = {"data": "lamps", "data-settings": '{"answer": "on"}'}
+    settings |= {"adapter-rank": 2, "adapter-targets": "q_proj, v_proj"}
+    node: Values = {"partition-id": 3, "num-partitions": 5, "server-key": SERVER.public}
+    return Context(run_id=1, node_id=9, node_config=node, state=RecordDict(), run_config=settings | run)
+
+
+def test_the_app_that_flower_loads_trains_on_an_installed_data_set(installed: None) -> None:
+    """Seeded it is reproducible; the pinned key is the node's own and no app configuration replaces it."""
+    adopt_identity()
+    valid, problem = validate("tacit_clients.app:app")
+    assert valid, problem
+    query = Message(RecordDict(), dst_node_id=9, message_type=QUERY_DESCRIBE)
+    record = client.app(query, under_flower()).content.config_records[client.RECORD_DESCRIPTION]
+    assert (record["identity"], record["rank"]) == ("device-3", 2)
+    spec = AdapterSpec.from_bytes(str(record["spec"]).encode())
+    content = content_of(terms_for(spec, rank=1))
+    sent = [
+        client.app(Message(content, dst_node_id=9, message_type="train"), under_flower(seed=4)).content
+        for _ in range(2)
+    ]
+    first, second = (reply.array_records[RECORD_UPDATE].to_numpy_ndarrays()[0] for reply in sent)
+    assert first.any()
+    assert first.tobytes() == second.tobytes()
+    forged = RecordDict(dict(content))
+    forged[RECORD_TERMS] = ConfigRecord({"payload": terms_for(spec, rank=1).to_bytes(), "signature": b"0" * 64})
+    at = under_flower(**{"server-key": OWN.public})
+    reply = client.app(Message(forged, dst_node_id=9, message_type="train"), at).content
+    assert reply.config_records[RECORD_REFUSAL]["reason"] == "signature"
+
+
+@pytest.mark.parametrize(
+    ("run", "named"),
+    [({"data": "nowhere"}, "nowhere"), ({"data-settings": "{"}, "JSON"), ({"adapter-method": "dora"}, "dora")],
+)
+def test_settings_that_mean_nothing_are_named(installed: None, run: dict[str, str], named: str) -> None:
+    with pytest.raises(BadInput, match=named):
+        device_of(under_flower(**run))
+
+
+def test_state_is_plain_enough_for_any_store(device: client.Device) -> None:
+    at = context()
+    ask(device, at, content_of(terms_for(device.adapted.spec)))
+    (values,) = (dict(at.state.config_records[name]) for name in at.state)
+    assert json.loads(json.dumps(values)) == values
