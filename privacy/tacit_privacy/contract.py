@@ -99,10 +99,11 @@ class AdapterSpec(Fact):
 class ExampleDp(Fact):
     """Example-level DP-SGD on the device (Abadi et al. 2016): a second, separate guarantee for a device's examples."""
 
-    noise_multiplier: PositiveFloat
-    clip_norm: PositiveFloat
-    expected_batch: PositiveInt  # a public constant: never derived from how much data a device has
-    delta: float = Field(default=1e-5, gt=0, lt=1)
+    noise_multiplier: PositiveFloat = Field(description="noise standard deviation / example clip norm")
+    clip_norm: PositiveFloat = Field(description="L2 norm that an example's gradient is clipped to")
+    # a public constant: never derived from how much data a device has
+    expected_batch: PositiveInt = Field(description="examples that a step expects, public")
+    delta: float = Field(default=1e-5, gt=0, lt=1, description="delta of the example-level guarantee")
 
 
 class LocalTraining(Fact):

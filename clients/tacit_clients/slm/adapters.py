@@ -104,13 +104,6 @@ def _sizes(name: str, module: nn.Module) -> tuple[int, int]:
     return (int(weight.shape[1]), int(weight.shape[0])) if isinstance(weight, Tensor) else (0, 0)
 
 
-def _aligned(values: Vector) -> Tensor:
-    """A copy in torch's own memory, 64-byte aligned: with NumPy's 16 bytes, where an array happens to lie can decide
-    which kernel multiplies it, and with that the last bits.
-    """
-    return torch.from_numpy(values).clone()
-
-
 @dataclass
 class FlatAdapter:
     """One adapter: a flat vector and its gradient, with a view for every factor that the current rank owns.
@@ -128,12 +121,12 @@ class FlatAdapter:
     _factors: list[Tensor] = field(init=False)
 
     def __post_init__(self) -> None:
-        self.vector = _aligned(initial_vector(self.spec))
+        self.vector = torch.from_numpy(initial_vector(self.spec))
         self.gradient = torch.zeros_like(self.vector)
         self._factors = []
         if self.spec.method == "ffa":
             drawn = (frozen_factor(self.spec.seed, m.name, self.spec.rank, m.columns) for m in self.spec.linear)
-            self._factors = [_aligned(factor) for factor in drawn]
+            self._factors = [torch.from_numpy(factor) for factor in drawn]
 
     @property
     def prefix(self) -> int:

@@ -23,6 +23,7 @@ def simulate(
     as_json: Annotated[bool, typer.Option("--json", help="print the result as one JSON document")] = False,
 ) -> None:
     """Run a scenario over an emulated fleet and write its report."""
+    from tacit_privacy.cli import json_on_stdout
     from tacit_privacy.errors import BadInput
     from tacit_simulations.scenario import load_scenario
 
@@ -42,11 +43,11 @@ def simulate(
     from tacit_simulations.progress import RichProgress
     from tacit_simulations.run import simulate as run
 
-    with RichProgress(loaded.name) as progress:
-        result = run(loaded, folder, resume, progress)
-    if as_json:
-        typer.echo(json.dumps(result, indent=2))
-    else:
+    with json_on_stdout(as_json) as write:
+        with RichProgress(loaded.name) as progress:
+            result = run(loaded, folder, resume, progress)
+        write(result)
+    if not as_json:
         _tell(result, folder)
 
 
