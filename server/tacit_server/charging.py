@@ -29,7 +29,7 @@ class Charging(Protocol):
 
     def close(self, session: Session) -> None: ...
 
-    def head(self, session: Session) -> tuple[str, int]: ...
+    def head(self, session: Session, settled: bool = False) -> tuple[str, int]: ...
 
 
 class NoBudget:
@@ -50,5 +50,5 @@ class NoBudget:
 
     def close(self, session: Session) -> None: ...
 
-    def head(self, session: Session) -> tuple[str, int]:
+    def head(self, session: Session, settled: bool = False) -> tuple[str, int]:
         return GENESIS, 0

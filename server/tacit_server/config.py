@@ -39,11 +39,32 @@ class FederationConfig(BaseModel, frozen=True, extra="forbid"):
     minimum_share: float = Field(
         default=0.2, ge=0, le=1, description="share of the cohort below which a round is given up"
     )
+    policy: Literal["sync", "buffered"] = Field(
+        default="sync", description="sync: rounds open and close; buffered: a step whenever a cohort of replies is in"
+    )
+    concurrency: int = Field(default=0, ge=0, description="buffered: devices kept at work; 0: twice the cohort")
+    staleness_exponent: float = Field(
+        default=0.5,
+        ge=0,
+        le=4,
+        description="buffered: an update s versions old counts (1 + s) to the power of minus this",
+    )
     optimizer: Literal["fedavg", "fedavgm", "fedadam"] = Field(default="fedavg", description="server optimizer")
     learning_rate: PositiveFloat = Field(default=1.0, description="server learning rate")
     momentum: float = Field(default=0.9, ge=0, lt=1, description="fedavgm: momentum; fedadam: beta 1")
     second_moment: float = Field(default=0.99, ge=0, lt=1, description="fedadam: beta 2")
     tau: PositiveFloat = Field(default=1e-3, description="fedadam: adaptivity; smaller adapts more")
+
+    @model_validator(mode="after")
+    def _fills(self) -> "FederationConfig":
+        if self.policy == "buffered" and 0 < self.concurrency < self.cohort:
+            raise ValueError(f"concurrency {self.concurrency} never fills a buffer of {self.cohort}; raise it")
+        return self
+
+    @property
+    def at_work(self) -> int:
+        """Devices that buffered rounds keep at work."""
+        return self.concurrency or 2 * self.cohort
 
     @property
     def asked(self) -> int:

@@ -28,12 +28,12 @@ from tacit_server.clock import Clock
 from tacit_server.config import FederationConfig, PrivacyConfig
 from tacit_server.optimizers import ServerState
 from tacit_server.roster import Devices, Roster
-from tacit_server.rounds import RoundRecord, read_update
+from tacit_server.rounds import RoundRecord, Sent, read_update
 from tacit_server.sampling import fixed_cohort, poisson_cohort
 from tacit_server.store import Checkpoint, Store
 
 Observer = Callable[[RoundRecord, NDArray[np.float64]], None]
-_RETRY_S, _RETRIES = 900.0, 192  # how long an empty fleet is waited for: two days
+RETRY_S, RETRIES = 900.0, 192  # how long an empty fleet is waited for: two days
 
 
 class FleetExhausted(BadInput):
@@ -55,7 +55,7 @@ class Job:
 
 
 @dataclass
-class _State:
+class State:
     """What changes from round to round."""
 
     round: int
@@ -104,7 +104,7 @@ class Coordinator:
             self._charging.close(session)
         return state.server
 
-    def _round(self, state: _State) -> _State:
+    def _round(self, state: State) -> State:
         number = state.round + 1
         record = RoundRecord(number, self._clock.now())
         cohort, asked = self._who(state, number, record)  # 1 who
@@ -112,26 +112,31 @@ class Coordinator:
             reservation = self._charging.reserve(session, number, asked, self._sampling())  # 2 pay, or stop here
             head, length = self._charging.head(session)
         terms = self._terms(state, number, head, length)
-        outstanding = self._push(asked, terms, state.server, number, record)  # 3 ask
+        outstanding = self._push(asked, terms, state.server, str(number), record)  # 3 ask
         total, receipts = self._collect(
-            outstanding, terms, number, cohort, record
-        )  # 4 sum what comes, refuse what is bad
+            outstanding, terms.deadline, cohort, record
+        )  # 4 sum what comes, refuse the rest
+        return self._release(state, total, reservation, record, receipts)
+
+    def _release(
+        self, state: State, total: CohortSum, reservation: Reservation, record: RoundRecord, receipts: list[bytes]
+    ) -> State:
+        """The second half of a round: what was paid for is noised, learnt from and committed."""
         after = state.server
         if record.completed >= self._minimum():
-            release = self._mechanism.release(
-                total.total, self._noise, self._denominator(record), reservation.label
-            )  # 5 noise
+            share = self._denominator(record)
+            release = self._mechanism.release(total.total, self._noise, share, reservation.label)  # 5 noise
             after = optimizers.step(self._job.federation, state.server, release)  # 6 learn
             record.released, record.epsilon = True, _finite(reservation.epsilon)
-            record.noise_to_clip = self._mechanism.noise_to_clip(len(release), self._denominator(record))
+            record.noise_to_clip = self._mechanism.noise_to_clip(len(release), share)
             state.participations[total.devices] += 1
         record.finished, record.accepted = self._clock.now(), tuple(total.devices)
-        new = _State(number, after, state.participations)
+        new = State(record.round, after, state.participations)
         self._commit(new, reservation, record, receipts)  # 7 one transaction: the charge's end and the checkpoint
         self._observe(record, after.adapter)
         return new
 
-    def _who(self, state: _State, number: int, record: RoundRecord) -> tuple[int, Devices]:
+    def _who(self, state: State, number: int, record: RoundRecord) -> tuple[int, Devices]:
         """How many updates the round waits for, and which devices are asked."""
         federation, privacy = self._job.federation, self._job.privacy
         if privacy.sampling == "poisson":
@@ -148,20 +153,20 @@ class Coordinator:
         record.started = self._clock.now()
         return federation.cohort, asked
 
-    def _fixed(self, state: _State, number: int) -> Devices:
-        for attempt in range(_RETRIES):
+    def _fixed(self, state: State, number: int) -> Devices:
+        for attempt in range(RETRIES):
             rng = self._rng("cohort", number, attempt)
             now, cap = self._clock.now(), self._job.privacy.participations
             found = fixed_cohort(rng, self._roster, state.participations, cap, self._job.federation.asked, now)
             if len(found) >= self._minimum():
                 return found
-            self._clock.wait(now + _RETRY_S)
+            self._clock.wait(now + RETRY_S)
         raise FleetExhausted(
             f"round {number}: for two days fewer than {self._minimum()} devices that may still take part could be "
             "asked; enlarge the fleet, raise privacy.participations or relax what fleet requires of a device"
         )
 
-    def _terms(self, state: _State, number: int, head: str, length: int) -> RoundTerms:
+    def _terms(self, state: State, number: int, head: str, length: int) -> RoundTerms:
         job = self._job
         return RoundTerms(
             run=job.run,
@@ -179,12 +184,13 @@ class Coordinator:
         )
 
     def _push(
-        self, asked: Devices, terms: RoundTerms, server: ServerState, number: int, record: RoundRecord
-    ) -> dict[str, tuple[int, int, str]]:
-        """Send the round to every device asked: message id -> (device, rank, digest of its terms)."""
+        self, asked: Devices, terms: RoundTerms, server: ServerState, group: str, record: RoundRecord
+    ) -> dict[str, Sent]:
+        """Send the round to every device asked; what was sent, by message id."""
         adapter = server.adapter.astype(np.float32)
         sent: dict[int, tuple[ArrayRecord, ConfigRecord, str]] = {}
-        messages, told = [], []
+        messages: list[Message] = []
+        told: list[Sent] = []
         for device in asked.tolist():
             rank = min(self._roster.rank(device), self._job.spec.rank)
             if rank not in sent:  # every message of a tier shares these two records
@@ -194,46 +200,62 @@ class Coordinator:
             arrays, signed, name = sent[rank]
             content = RecordDict({RECORD_ADAPTER: arrays, RECORD_TERMS: signed})
             node, ttl = self._roster.node_id(device), self._job.federation.deadline_s
-            messages.append(Message(content, node, "train", ttl=ttl, group_id=str(number)))
-            told.append((device, rank, name))
+            messages.append(Message(content, node, "train", ttl=ttl, group_id=group))
+            told.append(Sent(device, rank, name, terms.round, terms.version, terms.deadline))
             record.bytes_down += 4 * self._job.spec.prefix(rank)
         return dict(zip(self._grid.push_messages(messages), told, strict=True))
 
     def _collect(
         self,
-        outstanding: dict[str, tuple[int, int, str]],
-        terms: RoundTerms,
-        number: int,
+        outstanding: dict[str, Sent],
+        deadline: float,
         cohort: int,
         record: RoundRecord,
     ) -> tuple[CohortSum, list[bytes]]:
         """Replies in order of arrival until the cohort is full, all have answered or the deadline has passed."""
-        total, receipts = CohortSum(self._job.spec, self._mechanism), []
+        total = CohortSum(self._job.spec, self._mechanism)
+        receipts: list[bytes] = []
         while outstanding and record.completed < cohort:
             for reply in self._grid.pull_messages(list(outstanding)):
-                device, rank, name = outstanding.pop(reply.metadata.reply_to_message_id)
+                sent = outstanding.pop(reply.metadata.reply_to_message_id)
                 if record.completed == cohort:
                     record.drop("displaced")
-                    continue
-                try:
-                    vector, receipt = read_update(reply, name, terms.run, number)
-                    total.add(device, vector, rank)
-                except UpdateRefused as refused:
-                    record.drop(refused.reason)
-                    continue
-                receipts.append(receipt)
-                record.completed += 1
-                record.bytes_up += vector.nbytes
-            if not outstanding or record.completed == cohort or self._clock.now() >= terms.deadline:
+                else:
+                    self._accept(reply, sent, total, record, receipts)
+            if not outstanding or record.completed == cohort or self._clock.now() >= deadline:
                 break
-            self._clock.wait(terms.deadline)
+            self._clock.wait(deadline)
         record.drop("displaced" if record.completed == cohort else "missing", len(outstanding))
         return total, receipts
 
-    def _commit(self, state: _State, reservation: Reservation, record: RoundRecord, receipts: list[bytes]) -> None:
+    def _accept(
+        self,
+        reply: Message,
+        sent: Sent,
+        total: CohortSum,
+        record: RoundRecord,
+        receipts: list[bytes],
+        weight: float = 1.0,
+    ) -> None:
+        """Judge one reply: it joins the sum and leaves its receipt, or costs its sender and nobody else."""
+        try:
+            vector, receipt = read_update(reply, sent.terms, self._job.run, sent.round)
+            total.add(sent.device, vector, sent.rank, weight)
+        except UpdateRefused as refused:
+            record.drop(refused.reason)
+            return
+        receipts.append(receipt)
+        record.completed += 1
+        record.bytes_up += vector.nbytes
+
+    def _in_flight(self) -> dict[str, NDArray[Any]]:
+        """What a checkpoint holds of messages that outlive a round: nothing, where rounds close."""
+        return {}
+
+    def _commit(self, state: State, reservation: Reservation, record: RoundRecord, receipts: list[bytes]) -> None:
         snapshot = getattr(self._grid, "snapshot", lambda: b"")
         moments = {"adapter": state.server.adapter, "first": state.server.first, "second": state.server.second}
-        arrays: dict[str, NDArray[Any]] = {**moments, "participations": state.participations}
+        arrays: dict[str, NDArray[Any]] = {**moments, **self._in_flight(), "participations": state.participations}
         checkpoint = Checkpoint(state.round, self._clock.now(), arrays, state.server.steps, snapshot())
         with self._store.begin() as session:
             if record.released:
@@ -244,17 +266,17 @@ class Coordinator:
                 self._charging.abandon(session, reservation, f"{record.completed} of {self._minimum()} needed")
             self._store.save(session, checkpoint, asdict(record))
 
-    def _resume(self) -> _State:
+    def _resume(self) -> State:
         found = self._store.newest()
         if found is None:
             start = ServerState.start(self._job.initial.astype(np.float64))
-            return _State(0, start, np.zeros(self._roster.population, dtype=np.uint16))
+            return State(0, start, np.zeros(self._roster.population, dtype=np.uint16))
         restore = getattr(self._grid, "restore", None)
         if restore is not None and found.grid:
             restore(found.grid, found.time)
         arrays = found.arrays
         server = ServerState(arrays["adapter"], arrays["first"], arrays["second"], found.steps)
-        return _State(found.round, server, arrays["participations"])
+        return State(found.round, server, arrays["participations"])
 
     def _rng(self, *path: str | int) -> np.random.Generator:
         return np.random.default_rng() if self._job.seed is None else stream(self._job.seed, *path)

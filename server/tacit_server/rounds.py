@@ -34,6 +34,18 @@ class RoundRecord:
             self.dropped[reason] = self.dropped.get(reason, 0) + count
 
 
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """A message on its way: to whom, under which terms, until when."""
+
+    device: int
+    rank: int
+    terms: str  # digest of the terms
+    round: int
+    version: int  # of the adapter that was sent
+    deadline: float
+
+
 def read_update(reply: Message, terms_digest: str, run: str, number: int) -> tuple[NDArray[Any], bytes]:
     """The update vector and receipt bytes of a reply. Raises UpdateRefused with a reason word; never anything else.
 

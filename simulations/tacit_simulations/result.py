@@ -143,7 +143,7 @@ def _privacy(scenario: Scenario, prepared: "Prepared", arm: "Trained") -> dict[s
 
 def _round(row: dict[str, Any], journal: Journal) -> dict[str, Any]:
     """The server's record, with what only the emulator knows: why devices were lost, and what they spent."""
-    seen = journal.get(f"dispatch/{row['round']}") or {}
+    seen = _seen(journal, row["round"])
     score = journal.get(f"score/{row['round']}") or {}
     dropped = dict(row["dropped"])
     lost = seen.get("lost", {})
@@ -169,6 +169,18 @@ def _round(row: dict[str, Any], journal: Journal) -> dict[str, Any]:
         "noise_to_clip": row["noise_to_clip"],
         "tiers": _tiers(row, seen),
     }
+
+
+def _seen(journal: Journal, number: int) -> dict[str, Any]:
+    """What the emulator noted of a round's dispatches: one, or in buffered rounds several, ``round.wave``."""
+    rows = [row for key, row in journal.items() if key == f"dispatch/{number}" or key.startswith(f"dispatch/{number}.")]
+    merged: dict[str, Any] = {"lost": {}, "asked": {}} if rows else {}
+    for row in rows:
+        for key in ("bytes_up", "bytes_down", "energy_j", "money"):
+            merged[key] = merged.get(key, 0.0) + row[key]
+        merged["lost"] |= row["lost"]
+        merged["asked"] |= row["asked"]
+    return merged
 
 
 def _explain(dropped: dict[str, int], silent: str, words: list[str]) -> dict[str, int]:

@@ -21,6 +21,7 @@ from tacit_privacy.ledger.chain import Ledger
 from tacit_privacy.ledger.keys import SigningKey
 from tacit_privacy.mechanisms.gaussian import GaussianSum
 from tacit_privacy.mechanisms.noise import SeededNoise
+from tacit_server.buffered import BufferedCoordinator
 from tacit_server.charging import NoBudget
 from tacit_server.coordinator import Coordinator, Job
 from tacit_server.rounds import RoundRecord
@@ -175,7 +176,8 @@ class Prepared:
         mechanism, noise = self.mechanism(private), SeededNoise(self.scenario.seed, "release")
         ledger = Ledger(self.key.sign, clock.now)
         budget = self.budget(ledger) if private else None
-        coordinator = Coordinator(
+        buffered = self.scenario.federation.policy == "buffered"
+        coordinator = (BufferedCoordinator if buffered else Coordinator)(
             self._job(private),
             grid,
             clock,

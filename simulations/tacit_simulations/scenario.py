@@ -75,6 +75,8 @@ class Scenario(BaseModel, frozen=True, extra="forbid"):
                 f"federation.cohort is {self.federation.cohort} but fleet.devices is {self.fleet.devices}; "
                 "choose a cohort no larger than the fleet"
             )
+        if self.federation.policy == "buffered" and self.privacy.sampling == "poisson":
+            raise ValueError('buffered rounds do not draw Poisson cohorts; set privacy.sampling = "fixed"')
         return self
 
     @cached_property

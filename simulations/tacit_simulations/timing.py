@@ -54,6 +54,9 @@ class TimingPlan:
             federation.minimum_share,
             privacy.participations,
             privacy.sampling,
+            federation.policy,
+            federation.cohort,
+            federation.at_work,
         )
 
     def __post_init__(self) -> None:

@@ -5,7 +5,7 @@ import math
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -30,6 +30,7 @@ from tacit_privacy.ledger.chain import Ledger
 from tacit_privacy.ledger.keys import SigningKey
 from tacit_privacy.mechanisms.gaussian import GaussianSum, clip_to_grid
 from tacit_privacy.mechanisms.noise import SeededNoise
+from tacit_server.buffered import BufferedCoordinator
 from tacit_server.charging import NoBudget
 from tacit_server.config import FederationConfig, PrivacyConfig
 from tacit_server.coordinator import Coordinator, Job
@@ -132,14 +133,19 @@ class Killed(BaseException):
 
 
 def run(
-    folder: Path, fault: str = "zeros", rounds: int = 2, private: bool = True, kill: Callable[[str], None] | None = None
+    folder: Path,
+    fault: str = "zeros",
+    rounds: int = 2,
+    private: bool = True,
+    kill: Callable[[str], None] | None = None,
+    policy: Literal["sync", "buffered"] = "sync",
 ) -> tuple[NDArray[np.float64], list[dict[str, Any]], list[str]]:
     """One coordinator over an emulated fleet: adapter, round records and ledger lines."""
     store, clock = Store(f"sqlite:///{folder / 'run.db'}"), VirtualClock(FLEET.start)
     emulator = Emulator.of(1, FLEET, Work(64.0, 64.0, 1e6, 8.0, 1e6))
     mechanism = GaussianSum(1.0, 0.6 if private else 0.0)
     ledger = Ledger(KEY.sign, clock.now)
-    policy = BudgetPolicy(
+    allowed = BudgetPolicy(
         epsilon=8.0,
         delta=1e-2,
         participations=1,
@@ -147,12 +153,14 @@ def run(
         roster_sealed=False,
         population=FLEET.devices,
     )
-    budget = Budget(policy, ledger, mechanism, "seeded", replay=True)
+    budget = Budget(allowed, ledger, mechanism, "seeded", replay=True)
     job = Job(
         run="test",
         spec=SPEC,
         training=LocalTraining(),
-        federation=FederationConfig(rounds=rounds, cohort=24, over_selection=1.25, deadline_s=900, minimum_share=0.25),
+        federation=FederationConfig(
+            rounds=rounds, cohort=24, over_selection=1.25, deadline_s=900, minimum_share=0.25, policy=policy
+        ),
         privacy=PrivacyConfig(enabled=private),
         initial=np.zeros(SPEC.dimension, np.float32),
         config_digest="0" * 64,
@@ -161,7 +169,7 @@ def run(
     with make_engine(RuntimeConfig(engine="inline")) as engine:
         grid = FleetGrid(emulator, clock, engine, partial(device, fault))
         charging = budget if private else NoBudget()
-        coordinator = Coordinator(
+        coordinator = (BufferedCoordinator if policy == "buffered" else Coordinator)(
             job, grid, clock, FleetRoster(emulator, 2), mechanism, charging, SeededNoise(5), store, KEY
         )
         if kill is not None:
@@ -230,10 +238,13 @@ def test_no_device_takes_part_more_often_than_it_may(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "boundary", ["before reserve", "after reserve", "after push_messages", "before commit", "after save"]
 )
-def test_a_kill_at_any_boundary_changes_nothing(tmp_path: Path, boundary: str) -> None:
+@pytest.mark.parametrize("policy", ["sync", "buffered"])
+def test_a_kill_at_any_boundary_changes_nothing(
+    tmp_path: Path, boundary: str, policy: Literal["sync", "buffered"]
+) -> None:
     (tmp_path / "whole").mkdir()
     (tmp_path / "cut").mkdir()
-    whole = run(tmp_path / "whole", rounds=3)
+    whole = run(tmp_path / "whole", rounds=3, policy=policy)
     seen: list[str] = []
 
     def kill(where: str) -> None:
@@ -242,8 +253,8 @@ def test_a_kill_at_any_boundary_changes_nothing(tmp_path: Path, boundary: str) -
             raise Killed
 
     with pytest.raises(Killed):
-        run(tmp_path / "cut", rounds=3, kill=kill)
-    resumed = run(tmp_path / "cut", rounds=3)
+        run(tmp_path / "cut", rounds=3, kill=kill, policy=policy)
+    resumed = run(tmp_path / "cut", rounds=3, policy=policy)
     assert np.array_equal(resumed[0], whole[0])
     assert resumed[1:] == whole[1:]
 
@@ -251,3 +262,19 @@ def test_a_kill_at_any_boundary_changes_nothing(tmp_path: Path, boundary: str) -
 def test_a_record_tells_nothing_that_a_device_knows(tmp_path: Path) -> None:
     names = set(RoundRecord(1, 0.0).__dataclass_fields__)
     assert not {"loss", "metric", "examples", "norm"} & names
+
+
+def test_buffered_rounds_use_old_updates_at_a_lower_weight(tmp_path: Path) -> None:
+    adapter, records, _ = run(tmp_path, "zeros", rounds=3, private=False, policy="buffered")
+    assert all(record["completed"] >= 24 for record in records)
+    total = sum(record["completed"] for record in records)
+    weighted = float(np.sum(adapter)) * 24
+    honest_updates = sum(1 for record in records for number in record["accepted"] if number % 3)
+    assert 0 < weighted < honest_updates <= total  # 48 were sent at version 0, and the second buffer holds some of them
+
+
+def test_buffered_devices_are_in_one_buffer_once(tmp_path: Path) -> None:
+    _, records, _ = run(tmp_path, "raises", rounds=2, policy="buffered")
+    accepted = [number for record in records for number in record["accepted"]]
+    assert len(accepted) == len(set(accepted))
+    assert all(record["dropped"]["failed"] > 0 for record in records)

@@ -154,8 +154,14 @@ class Budget:
         rows = session.scalars(select(ParticipationRow))
         return {row.device: row.count for row in rows}
 
-    def head(self, session: Session) -> tuple[str, int]:
-        """Newest hash and number of entries: what devices are shown, so that rollback and fork are caught."""
+    def head(self, session: Session, settled: bool = False) -> tuple[str, int]:
+        """Newest hash and number of entries: what devices are shown, so that rollback and fork are caught.
+
+        ``settled``: as they were before a reservation that is still open.
+        """
+        if settled and self._open_reservation(session) is not None:
+            newest = self._ledger.entries(session)[-1]
+            return newest.previous, newest.index
         return self._ledger.head(session), self._ledger.length(session)
 
     def _smallest(self, events: Sequence[GaussianEvent], participations: int) -> Bound:

@@ -19,11 +19,17 @@ class CohortSum:
         self.total = np.zeros(spec.dimension, dtype=np.int64)
         self.devices: list[int] = []
 
-    def add(self, device: int, vector: NDArray[np.generic], rank: int) -> None:
-        """Check and add one device's update. Raises UpdateRefused; then the sum is as it was."""
+    def add(self, device: int, vector: NDArray[np.generic], rank: int, weight: float = 1.0) -> None:
+        """Check and add one device's update, times a public weight of at most 1 and truncated toward zero.
+
+        Truncation keeps the sensitivity: |trunc(w x)| <= |x|. Raises UpdateRefused; then the sum is as it was.
+        """
         if device in self.devices:
             raise UpdateRefused("duplicate", "this device already contributed to the round")
         length = self._spec.prefix(rank)
         self._mechanism.check(vector, length)
-        self.total[:length] += vector.astype(np.int64)
+        if weight == 1.0:
+            self.total[:length] += vector.astype(np.int64)
+        else:
+            self.total[:length] += np.trunc(vector.astype(np.float64) * min(weight, 1.0)).astype(np.int64)
         self.devices.append(device)
