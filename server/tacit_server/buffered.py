@@ -6,7 +6,8 @@ one device still moves the sum by the clip.
 """
 
 import json
-from dataclasses import asdict
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,20 @@ from tacit_server.rounds import RoundRecord, Sent
 from tacit_server.sampling import fixed_cohort
 
 
+@dataclass
+class _Buffer:
+    """What a step waits for."""
+
+    record: RoundRecord
+    total: CohortSum
+    receipts: list[bytes] = field(default_factory=list)
+    silent: list[int] = field(default_factory=list)  # devices that ran out of time
+
+    def away(self, outstanding: Iterable[Sent]) -> list[int]:
+        """Devices that are not asked before the next step."""
+        return [*self.total.devices, *self.silent, *(sent.device for sent in outstanding)]
+
+
 class BufferedCoordinator(Coordinator):
     """Keeps devices at work all the time. Messages outlive the round they were sent in."""
 
@@ -25,59 +40,60 @@ class BufferedCoordinator(Coordinator):
 
     def _round(self, state: State) -> State:
         number = state.round + 1
-        record = RoundRecord(number, self._clock.now())
-        total = CohortSum(self._job.spec, self._mechanism)
-        receipts: list[bytes] = []
-        empty = 0
-        for wave in range(1_000_000):
-            self._refill(state, number, wave, total, record)  # 1 ask whoever is free
-            if not self._outstanding:
-                empty = self._pause(number, empty)
-                continue
-            self._clock.wait(min(sent.deadline for sent in self._outstanding.values()))
-            self._take(state, total, record, receipts)  # 2 sum what came, however old
-            if record.completed >= self._job.federation.cohort:
+        buffer = _Buffer(RoundRecord(number, self._clock.now()), CohortSum(self._job.spec, self._mechanism))
+        record, total = buffer.record, buffer.total
+        for wave in range(RETRIES + self._job.federation.at_work):
+            self._refill(state, wave, buffer)  # 1 ask whoever is free
+            if self._fill(state, buffer):  # 2 sum what comes, however old
                 break
+        else:
+            raise FleetExhausted(
+                f"round {number}: a buffer of {self._job.federation.cohort} replies did not fill within two days; "
+                "enlarge the fleet, raise privacy.participations or relax what fleet requires of a device"
+            )
         record.sampled = record.completed + sum(record.dropped.values())
         with self._store.begin() as session:  # 3 pay before anything is released
             devices = np.array(total.devices, dtype=np.intp)
             reservation = self._charging.reserve(session, number, devices, self._sampling())
-        return self._release(state, total, reservation, record, receipts)
+        return self._release(state, total, reservation, record, buffer.receipts)
 
-    def _refill(self, state: State, number: int, wave: int, total: CohortSum, record: RoundRecord) -> None:
+    def _refill(self, state: State, wave: int, buffer: _Buffer) -> None:
         wanted = self._job.federation.at_work - len(self._outstanding)
         if wanted <= 0:
             return
-        used = state.participations.copy()
-        away = [sent.device for sent in self._outstanding.values()] + total.devices
-        used[away] = np.iinfo(used.dtype).max  # at work, or in the buffer already
+        number, used = buffer.record.round, state.participations.copy()
+        used[buffer.away(self._outstanding.values())] = np.iinfo(used.dtype).max
         rng, cap = self._rng("cohort", number, wave), self._job.privacy.participations
         asked = fixed_cohort(rng, self._roster, used, cap, wanted, self._clock.now())
         if len(asked):
             with self._store.begin() as session:
                 head, length = self._charging.head(session, settled=True)  # a resumed run may hold one open
             terms = self._terms(state, number, head, length)
-            self._outstanding |= self._push(asked, terms, state.server, f"{number}.{wave}", record)
+            self._outstanding |= self._push(asked, terms, state.server, f"{number}.{wave}", buffer.record)
 
-    def _take(self, state: State, total: CohortSum, record: RoundRecord, receipts: list[bytes]) -> None:
+    def _fill(self, state: State, buffer: _Buffer) -> bool:
+        """Take replies until the buffer is full (True), or there is reason to ask more devices (False).
+
+        A slot that a reply gives back is filled after the next step: a device that started earlier would only train on
+        an older adapter. A slot that a silent device held is filled at once.
+        """
+        until, silent = self._clock.now() + RETRY_S, len(buffer.silent)
+        while len(buffer.silent) == silent and self._clock.now() < until:
+            self._clock.wait(min([until, *(sent.deadline for sent in self._outstanding.values())]))
+            self._take(state, buffer)
+            if buffer.record.completed >= self._job.federation.cohort:
+                return True
+        return False
+
+    def _take(self, state: State, buffer: _Buffer) -> None:
         for reply in self._grid.pull_messages(list(self._outstanding)):
             sent = self._outstanding.pop(reply.metadata.reply_to_message_id)
             staleness = state.server.steps - sent.version
             weight = (1.0 + staleness) ** -self._job.federation.staleness_exponent
-            self._accept(reply, sent, total, record, receipts, weight)
+            self._accept(reply, sent, buffer.total, buffer.record, buffer.receipts, weight)
         late = [name for name, sent in self._outstanding.items() if sent.deadline <= self._clock.now()]
-        for name in late:
-            del self._outstanding[name]
-        record.drop("missing", len(late))
-
-    def _pause(self, number: int, empty: int) -> int:
-        if empty >= RETRIES:
-            raise FleetExhausted(
-                f"round {number}: for two days no device that may still take part could be asked; enlarge the fleet, "
-                "raise privacy.participations or relax what fleet requires of a device"
-            )
-        self._clock.wait(self._clock.now() + RETRY_S)
-        return empty + 1
+        buffer.silent += [self._outstanding.pop(name).device for name in late]
+        buffer.record.drop("missing", len(late))
 
     def _in_flight(self) -> dict[str, NDArray[Any]]:
         rows = {name: asdict(sent) for name, sent in self._outstanding.items()}

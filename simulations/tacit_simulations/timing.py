@@ -6,7 +6,7 @@ through arrays instead of messages. Only what a device computes is missing, and 
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
-from math import ceil, isfinite
+from math import ceil
 from typing import Any, Literal
 
 import numpy as np
@@ -214,10 +214,10 @@ class TimingSimulation:
                 self._outstanding[asked] = True
                 deadline = now + self.plan.deadline_seconds
                 flight.add(self.emulator.dispatch(asked, now, deadline), deadline, number)
-            due, opens = flight.due(self.plan.buffer), flight.opens_after(now)
-            if due <= opens and isfinite(due):
+            due, again = flight.due(self.plan.buffer), min(flight.opens_after(now), now + _RETRY_S)
+            if due <= again:
                 return due
-            self.clock.advance_to(min(opens, now + _RETRY_S))
+            self.clock.advance_to(again)
         raise BadInput(
             f"round {number}: a buffer of {self.plan.buffer} replies did not fill within two days; enlarge the fleet, "
             "raise participations, relax fleet.require_* or make the buffer smaller"

@@ -83,7 +83,7 @@ def test_a_lower_rank_is_a_prefix(adapted: AdaptedModel, seed: int, rank: int) -
     full = np.zeros(adapted.spec.dimension, dtype=np.float32)
     full[: len(short)] = short
     adapted.load_vector(full, RANK)
-    torch.testing.assert_close(answer(adapted), low, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(answer(adapted), low, rtol=1e-4, atol=1e-4)
     assert adapted.read_vector(rank).tobytes() == short.tobytes()
 
 

@@ -22,6 +22,7 @@ from tacit_privacy.contract import (
 from tacit_privacy.ledger.keys import SigningKey
 from tacit_privacy.mechanisms.gaussian import GaussianSum
 from tacit_privacy.mechanisms.noise import SeededNoise
+from tacit_server.buffered import BufferedCoordinator
 from tacit_server.charging import NoBudget
 from tacit_server.config import FederationConfig, PrivacyConfig
 from tacit_server.coordinator import Coordinator, Job
@@ -74,7 +75,8 @@ def coordinated(federation: FederationConfig, privacy: PrivacyConfig, folder: Pa
     grid = FleetGrid(emulator, clock, InlineEngine(RuntimeConfig()), partial(answer, np.zeros(4, dtype=np.int32)))
     initial = np.zeros(SPEC.dimension, dtype=np.float32)
     job = Job("run", SPEC, LocalTraining(), federation, privacy, initial, "0" * 64, SEED)
-    Coordinator(
+    coordinator = BufferedCoordinator if federation.policy == "buffered" else Coordinator
+    coordinator(
         job,
         grid,
         clock,
@@ -97,6 +99,12 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = {
         {"cohort": 40, "over_selection": 1.2, "rounds": 6, "minimum_share": 0.9},
         {"participations": 1},
         {"mix": "phones", "time_zones": {0.0: 1.0}, "start_hour": 10.0},
+    ),
+    "buffered": ({"cohort": 15, "policy": "buffered", "deadline_s": 500.0, "rounds": 10}, {"participations": 3}, {}),
+    "buffered, scarce": (
+        {"cohort": 20, "policy": "buffered", "concurrency": 70, "deadline_s": 400.0, "rounds": 8},
+        {"participations": 1},
+        {"mix": "phones"},
     ),
     "poisson": ({"cohort": 25, "rounds": 6}, {"sampling": "poisson", "participations": 1}, {"mix": "phones"}),
 }
