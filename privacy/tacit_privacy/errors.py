@@ -3,7 +3,8 @@
 TacitError                    something Tacit can name; ``exit_code`` is what the command line returns
 ├── BadInput                  the caller's words, files or settings; exit code 2, nothing was written
 │   ├── MissingExtra          an optional library is not installed
-│   └── ModelDoesNotFit       a model needs more memory than a device tier has
+│   ├── ModelDoesNotFit       a model needs more memory than a device tier has
+│   └── FleetExhausted        too few devices may still take part and can be asked
 ├── BudgetExhausted           the privacy budget refuses; exit code 1
 ├── UpdateRefused             one device's update is not acceptable; costs its sender, never the round
 │   └── NonFiniteUpdate       NaN or infinity: clipping those would hide them
@@ -41,6 +42,10 @@ class ModelDoesNotFit(BadInput):
             f"model {self.model} needs {self.needs_bytes / 1e6:.0f} MB to train but tier {self.tier} offers "
             f"{self.has_bytes / 1e6:.0f} MB; choose a smaller model or leave the tier out of fleet.tiers"
         )
+
+
+class FleetExhausted(BadInput):
+    """Too few devices may still take part and can be asked. A run that has learnt something keeps what it has."""
 
 
 class BudgetExhausted(TacitError):

@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tacit_privacy.errors import FleetExhausted
 from tacit_server.aggregation.sums import CohortSum
-from tacit_server.coordinator import RETRIES, RETRY_S, Coordinator, FleetExhausted, State
+from tacit_server.coordinator import RETRIES, RETRY_S, Coordinator, State
 from tacit_server.rounds import RoundRecord, Sent
 from tacit_server.sampling import fixed_cohort
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from tacit_privacy.accounting.budget import Reservation
 from tacit_privacy.accounting.events import Sampling
 from tacit_privacy.contract import RECORD_ADAPTER, RECORD_TERMS, AdapterSpec, LocalTraining, RoundTerms, digest
-from tacit_privacy.errors import BadInput, BudgetExhausted, UpdateRefused
+from tacit_privacy.errors import BudgetExhausted, FleetExhausted, UpdateRefused
 from tacit_privacy.ledger.keys import SigningKey
 from tacit_privacy.mechanisms.gaussian import GaussianSum
 from tacit_privacy.mechanisms.noise import NoiseSource
@@ -34,10 +34,6 @@ from tacit_server.store import Checkpoint, Store
 
 Observer = Callable[[RoundRecord, NDArray[np.float64]], None]
 RETRY_S, RETRIES = 900.0, 192  # how long an empty fleet is waited for: two days
-
-
-class FleetExhausted(BadInput):
-    """Too few devices may still take part and can be asked."""
 
 
 @dataclass(frozen=True)
