@@ -32,7 +32,7 @@ Format: the request, `<|act|>`, a space and the action, `<|end|>`. The tokenizer
 {sets}
 
 No set that a scenario or a benchmark of Tacit evaluates on was read. Households of pre-training share no random stream
-with any scenario's, and the fleet dialect's intents, phrases and argument orders do not occur in them.
+with any scenario's, and the intents and phrases that only the fleet dialect has do not occur in them.
 
 Made by `tacit models train` in {steps:,} steps of 64 rows of 64 tokens, AdamW, seed {seed}, one thread.
 

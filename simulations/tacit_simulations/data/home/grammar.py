@@ -1,7 +1,8 @@
 """What can be said and what it means: frames per intent, in the base dialect and in the newer one of the fleet.
 
-The fleet's assistant runs a newer action language than tacit-nano was pre-trained on: some intents are new, some put
-their arguments in another order, and people have taken to new ways of asking. That is what a fleet can learn together.
+tacit-nano was pre-trained on assistants of two makes, which put the arguments of some actions in different orders. The
+fleet has one make alone, with three intents that neither had, and its people have taken to new ways of asking. That is
+what a fleet can learn together.
 """
 
 from dataclasses import dataclass
@@ -126,7 +127,6 @@ INTENTS: tuple[Intent, ...] = (
         "vacuum",
         ("set {vacuum} loose in the {room}", "{vacuum} should clean the {room}", "let {vacuum} do the {room}"),
         "vacuum start {room}",
-        fleet_only=True,
     ),
     Intent(
         "scene",
@@ -139,7 +139,6 @@ INTENTS: tuple[Intent, ...] = (
         "lock",
         ("{lockstate} the {door}", "see that the {door} is {lockstate}ed", "is the {door} {lockstate}ed"),
         "{door} {lockstate}",
-        fleet_only=True,
     ),
     Intent(
         "plants",
@@ -151,7 +150,6 @@ INTENTS: tuple[Intent, ...] = (
         "find",
         ("where is my {object}", "i lost my {object}", "ring my {object} so i find it"),
         "locate {object}",
-        fleet_only=True,
     ),
     Intent(
         "guest_wifi",
@@ -172,8 +170,11 @@ def frames(intent: Intent, dialect: str) -> tuple[str, ...]:
     return intent.frames + intent.fleet_frames if dialect == FLEET else intent.frames
 
 
-def action(intent: Intent, dialect: str) -> str:
-    return intent.fleet_action if dialect == FLEET and intent.fleet_action else intent.action
+def actions(intent: Intent, dialect: str) -> tuple[str, ...]:
+    """What an utterance may mean: one action in the fleet; in the base dialect, that of either make."""
+    if not intent.fleet_action:
+        return (intent.action,)
+    return (intent.fleet_action,) if dialect == FLEET else (intent.action, intent.fleet_action)
 
 
 def skeletons(dialect: str) -> int:

@@ -80,7 +80,7 @@ class Household:
         if not intent.whole:
             opener, closer = self._pick(grammar.openers(self._dialect)), self._pick(grammar.closers(self._dialect))
         text, spans = self._render(opener + frame + closer, slots)
-        meaning = _SLOT.sub(lambda m: self._slot(m[1], slots).meant, grammar.action(intent, self._dialect))
+        meaning = _SLOT.sub(lambda m: self._slot(m[1], slots).meant, self._pick(grammar.actions(intent, self._dialect)))
         return Utterance(text, meaning.lower(), intent.name, tuple(spans))
 
     def _render(self, template: str, slots: dict[str, _Filled]) -> tuple[str, list[Span]]:
