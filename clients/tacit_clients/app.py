@@ -28,12 +28,11 @@ from tacit_privacy.contract import (
     RoundTerms,
     digest,
 )
+from tacit_privacy.contract import RECORD_DESCRIPTION as RECORD_DESCRIPTION
 from tacit_privacy.errors import BadInput, TermsRefused, UpdateRefused
 from tacit_privacy.ledger.keys import SigningKey
 from tacit_privacy.mechanisms.gaussian import clip_to_grid
 from tacit_privacy.mechanisms.noise import NoiseSource, SystemNoise
-
-RECORD_DESCRIPTION = "description"  # ConfigRecord {"identity": str, "rank": int, "spec": str}: answers QUERY_DESCRIBE
 
 # Records of Flower's Context.state: the device's own memory. None of them is ever part of a reply.
 STATE_GUARD = "tacit.guard"  # ConfigRecord: what the guard remembers

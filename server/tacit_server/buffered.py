@@ -8,6 +8,7 @@ one device still moves the sum by the clip.
 import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,8 @@ from numpy.typing import NDArray
 
 from tacit_privacy.errors import FleetExhausted
 from tacit_server.aggregation.sums import CohortSum
-from tacit_server.coordinator import RETRIES, RETRY_S, Coordinator, State
+from tacit_server.clock import PATIENCE_S, RETRY_S
+from tacit_server.coordinator import Coordinator, State
 from tacit_server.rounds import RoundRecord, Sent
 from tacit_server.sampling import fixed_cohort
 
@@ -43,15 +45,16 @@ class BufferedCoordinator(Coordinator):
         number = state.round + 1
         buffer = _Buffer(RoundRecord(number, self._clock.now()), CohortSum(self._job.spec, self._mechanism))
         record, total = buffer.record, buffer.total
-        for wave in range(RETRIES + self._job.federation.at_work):
+        until = self._clock.now() + PATIENCE_S
+        for wave in count():
             self._refill(state, wave, buffer)  # 1 ask whoever is free
             if self._fill(state, buffer):  # 2 sum what comes, however old
                 break
-        else:
-            raise FleetExhausted(
-                f"round {number}: a buffer of {self._job.federation.cohort} replies did not fill within two days; "
-                "enlarge the fleet, raise privacy.participations or relax what fleet requires of a device"
-            )
+            if self._clock.now() >= until:
+                raise FleetExhausted(
+                    f"round {number}: a buffer of {self._job.federation.cohort} replies did not fill within two days; "
+                    "enlarge the fleet, raise privacy.participations or relax what fleet requires of a device"
+                )
         record.sampled = record.completed + sum(record.dropped.values())
         with self._store.begin() as session:  # 3 pay before anything is released
             devices = np.array(total.devices, dtype=np.intp)

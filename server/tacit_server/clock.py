@@ -3,6 +3,8 @@
 import time
 from typing import Protocol
 
+RETRY_S, PATIENCE_S = 900.0, 172_800.0  # an empty fleet is looked at every quarter of an hour, for two days
+
 
 class Clock(Protocol):
     """Seconds that only grow, and a way to wait."""

@@ -4,6 +4,7 @@ import math
 import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from itertools import count
 from typing import Any
 
 os.environ.setdefault("FLWR_TELEMETRY_ENABLED", "0")
@@ -24,7 +25,7 @@ from tacit_privacy.randomness import stream
 from tacit_server import optimizers
 from tacit_server.aggregation.sums import CohortSum
 from tacit_server.charging import Charging
-from tacit_server.clock import Clock
+from tacit_server.clock import PATIENCE_S, RETRY_S, Clock
 from tacit_server.config import FederationConfig, PrivacyConfig
 from tacit_server.optimizers import ServerState
 from tacit_server.roster import Devices, Roster
@@ -33,7 +34,6 @@ from tacit_server.sampling import fixed_cohort, poisson_cohort
 from tacit_server.store import Checkpoint, Store
 
 Observer = Callable[[RoundRecord, NDArray[np.float64]], None]
-RETRY_S, RETRIES = 900.0, 192  # how long an empty fleet is waited for: two days
 
 
 @dataclass(frozen=True)
@@ -150,12 +150,14 @@ class Coordinator:
         return federation.cohort, asked
 
     def _fixed(self, state: State, number: int) -> Devices:
-        for attempt in range(RETRIES):
-            rng = self._rng("cohort", number, attempt)
-            now, cap = self._clock.now(), self._job.privacy.participations
+        until, cap = self._clock.now() + PATIENCE_S, self._job.privacy.participations
+        for attempt in count():
+            rng, now = self._rng("cohort", number, attempt), self._clock.now()
             found = fixed_cohort(rng, self._roster, state.participations, cap, self._job.federation.asked, now)
             if len(found) >= self._minimum():
                 return found
+            if now >= until:
+                break
             self._clock.wait(now + RETRY_S)
         raise FleetExhausted(
             f"round {number}: for two days fewer than {self._minimum()} devices that may still take part could be "
@@ -199,7 +201,11 @@ class Coordinator:
             messages.append(Message(content, node, "train", ttl=ttl, group_id=group))
             told.append(Sent(device, rank, name, terms.round, terms.version, terms.deadline))
             record.bytes_down += 4 * self._job.spec.prefix(rank)
-        return dict(zip(self._grid.push_messages(messages), told, strict=True))
+        pushed = set(self._grid.push_messages(messages))  # a grid leaves out, or says None for, what it could not send
+        pairs = [(message.metadata.message_id, sent) for message, sent in zip(messages, told, strict=True)]
+        outstanding = {name: sent for name, sent in pairs if name in pushed}
+        record.drop("unreachable", len(told) - len(outstanding))
+        return outstanding
 
     def _collect(
         self,
@@ -288,7 +294,7 @@ class Coordinator:
 
     def _denominator(self, record: RoundRecord) -> float:
         """The planned cohort, a public constant; without privacy, those who came."""
-        return float(self._job.federation.cohort if self._job.privacy.enabled else record.completed)
+        return float(self._job.federation.cohort if self._job.privacy.enabled else max(1, record.completed))
 
 
 def _finite(value: float) -> float | None:

@@ -7,23 +7,25 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from flwr.app import Context, RecordDict
+from flwr.serverapp import Grid
 from numpy.typing import NDArray
 from sqlalchemy.orm import Session
 
 from tacit_clients.slm.adapters import build_spec, initial_vector
 from tacit_clients.slm.models import LanguageModel, load
 from tacit_privacy.accounting.budget import Budget, BudgetPolicy
-from tacit_privacy.accounting.events import Sampling
-from tacit_privacy.accounting.plan import Plan
 from tacit_privacy.contract import LEVELS, AdapterSpec
 from tacit_privacy.errors import BadInput
 from tacit_privacy.ledger.chain import Ledger
 from tacit_privacy.ledger.keys import SigningKey
 from tacit_privacy.mechanisms.gaussian import GaussianSum
 from tacit_privacy.mechanisms.noise import SeededNoise
+from tacit_server.app import make_server_app, outcome_of
 from tacit_server.buffered import BufferedCoordinator
 from tacit_server.charging import NoBudget
 from tacit_server.coordinator import Coordinator, Job
+from tacit_server.planning import noise_for, policy_for, sampling_for
 from tacit_server.rounds import RoundRecord
 from tacit_server.store import Store
 from tacit_server.store.adapters import save_adapter
@@ -38,7 +40,7 @@ from tacit_simulations.fleet.emulator import Dispatch, Emulator
 from tacit_simulations.fleet.figures import costs, turnout
 from tacit_simulations.fleet.outcomes import Outcome
 from tacit_simulations.fleet.roster import FleetRoster
-from tacit_simulations.grid import FleetGrid
+from tacit_simulations.grid import RUN_ID, SERVER_NODE, FleetGrid
 from tacit_simulations.outputs import Journal, OutputFolder, to_json, write_whole
 from tacit_simulations.progress import Watcher
 from tacit_simulations.result import assemble, compare
@@ -125,12 +127,13 @@ class Prepared:
         )
         work = _work(scenario, model, spec, np.array([len(source.device(i).train) for i in range(devices)]))
         delta = scenario.privacy.delta_for(devices)
-        noise = _noise(scenario, devices, delta) if scenario.privacy.enabled else 0.0
+        noise = noise_for(scenario.privacy, scenario.federation, devices) if scenario.privacy.enabled else 0.0
         key = SigningKey.simulated(scenario.seed)
         prepared = cls(scenario, model, spec, devices, work, noise, delta, key, scenario.digest)
         prepared.emulator()  # refuses a model that no device of the fleet can hold
         if scenario.privacy.enabled:
-            prepared.budget(Ledger(key.sign, float)).plan(prepared._sampling(), scenario.federation.rounds)
+            sampling = sampling_for(scenario.privacy, scenario.federation, devices)
+            prepared.budget(Ledger(key.sign, float)).plan(sampling, scenario.federation.rounds)
         return prepared
 
     def budget(self, ledger: Ledger) -> Budget:
@@ -154,15 +157,7 @@ class Prepared:
         return GaussianSum(clip * _UNCLIPPED, 0.0, LEVELS * int(_UNCLIPPED))
 
     def policy(self) -> BudgetPolicy:
-        privacy = self.scenario.privacy
-        return BudgetPolicy(
-            epsilon=privacy.epsilon,
-            delta=self.delta,
-            participations=privacy.participations,
-            adjacency=privacy.adjacency,
-            roster_sealed=privacy.roster == "sealed",
-            population=self.devices,
-        )
+        return policy_for(self.scenario.privacy, self.devices)
 
     def arm(self, engine: Engine, folder: OutputFolder, private: bool, watch: Watcher) -> Trained:
         """One federation over the emulated fleet, resumed from its checkpoint where it has one."""
@@ -171,35 +166,37 @@ class Prepared:
         journal = Journal(folder.state / f"{name}.jsonl")
         store = Store(f"sqlite:///{folder.state / name}.db")
         emulator, clock = self.emulator(), VirtualClock(self.scenario.fleet.start)
-        grid = FleetGrid(emulator, clock, engine, partial(run_device, self.setup()))
-        grid.on_dispatch = partial(_note_dispatch, journal, emulator)
-        mechanism, noise = self.mechanism(private), SeededNoise(self.scenario.seed, "release")
+        fleet = FleetGrid(emulator, clock, engine, partial(run_device, self.setup()))
+        fleet.on_dispatch = partial(_note_dispatch, journal, emulator)
         ledger = Ledger(self.key.sign, clock.now)
         budget = self.budget(ledger) if private else None
         buffered = self.scenario.federation.policy == "buffered"
-        coordinator = (BufferedCoordinator if buffered else Coordinator)(
-            self._job(private),
-            grid,
-            clock,
-            FleetRoster(emulator, self.spec.rank, self.scenario.adapter.tiers),
-            mechanism,
-            budget or NoBudget(),
-            noise,
-            store,
-            self.key,
-            partial(self._observe, self.study(engine), journal, watch),
-        )
+
+        def coordinator_of(grid: Grid, context: Context) -> Coordinator:
+            return (BufferedCoordinator if buffered else Coordinator)(
+                self._job(private),
+                grid,
+                clock,
+                FleetRoster(emulator, self.spec.rank, self.scenario.adapter.tiers),
+                self.mechanism(private),
+                budget or NoBudget(),
+                SeededNoise(self.scenario.seed, "release"),
+                store,
+                self.key,
+                partial(self._observe, self.study(engine), journal, watch),
+            )
+
         watch.stage("Private federation" if private else "Federation without privacy", self.scenario.federation.rounds)
         self._score_untouched(self.study(engine), journal)
-        server = coordinator.run()
+        context = Context(run_id=RUN_ID, node_id=SERVER_NODE, node_config={}, state=RecordDict(), run_config={})
+        make_server_app(coordinator_of)(fleet, context)
+        outcome = outcome_of(context)
         with store.begin() as session:
             if budget:
                 _export(budget, ledger, session, folder, self.key, journal)
         rounds = store.rounds()
         store.close()
-        return Trained(
-            server.adapter.astype(np.float32), rounds, journal, coordinator.stopped, time.monotonic() - began
-        )
+        return Trained(outcome.adapter, rounds, journal, outcome.stopped, time.monotonic() - began)
 
     def _job(self, private: bool) -> Job:
         scenario = self.scenario
@@ -213,10 +210,6 @@ class Prepared:
             config_digest=self.config_digest,
             seed=scenario.seed,
         )
-
-    def _sampling(self) -> Sampling:
-        privacy, cohort = self.scenario.privacy, self.scenario.federation.cohort
-        return Sampling(kind=privacy.sampling, cohort=cohort, population=self.devices)
 
     def _score_untouched(self, study: Study, journal: Journal) -> None:
         if journal.get("score/0") is None and self.scenario.evaluation.devices:
@@ -255,24 +248,6 @@ def _export(
     bounds = [bound.as_json() for bound in budget.listed(session)]
     journal.put("privacy", {"epsilon": spent.epsilon, "assumption": spent.assumption, "bounds": bounds})
     journal.put("ledger_head", budget.head(session)[0])
-
-
-def _noise(scenario: Scenario, population: int, delta: float) -> float:
-    """The noise multiplier: as set, else the least that keeps the planned rounds within epsilon."""
-    privacy, federation = scenario.privacy, scenario.federation
-    if privacy.noise_multiplier is not None:
-        return privacy.noise_multiplier
-    sealed_poisson = privacy.sampling == "poisson" and privacy.roster == "sealed"
-    plan = Plan.of(
-        "poisson" if sealed_poisson else "none",
-        federation.cohort,
-        population,
-        federation.rounds,
-        privacy.participations,
-        delta,
-        str(privacy.adjacency),
-    )
-    return plan.calibrate(privacy.epsilon)
 
 
 def _work(scenario: Scenario, model: LanguageModel, spec: AdapterSpec, examples: NDArray[Any]) -> Work:

@@ -6,14 +6,16 @@ through arrays instead of messages. Only what a device computes is missing, and 
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
+from itertools import count
 from math import ceil
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tacit_privacy.errors import BadInput
+from tacit_privacy.errors import BadInput, FleetExhausted
 from tacit_privacy.randomness import stream
+from tacit_server.clock import PATIENCE_S, RETRY_S
 from tacit_server.config import FederationConfig, PrivacyConfig
 from tacit_server.sampling import Selector, poisson_cohort
 from tacit_simulations.clock import VirtualClock
@@ -22,8 +24,6 @@ from tacit_simulations.fleet.emulator import Emulator
 from tacit_simulations.fleet.figures import costs, turnout
 from tacit_simulations.fleet.habits import Bools, Devices
 from tacit_simulations.fleet.outcomes import Outcome
-
-_RETRY_S, _RETRIES = 900.0, 192  # how long an empty fleet is waited for: two days, as the coordinator does
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,8 +134,6 @@ class TimingSimulation:
         self._participations = np.zeros(emulator.devices, dtype=np.uint32)
         self._outstanding = np.zeros(emulator.devices, dtype=np.bool_)  # of a buffer: asked, and not known to be done
         self._late = np.empty(0)  # virtual times at which replies will come that nobody waits for
-        # a lost device gives its slot back at its own time, so a buffer may have to be looked at once a device
-        self._patience = _RETRIES + plan.at_work
 
     def rounds(self) -> Iterator[RoundTiming]:
         """The rounds, one by one, as they are simulated."""
@@ -160,15 +158,18 @@ class TimingSimulation:
 
     def _fixed(self, number: int) -> tuple[Devices, int, Unasked]:
         """Draw until enough can be asked, letting time pass in between. Raises BadInput after two days of that."""
-        for attempt in range(_RETRIES):
+        until = self.clock.now() + PATIENCE_S
+        for attempt in count():
             found = self.draw(self.plan.asked, "cohort", number, attempt)
             if len(found) >= self.plan.minimum:
                 return found, self.plan.cohort, {}
+            if self.clock.now() >= until:
+                break
             for at in self._late.tolist():
                 self.clock.schedule_event(at)  # replies that nobody waits for wake the coordinator all the same
             self._late = np.empty(0)
-            self.clock.wait(self.clock.now() + _RETRY_S)
-        raise BadInput(
+            self.clock.wait(self.clock.now() + RETRY_S)
+        raise FleetExhausted(
             f"round {number}: for two days fewer than {self.plan.minimum} of {self.emulator.devices} devices could be "
             "asked; enlarge the fleet, raise participations, relax fleet.require_* or choose a smaller model"
         )
@@ -180,9 +181,9 @@ class TimingSimulation:
         fresh = tossed[self._participations[tossed] < self._cap]
         asked = fresh[self.emulator.eligible(fresh, self.clock.now())]
         unasked = {"exhausted": len(tossed) - len(fresh), "unavailable": len(fresh) - len(asked)}
-        return asked, len(asked), {reason: count for reason, count in unasked.items() if count}
+        return asked, len(asked), {reason: lost for reason, lost in unasked.items() if lost}
 
-    def draw(self, count: int, *path: str | int) -> Devices:
+    def draw(self, wanted: int, *path: str | int) -> Devices:
         """Uniform over devices that can be asked now and may still take part; all of them where fewer exist."""
         now = self.clock.now()
 
@@ -191,7 +192,7 @@ class TimingSimulation:
             fresh[fresh] = self.emulator.eligible(devices[fresh], now)
             return fresh
 
-        return self._selector.draw(stream(self.seed, *path), count, allowed)
+        return self._selector.draw(stream(self.seed, *path), wanted, allowed)
 
     def _buffered(self) -> Iterator[RoundTiming]:
         flight = _Flight()
@@ -206,7 +207,8 @@ class TimingSimulation:
 
     def _fill(self, flight: "_Flight", number: int) -> float:
         """Keep devices at work until the buffer's last reply is on its way; the virtual time of that reply."""
-        for attempt in range(self._patience):
+        until = self.clock.now() + PATIENCE_S
+        for attempt in count():
             now = self.clock.now()
             missing = self.plan.at_work - flight.open(now)
             if missing > 0:
@@ -214,11 +216,13 @@ class TimingSimulation:
                 self._outstanding[asked] = True
                 deadline = now + self.plan.deadline_seconds
                 flight.add(self.emulator.dispatch(asked, now, deadline), deadline, number)
-            due, again = flight.due(self.plan.buffer), min(flight.opens_after(now), now + _RETRY_S)
+            due, again = flight.due(self.plan.buffer), min(flight.opens_after(now), now + RETRY_S)
             if due <= again:
                 return due
             self.clock.advance_to(again)
-        raise BadInput(
+            if again >= until:
+                break
+        raise FleetExhausted(
             f"round {number}: a buffer of {self.plan.buffer} replies did not fill within two days; enlarge the fleet, "
             "raise participations, relax fleet.require_* or make the buffer smaller"
         )
@@ -233,9 +237,9 @@ class TimingSimulation:
         unasked: Unasked | None = None,
     ) -> RoundTiming:
         figures: dict[str, Any] = turnout(outcome, self.emulator.population.tiers(tasks.device)) | costs(tasks)
-        for reason, count in (unasked or {}).items():
-            figures["sampled"] += count
-            figures["dropped"][reason] = figures["dropped"].get(reason, 0) + count
+        for reason, devices in (unasked or {}).items():
+            figures["sampled"] += devices
+            figures["dropped"][reason] = figures["dropped"].get(reason, 0) + devices
         return RoundTiming(number, begin, self.clock.now() - begin, **figures, staleness=staleness)
 
 

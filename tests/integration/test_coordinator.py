@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -139,6 +139,7 @@ def run(
     private: bool = True,
     kill: Callable[[str], None] | None = None,
     policy: Literal["sync", "buffered"] = "sync",
+    grid_type: type[FleetGrid] = FleetGrid,
 ) -> tuple[NDArray[np.float64], list[dict[str, Any]], list[str]]:
     """One coordinator over an emulated fleet: adapter, round records and ledger lines."""
     store, clock = Store(f"sqlite:///{folder / 'run.db'}"), VirtualClock(FLEET.start)
@@ -167,7 +168,7 @@ def run(
         seed=5,
     )
     with make_engine(RuntimeConfig(engine="inline")) as engine:
-        grid = FleetGrid(emulator, clock, engine, partial(device, fault))
+        grid = grid_type(emulator, clock, engine, partial(device, fault))
         charging = budget if private else NoBudget()
         coordinator = (BufferedCoordinator if policy == "buffered" else Coordinator)(
             job, grid, clock, FleetRoster(emulator, 2), mechanism, charging, SeededNoise(5), store, KEY
@@ -182,6 +183,22 @@ def run(
             records = store.rounds()
             store.close()
     return server.adapter, records, lines
+
+
+class ForgetfulGrid(FleetGrid):
+    """Cannot send every fifth message, and leaves it out of what it returns, as Flower's grids do."""
+
+    def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
+        return super().push_messages([message for index, message in enumerate(messages) if index % 5])
+
+
+class HonestlyForgetfulGrid(FleetGrid):
+    """Says None for what it could not send, as Flower's HTTP grid does."""
+
+    def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
+        batch = list(messages)
+        sent = iter(super().push_messages([message for index, message in enumerate(batch) if index % 5]))
+        return [next(sent) if index % 5 else None for index in range(len(batch))]  # type: ignore[misc]
 
 
 def install(kill: Callable[[str], None], coordinator: Coordinator, grid: Any, charging: Any, store: Any) -> None:
@@ -257,6 +274,17 @@ def test_a_kill_at_any_boundary_changes_nothing(
     resumed = run(tmp_path / "cut", rounds=3, policy=policy)
     assert np.array_equal(resumed[0], whole[0])
     assert resumed[1:] == whole[1:]
+
+
+@pytest.mark.parametrize("grid_type", [ForgetfulGrid, HonestlyForgetfulGrid])
+@pytest.mark.parametrize("policy", ["sync", "buffered"])
+def test_a_message_that_cannot_be_sent_costs_its_device_only(
+    tmp_path: Path, policy: Literal["sync", "buffered"], grid_type: type[FleetGrid]
+) -> None:
+    _, records, _ = run(tmp_path, rounds=2, policy=policy, grid_type=grid_type)
+    assert [record["released"] for record in records] == [True, True]
+    assert all(record["dropped"]["unreachable"] >= 6 for record in records)
+    assert all(record["completed"] >= 20 for record in records)
 
 
 def test_a_record_tells_nothing_that_a_device_knows(tmp_path: Path) -> None:

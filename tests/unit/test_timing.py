@@ -78,8 +78,8 @@ def test_batches_and_single_messages_see_equal_schedules() -> None:
     cohorts: list[np.ndarray] = []
     draw = simulation.draw
 
-    def remember(count: int, *path: str | int) -> np.ndarray:
-        cohorts.append(draw(count, *path))
+    def remember(wanted: int, *path: str | int) -> np.ndarray:
+        cohorts.append(draw(wanted, *path))
         return cohorts[-1]
 
     simulation.draw = remember  # type: ignore[method-assign]

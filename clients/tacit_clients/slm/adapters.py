@@ -14,6 +14,8 @@ from peft.tuners.lora import LoraLayer, LoraModel
 from torch import Tensor, nn
 
 from tacit_clients.slm.models import LanguageModel
+from tacit_privacy.adapters import initial_vector as initial_vector
+from tacit_privacy.adapters import offsets
 from tacit_privacy.contract import AdapterSpec, DenseSpec, LinearSpec
 from tacit_privacy.errors import BadInput
 from tacit_privacy.randomness import frozen_factor
@@ -54,23 +56,6 @@ def build_spec(
     return AdapterSpec(
         model=model.name, method=method, rank=rank, alpha=alpha, seed=seed, linear=tuple(linear), dense=dense
     )
-
-
-def initial_vector(spec: AdapterSpec) -> Vector:
-    """The vector of an adapter that changes nothing yet, shape ``(dimension,)``: zeros, but for ``lora`` A as drawn."""
-    vector = np.zeros(spec.dimension, dtype=np.float32)
-    if spec.method == "lora":
-        block = vector[spec.dense_size :].reshape(spec.rank, spec.width)
-        for module, start in zip(spec.linear, _offsets(spec), strict=True):
-            begin = start + module.rows
-            block[:, begin : begin + module.columns] = frozen_factor(spec.seed, module.name, spec.rank, module.columns)
-    return vector
-
-
-def _offsets(spec: AdapterSpec) -> list[int]:
-    """Where each linear module begins inside one unit of rank."""
-    widths = [m.rows + (m.columns if spec.method == "lora" else 0) for m in spec.linear]
-    return [0, *np.cumsum(widths).tolist()[:-1]]
 
 
 def _default_targets(model: LanguageModel) -> tuple[str, ...]:
@@ -161,7 +146,7 @@ class FlatAdapter:
 
     def factors(self, index: int) -> tuple[nn.Parameter, nn.Parameter]:
         """A (rank, columns) and B (rows, rank) of linear module ``index``, as views at the current rank."""
-        module, start = self.spec.linear[index], _offsets(self.spec)[index]
+        module, start = self.spec.linear[index], offsets(self.spec)[index]
         value, slope = self._block(self.vector), self._block(self.gradient)
         rows = slice(start, start + module.rows)
         down = self._view(value[:, rows].t(), slope[:, rows].t())

@@ -1,0 +1,184 @@
+"""A federation under Flower's own runtimes (``flwr run``): everything it needs from Flower's configuration.
+
+The server's settings are tables of the app's configuration (``context.run_config``): ``federation.*``, ``privacy.*``
+and ``training.*`` as in a scenario, ``joining.*``, and ``seed``, ``out``, ``signing-key``. The devices' settings stand
+beside them: ``tacit_clients.plain`` reads those, and the server only knows their names.
+"""
+
+import logging
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from flwr.app import Context
+from flwr.serverapp import Grid
+from numpy.typing import NDArray
+from pydantic import BaseModel, Field, ValidationError, model_validator
+
+from tacit_privacy.accounting.budget import Budget
+from tacit_privacy.adapters import initial_vector
+from tacit_privacy.contract import AdapterSpec, LocalTraining, canonical, digest
+from tacit_privacy.errors import BadInput
+from tacit_privacy.ledger.chain import Ledger
+from tacit_privacy.ledger.keys import SigningKey
+from tacit_privacy.mechanisms.gaussian import GaussianSum
+from tacit_privacy.mechanisms.noise import SeededNoise, SystemNoise
+from tacit_privacy.wording import sentence
+from tacit_server.buffered import BufferedCoordinator
+from tacit_server.clock import WallClock
+from tacit_server.config import FederationConfig, PrivacyConfig
+from tacit_server.coordinator import Coordinator, Job
+from tacit_server.grid_roster import GridRoster, JoiningConfig
+from tacit_server.planning import noise_for, policy_for, sampling_for
+from tacit_server.rounds import RoundRecord
+from tacit_server.store import Store
+from tacit_server.store.adapters import save_adapter
+
+DEVICE_KEYS = frozenset(
+    {"model", "data", "data-settings", "devices"}
+    | {"adapter-method", "adapter-rank", "adapter-alpha", "adapter-seed", "adapter-targets"}
+)
+_log = logging.getLogger("flwr")  # what Flower's runtimes show and stream
+_NO_SEED = -1
+
+
+class PlainSettings(BaseModel, frozen=True, extra="forbid"):
+    """The server's part of the app's configuration."""
+
+    seed: int = Field(default=_NO_SEED, ge=_NO_SEED, description="0 or more: a simulation, which protects nobody")
+    out: str = Field(default="", description="folder of the run; the same one again goes on with it")
+    signing_key: str = Field(default="", alias="signing-key", description="file of the server's key; default: its own")
+    joining: JoiningConfig = JoiningConfig()
+    federation: FederationConfig = FederationConfig()
+    privacy: PrivacyConfig = PrivacyConfig()
+    training: LocalTraining = LocalTraining()
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if not self.privacy.enabled:
+            raise ValueError("privacy.enabled = false belongs to comparisons in tacit simulate; leave it out")
+        if self.federation.policy == "buffered" and self.privacy.sampling == "poisson":
+            raise ValueError('buffered rounds do not draw Poisson cohorts; set privacy.sampling = "fixed"')
+        return self
+
+    @classmethod
+    def of(cls, run_config: Mapping[str, Any]) -> Self:
+        """From Flower's flat keys (``federation.rounds``). Raises BadInput, one sentence, on what it does not know."""
+        tables: dict[str, Any] = {}
+        for key, value in run_config.items():
+            if key not in DEVICE_KEYS:
+                _put(tables, key, value)
+        try:
+            return cls.model_validate(tables)
+        except ValidationError as error:
+            raise BadInput(f"the app's configuration: {sentence(error)}") from error
+
+    @property
+    def simulated(self) -> bool:
+        return self.seed != _NO_SEED
+
+
+def _put(tables: dict[str, Any], key: str, value: Any) -> None:
+    *path, last = key.split(".")
+    for part in path:
+        tables = tables.setdefault(part, {})
+        if not isinstance(tables, dict):
+            raise BadInput(f"the app's configuration: {key} needs a table {part}, which is a value; remove one of them")
+    tables[last] = value
+
+
+class PlainFederation:
+    """One run and its folder: ``run.db`` while it lasts; ledger, public key and adapter for whoever comes after."""
+
+    def __init__(self, settings: PlainSettings, folder: Path, name: str) -> None:
+        self._settings, self._folder, self._name = settings, folder, name
+        self._clock = WallClock()
+        self._key = self._signing_key()
+        self._store = Store(f"sqlite:///{folder / 'run.db'}")
+        self._ledger = Ledger(self._key.sign, self._clock.now)
+        self._spec: AdapterSpec | None = None
+
+    @classmethod
+    def of(cls, context: Context) -> Self:
+        """Raises BadInput before anything is written when the configuration cannot be read."""
+        settings = PlainSettings.of(context.run_config)
+        folder = Path(settings.out or f"runs/flower-{context.run_id}").absolute()
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise BadInput(f"cannot write to {folder}: {error.strerror}; choose another out") from error
+        return cls(settings, folder, folder.name)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        self._store.close()
+
+    def coordinator(self, grid: Grid, context: Context) -> Coordinator:
+        """Gather the fleet and plan its budget.
+
+        Raises FleetExhausted or BadInput as ``GridRoster.gather`` does, BudgetExhausted when the plan passes epsilon.
+        """
+        settings = self._settings
+        federation, privacy = settings.federation, settings.privacy
+        roster = GridRoster(grid, self._clock, self._store, settings.joining, federation.cohort)
+        self._spec = roster.gather()
+        policy = policy_for(privacy, roster.population)
+        mechanism = GaussianSum(privacy.clip_norm, noise_for(privacy, federation, roster.population))
+        noise = SeededNoise(settings.seed, "release") if settings.simulated else SystemNoise()
+        budget = Budget(policy, self._ledger, mechanism, noise.name, replay=settings.simulated)
+        budget.plan(sampling_for(privacy, federation, roster.population), federation.rounds)
+        _log.info("Tacit: %s noise, multiplier %.4g, in %s", noise.name, mechanism.noise_multiplier, self._folder)
+        kind = BufferedCoordinator if federation.policy == "buffered" else Coordinator
+        job = self._job(self._spec)
+        store, key = self._store, self._key
+        return kind(job, grid, self._clock, roster, mechanism, budget, noise, store, key, _tell)
+
+    def export(self, adapter: NDArray[np.float32]) -> None:
+        """Leave ``ledger.jsonl``, ``ledger.pub``, ``rounds.jsonl`` and ``adapter/``; ``adapter`` is (dimension,)."""
+        with self._store.begin() as session:
+            lines = [entry.line() for entry in self._ledger.entries(session)]
+        _write(self._folder / "ledger.jsonl", lines)
+        _write(self._folder / "ledger.pub", [self._key.public])
+        _write(self._folder / "rounds.jsonl", [canonical(record).decode() for record in self._store.rounds()])
+        if self._spec is not None:
+            save_adapter(self._folder / "adapter", self._spec, adapter)
+
+    def _job(self, spec: AdapterSpec) -> Job:
+        settings = self._settings
+        learnt = settings.model_dump(mode="json", exclude={"out", "signing_key", "joining"})
+        return Job(
+            run=f"{self._name}-{self._key.public[:8]}",
+            spec=spec,
+            training=settings.training,
+            federation=settings.federation,
+            privacy=settings.privacy,
+            initial=initial_vector(spec),
+            config_digest=digest(canonical({"settings": learnt, "spec": spec.digest})),
+            seed=settings.seed if settings.simulated else None,
+        )
+
+    def _signing_key(self) -> SigningKey:
+        if self._settings.signing_key:
+            return SigningKey.load(Path(self._settings.signing_key))
+        if self._settings.simulated:
+            return SigningKey.simulated(self._settings.seed)
+        own = self._folder / "server.key"
+        if not own.exists():
+            SigningKey.generate().save(own)
+        return SigningKey.load(own)
+
+
+def _tell(record: RoundRecord, adapter: NDArray[np.float64]) -> None:
+    said = f"epsilon {record.epsilon:.4g}" if record.epsilon is not None else "nothing released"
+    _log.info("Tacit: round %s, %s of %s updates, %s", record.round, record.completed, record.sampled, said)
+
+
+def _write(path: Path, lines: list[str]) -> None:
+    """A reader sees the old file or the new one."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    beside.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
+    beside.replace(path)
