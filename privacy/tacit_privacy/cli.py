@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import click
 import typer
@@ -46,6 +46,9 @@ FRAMES = 12
 """Innermost frames shown of an error that is a defect."""
 
 COMPLETION_OPTIONS = ("install_completion", "show_completion")
+
+JsonOption = Annotated[bool, typer.Option("--json", help="print one JSON document on stdout and nothing else there")]
+"""The ``--json`` of every command; its body runs inside ``json_on_stdout``."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -174,7 +177,8 @@ def json_on_stdout(wanted: bool) -> Iterator[Callable[[Mapping[str, Any]], None]
     """Keep stdout for one JSON document: inside, everything else that is printed goes to stderr.
 
     Yields ``write(document)``, which prints the document, or does nothing when ``wanted`` is false. File descriptor 1
-    is moved as well where stdout is the process's own, so that libraries, worker processes and C code obey too.
+    is moved as well where stdout is the process's own, so that libraries, worker processes and C code obey too. An
+    error that leaves the block before ``write`` leaves stdout empty: a reader gets the whole document or none.
     Non-finite numbers become null: JSON has no NaN.
     """
     if not wanted:
@@ -212,16 +216,25 @@ def _own_stdout(stack: contextlib.ExitStack) -> io.TextIOBase | Any:
     except (OSError, ValueError, AttributeError):
         return stdout
     stdout.flush()
+    _flush_c()
     kept = os.dup(descriptor)
     os.dup2(errors, descriptor)
 
     def restore() -> None:
-        sys.stdout.flush()
+        stdout.flush()
+        _flush_c()
         os.dup2(kept, descriptor)
 
     stack.callback(os.close, kept)
     stack.callback(restore)
     return stack.enter_context(os.fdopen(os.dup(kept), "w", encoding="utf-8"))
+
+
+def _flush_c() -> None:
+    """Empty the C library's own buffer, which holds what native code printed until long after descriptors moved."""
+    import ctypes
+
+    ctypes.CDLL(None).fflush(None)
 
 
 def _source(module: str) -> Path | None:

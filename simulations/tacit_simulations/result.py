@@ -1,5 +1,7 @@
 """From what a run left in its journals to ``result.json``."""
 
+from collections import deque
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from tacit_clients.slm.adapters import initial_vector
@@ -101,7 +103,7 @@ def assemble(
         "model": {"name": prepared.model.name, "parameters": prepared.model.parameters},
         "adapter": {"dimension": prepared.spec.dimension, "method": prepared.spec.method, "rank": prepared.spec.rank},
         "fleet": fleet_facts(prepared.emulator().availability, scenario.fleet.start),
-        "rounds": [_round(row, arm.journal) for row in arm.rounds],
+        "rounds": _rounds(arm, overlapping=scenario.federation.policy == "buffered"),
         "privacy": _privacy(scenario, prepared, arm),
         "config": scenario.model_dump(mode="json", exclude={"runtime"}),
         "config_digest": prepared.config_digest,
@@ -141,9 +143,32 @@ def _privacy(scenario: Scenario, prepared: "Prepared", arm: "Trained") -> dict[s
     }
 
 
-def _round(row: dict[str, Any], journal: Journal) -> dict[str, Any]:
+def _rounds(arm: "Trained", overlapping: bool) -> list[dict[str, Any]]:
+    seen = [_seen(arm.journal, row["round"]) for row in arm.rounds]
+    if overlapping:
+        seen = _settled(arm.rounds, seen)
+    return [_round(row, arm.journal, noted) for row, noted in zip(arm.rounds, seen, strict=True)]
+
+
+def _settled(rounds: Sequence[dict[str, Any]], seen: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Devices by the buffered round in which they settled, not the one they were asked in; costs stay where they were.
+
+    Messages live equally long, so silent devices run out of time in the order in which they were asked.
+    """
+    waiting: deque[tuple[str, str]] = deque()
+    tiers: dict[str, str] = {}
+    found = []
+    for row, noted in zip(rounds, seen, strict=True):
+        tiers |= noted.get("asked", {})
+        waiting.extend(noted.get("lost", {}).items())
+        lost = dict(waiting.popleft() for _ in range(min(row["dropped"].get("missing", 0), len(waiting))))
+        settled = [*map(str, row["accepted"]), *lost]
+        found.append(noted | {"lost": lost, "asked": {device: tiers[device] for device in settled if device in tiers}})
+    return found
+
+
+def _round(row: dict[str, Any], journal: Journal, seen: dict[str, Any]) -> dict[str, Any]:
     """The server's record, with what only the emulator knows: why devices were lost, and what they spent."""
-    seen = _seen(journal, row["round"])
     score = journal.get(f"score/{row['round']}") or {}
     dropped = dict(row["dropped"])
     lost = seen.get("lost", {})

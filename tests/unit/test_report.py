@@ -16,7 +16,9 @@ from hypothesis import strategies as st
 
 from tacit_privacy.errors import BadInput
 from tacit_simulations.report import report
+from tacit_simulations.report.figures import NOTHING, moment
 from tacit_simulations.report.reading import read
+from tacit_simulations.report.reasons import REASONS
 from tacit_simulations.report.sections.budget import chosen_bound, upwards
 from tacit_simulations.report.sections.learning import gap_closed
 
@@ -286,6 +288,67 @@ def test_a_federation_that_learned_nothing_has_no_gap_to_close() -> None:
     result["evaluation"]["federated"]["metric"] = 0.05
     assert gap_closed(read(result)) is None
     assert "learned together" in report(result)
+
+
+BUFFERED: dict[str, Any] = {
+    **RESULT,
+    "config": {"fleet": {"currency": "EUR"}, "federation": {"policy": "buffered"}},
+    "rounds": [{**row, "staleness": 0.5 * index} for index, row in enumerate(RESULT["rounds"])],
+}
+
+
+def test_rounds_that_overlap_count_who_settled_and_say_so() -> None:
+    page, plain = report(BUFFERED), report(RESULT)
+    for words in ("Rounds overlap.", "devices that settled", "How old the updates were", "still at work at the end"):
+        assert words in page
+        assert words not in plain
+    assert "invited devices" in plain
+    assert "invited" not in page.split('id="glossary"')[0]
+
+
+def test_tiers_that_count_other_devices_than_their_round_are_left_out() -> None:
+    tiers = {**ROUND["tiers"], "laptop": {"sampled": 8, "completed": 2, "dropped": {"offline": 6}}}
+    page = report({**RESULT, "rounds": [{**ROUND, "tiers": tiers}]})
+    assert "By device tier" in report(RESULT)
+    assert "By device tier" not in page
+    assert "Whether every tier is heard" not in page
+
+
+def test_a_reason_that_only_the_tiers_know_is_drawn_and_explained() -> None:
+    tiers = copy.deepcopy(ROUND["tiers"])
+    tiers["phone"]["dropped"] = {"battery": 2, "not_used": 2}
+    page = report({**RESULT, "rounds": [{**ROUND, "tiers": tiers}]})
+    assert REASONS["not_used"].meaning in page
+    assert "phone: not used 16.7%" in page
+
+
+def test_what_cost_nothing_is_said_and_not_drawn() -> None:
+    free = report({**RESULT, "rounds": [{**row, "money": 0.0} for row in RESULT["rounds"]]})
+    assert "no transfer went over a connection with a price" in free
+    assert "Columns of money" not in free
+    assert "Columns of money" in report(RESULT)
+
+
+def test_a_run_without_comparisons_has_no_table_of_models_and_no_gap() -> None:
+    alone = {key: RESULT["evaluation"][key] for key in ("metric_name", "federated_private")}
+    page = report({**RESULT, "evaluation": alone})
+    assert "The models side by side" not in page
+    assert "The curve is the model as watched round by round." in page
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [
+        (0.0, "Mon 00:00:00"),
+        (72_127.3, "Mon 20:02:07"),
+        (6 * 86400 + 3661.0, "Sun 01:01:01"),
+        (7 * 86400, "Mon 00:00:00, week 2"),
+        (None, NOTHING),
+        (math.inf, NOTHING),
+    ],
+)
+def test_moments_of_virtual_time_are_days_and_hours(seconds: float | None, said: str) -> None:
+    assert moment(seconds) == said
 
 
 def test_devices_that_vanish_without_a_reason_are_still_counted() -> None:

@@ -1,11 +1,15 @@
 """Compute epsilon for a plan, or the noise for a budget."""
 
-import json
 import math
 from enum import StrEnum
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from tacit_privacy.cli import JsonOption, json_on_stdout
+
+if TYPE_CHECKING:
+    from tacit_privacy.accounting.bounds import Bound
 
 app = typer.Typer(help="Compute epsilon for a plan, or the noise for a budget.", no_args_is_help=True)
 
@@ -27,7 +31,6 @@ Participations = Annotated[
     int | None, typer.Option(min=1, help="most rounds one device contributes to; default: every round")
 ]
 AdjacencyName = Annotated[str, typer.Option(help="zero-out or replace-one")]
-Json = Annotated[bool, typer.Option("--json", help="print one JSON document")]
 
 
 @app.command()
@@ -40,20 +43,16 @@ def epsilon(
     population: PopulationSize = None,
     participations: Participations = None,
     adjacency: AdjacencyName = "zero-out",
-    as_json: Json = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Tell every bound on epsilon whose assumption holds, and the smallest within the adjacency."""
-    from tacit_privacy.accounting.plan import Plan
+    with json_on_stdout(as_json) as write:
+        from tacit_privacy.accounting.plan import Plan
 
-    plan = Plan.of(str(sampling), cohort, population, rounds, participations, delta, adjacency)
-    listed, best = plan.bounds(noise_multiplier)
+        plan = Plan.of(str(sampling), cohort, population, rounds, participations, delta, adjacency)
+        listed, best = plan.bounds(noise_multiplier)
+        write(_summary(best, delta) | {"bounds": [bound.as_json() for bound in listed]})
     if as_json:
-        rows = [bound.as_json() for bound in listed]
-        typer.echo(
-            json.dumps(
-                {"epsilon": best.epsilon, "delta": delta, "assumption": best.assumption, "bounds": rows}, indent=2
-            )
-        )
         return
     typer.echo(
         f"epsilon {_up(best.epsilon)} at delta {delta:g}: {best.assumption} ({best.adjacency}, {best.accountant})"
@@ -73,19 +72,23 @@ def calibrate(
     population: PopulationSize = None,
     participations: Participations = None,
     adjacency: AdjacencyName = "zero-out",
-    as_json: Json = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Tell the smallest noise multiplier that keeps a plan within epsilon."""
-    from tacit_privacy.accounting.plan import Plan
+    with json_on_stdout(as_json) as write:
+        from tacit_privacy.accounting.plan import Plan
 
-    plan = Plan.of(str(sampling), cohort, population, rounds, participations, delta, adjacency)
-    noise = plan.calibrate(epsilon)
-    _, best = plan.bounds(noise)
-    if as_json:
-        document = {"noise_multiplier": noise, "epsilon": best.epsilon, "delta": delta, "assumption": best.assumption}
-        typer.echo(json.dumps(document, indent=2))
-        return
-    typer.echo(f"noise multiplier {_up(noise)} gives epsilon {_up(best.epsilon)} at delta {delta:g}: {best.assumption}")
+        plan = Plan.of(str(sampling), cohort, population, rounds, participations, delta, adjacency)
+        noise = plan.calibrate(epsilon)
+        _, best = plan.bounds(noise)
+        write({"noise_multiplier": noise} | _summary(best, delta))
+    if not as_json:
+        reached = f"epsilon {_up(best.epsilon)} at delta {delta:g}: {best.assumption}"
+        typer.echo(f"noise multiplier {_up(noise)} gives {reached}")
+
+
+def _summary(best: "Bound", delta: float) -> dict[str, object]:
+    return {"epsilon": best.epsilon, "delta": delta, "assumption": best.assumption}
 
 
 def _up(value: float) -> str:

@@ -13,7 +13,9 @@ CONTRACT = """\
 
 Written by `make reference` from the code; a test keeps it current.
 
-- `--json` prints one JSON document on stdout and nothing else there; progress and logs go to stderr.
+- `--json` prints one JSON document on stdout and nothing else there: progress, logs and whatever libraries print go to
+  stderr. A check that fails (exit code 1) prints its document too; bad input leaves stdout empty. A number that is not
+  finite is null.
 - A command reads settings from files and options alone; the variables at the end change where it looks and how much it
   says, never a result.
 - `tacit --help` imports neither torch nor Flower. A command is an entry point in the group `tacit.commands`, so another

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tacit_privacy.cli import json_on_stdout
+from tacit_privacy.cli import JsonOption, json_on_stdout
 
 if TYPE_CHECKING:
     from tacit_server.config import PrivacyConfig
@@ -21,18 +21,18 @@ def config() -> None:
 
 @app.command()
 def check(
-    scenario: Annotated[str, typer.Argument(help="A TOML file, or the name of a scenario that ships.", metavar="FILE")],
-    override: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting.")] = None,
-    show_all: Annotated[bool, typer.Option("--all", help="Show settings left at their defaults, too.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")] = False,
+    scenario: Annotated[str, typer.Argument(help="a TOML file, or the name of a scenario that ships", metavar="FILE")],
+    override: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="change a setting")] = None,
+    show_all: Annotated[bool, typer.Option("--all", help="show settings left at their defaults, too")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Parse FILE, refuse what would not run, and print what would.
 
     Nothing is loaded, trained or written. Exit code 2 and one sentence when the file cannot run.
     """
-    from tacit_simulations.scenario import load_scenario
-
     with json_on_stdout(as_json) as write:
+        from tacit_simulations.scenario import load_scenario
+
         found = load_scenario(scenario, override or [])
         write({"ok": True, "digest": found.digest, "scenario": found.model_dump(mode="json")})
     if not as_json:

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tacit_privacy.cli import FAILED, json_on_stdout
+from tacit_privacy.cli import FAILED, JsonOption, json_on_stdout
 
 if TYPE_CHECKING:
     from tacit_simulations.commands._checkup import Finding
@@ -16,17 +16,17 @@ MARKS = {"ok": ("ok", "green"), "missing": ("MISSING", "red"), "absent": ("absen
 
 @app.command()
 def doctor(
-    deep: Annotated[bool, typer.Option("--deep", help="Import libraries and run the shipped model; slower.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")] = False,
+    deep: Annotated[bool, typer.Option("--deep", help="import libraries and run the shipped model; slower")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Look at this machine and this installation.
 
     Exit code 1 when something that Tacit cannot do without is missing or out of range. Without --deep nothing
     heavy is imported and nothing outside the machine is asked.
     """
-    from tacit_simulations.commands._checkup import examine
-
     with json_on_stdout(as_json) as write:
+        from tacit_simulations.commands._checkup import examine
+
         findings = examine(deep=deep)
         wanting = [finding for finding in findings if finding.state == "missing"]
         write({"ok": not wanting, "findings": [finding.as_row() for finding in findings]})

@@ -6,6 +6,9 @@ from typing import Annotated
 
 import typer
 
+from tacit_privacy.cli import JsonOption, json_on_stdout
+from tacit_privacy.errors import BadInput
+
 app = typer.Typer(help="Run a scenario over an emulated fleet and write its report.")
 
 
@@ -20,13 +23,9 @@ def simulate(
     settings: Annotated[list[str] | None, typer.Option("--set", help="key.sub=value, as often as you like")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="go on where a killed run in --out stopped")] = False,
     out: Annotated[Path | None, typer.Option(help="folder to write; default runs/SCENARIO-N")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="print the result as one JSON document")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Run a scenario over an emulated fleet and write its report."""
-    from tacit_privacy.cli import json_on_stdout
-    from tacit_privacy.errors import BadInput
-    from tacit_simulations.scenario import load_scenario
-
     named = {
         "fleet.devices": devices,
         "federation.rounds": rounds,
@@ -35,15 +34,17 @@ def simulate(
         "runtime.workers": workers,
     }
     overrides = [f"{key}={json.dumps(value)}" for key, value in named.items() if value is not None]
-    loaded = load_scenario(scenario, [*overrides, *(settings or [])])
     if resume and out is None:
         raise BadInput("--resume needs --out, the folder of the run to go on with")
-    folder = out or _next_folder(loaded.name)
-
-    from tacit_simulations.progress import RichProgress
-    from tacit_simulations.run import simulate as run
-
     with json_on_stdout(as_json) as write:
+        from tacit_simulations.scenario import load_scenario
+
+        loaded = load_scenario(scenario, [*overrides, *(settings or [])])
+        folder = out or _next_folder(loaded.name)
+
+        from tacit_simulations.progress import RichProgress
+        from tacit_simulations.run import simulate as run
+
         with RichProgress(loaded.name) as progress:
             result = run(loaded, folder, resume, progress)
         write(result)

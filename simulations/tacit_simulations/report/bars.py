@@ -1,7 +1,7 @@
 """Stacked columns over rounds."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from markupsafe import Markup
 
@@ -40,8 +40,9 @@ class Columns:
 
 def draw_columns(chart: Columns, canvas: Canvas) -> Markup:
     """The chart on ``canvas``; with one layer its name is the axis title and none stands beside it."""
+    canvas = replace(canvas, right=_margin(chart, canvas))
     heights = [sum(layer.values[index] for layer in chart.layers) for index in range(len(chart.labels))]
-    marks = ticks(0.0, max([*heights, 1e-12]), 4)
+    marks = ticks(0.0, max(heights, default=0.0) or 1.0, 4)
     y = Scale(0.0, marks[-1], canvas.y_base, canvas.y_top)
     parts = [words(chart.y_label, 4, canvas.text * 1.2, "axis title")]
     for mark in marks:
@@ -61,6 +62,14 @@ def draw_columns(chart: Columns, canvas: Canvas) -> Markup:
     if len(chart.layers) > 1:
         parts += names_beside(canvas, last, canvas.x_end - inset, swatch=True)
     return svg(canvas, chart.described, parts)
+
+
+def _margin(chart: Columns, canvas: Canvas) -> float:
+    """Room for the names beside the columns: none for a lone layer, up to almost half of a phone for long ones."""
+    if len(chart.layers) == 1:
+        return min(canvas.right, 16.0)
+    longest = max(len(layer.name) for layer in chart.layers)
+    return max(canvas.right, min(36 + 0.58 * canvas.text * longest, 0.46 * canvas.width))
 
 
 def _block(chart: Columns, layer: Layer, index: int, left: float, width: float, y: Scale, base: float) -> Markup:

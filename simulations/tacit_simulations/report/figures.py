@@ -91,8 +91,27 @@ def lower_is_better(metric_name: str) -> bool:
     return any(word in metric_name.lower() for word in ("loss", "perplexity", "error", "nll", "distance"))
 
 
+WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+
+
+def moment(seconds: float | None) -> str:
+    """A point of virtual time, which begins on a Monday at 00:00 UTC: ``Tue 03:10:05``, later ones with their week."""
+    if seconds is None or not math.isfinite(seconds):
+        return NOTHING
+    minutes, second = divmod(int(seconds), 60)
+    hours, minute = divmod(minutes, 60)
+    days, hour = divmod(hours, 24)
+    week = f", week {days // 7 + 1}" if days >= 7 else ""
+    return f"{WEEKDAYS[days % 7]} {hour:02d}:{minute:02d}:{second:02d}{week}"
+
+
 def plural(number: int, noun: str) -> str:
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def tier_name(tier: str) -> str:
+    """A device tier in words."""
+    return "single-board computer" if tier == "sbc" else worded(tier)
 
 
 def worded(name: str) -> str:

@@ -12,6 +12,11 @@ GLOSSARY: tuple[tuple[str, str], ...] = (
         "Add-or-remove: the unit is there or not. Replace: it is exchanged for another. A bound holds for one of them.",
     ),
     (
+        "Buffered rounds (FedBuff)",
+        "Devices are kept at work all the time; the server steps whenever a buffer of updates is in, however old they "
+        "are, so that nobody waits for the slowest (Nguyen et al. 2022, arXiv 2106.06639).",
+    ),
+    (
         "Centralised",
         "A model trained with all data in one place: what federation gives up for keeping data at home.",
     ),
@@ -59,6 +64,11 @@ GLOSSARY: tuple[tuple[str, str], ...] = (
     (
         "Simulator only",
         "A figure that exists because the fleet is emulated. It is not part of what a server sees or releases.",
+    ),
+    (
+        "Staleness",
+        "How many steps the server has taken since a device was given its adapter. In buffered rounds an older update "
+        "counts less.",
     ),
     ("Tier", "A kind of device with its own speed, memory, battery and connection."),
     ("Virtual time", "The time that passes for the emulated fleet, not for the machine that emulates it."),

@@ -17,7 +17,7 @@ from tacit_simulations.report.reasons import reason_name
 from tacit_simulations.report.sections.budget import seeded_mark, upwards
 from tacit_simulations.report.sections.cost import currency_of, summed
 from tacit_simulations.report.sections.learning import gap_closed, metric_format, metric_of
-from tacit_simulations.report.sections.turnout import total
+from tacit_simulations.report.sections.turnout import asked, total
 
 SEEDED = Note(
     "Seeded noise protects nobody.",
@@ -25,6 +25,14 @@ SEEDED = Note(
     "noise away again. Epsilon here says what the same schedule would promise with noise from the operating system, as "
     "a deployment draws it; it promises nothing about this run.",
     alarm=True,
+)
+
+OVERLAP = Note(
+    "Rounds overlap.",
+    "The server was buffered: it stepped whenever enough updates were in and kept other devices at work meanwhile. A "
+    "round counts the devices that answered or ran out of time in it, whenever they were asked; those still at work at "
+    "the end are not counted, but what they spent is part of the cost.",
+    alarm=False,
 )
 
 
@@ -62,7 +70,7 @@ def _timing_headline(run: Run, who: str, rounds: str) -> str:
     share = percent(whole.completed / whole.sampled) if whole.sampled else "none"
     took = elapsed(run)
     within = f" within {duration(took)} of virtual time" if took is not None else ""
-    return f"{who} went through {rounds}{within}; {share} of the invited devices finished."
+    return f"{who} went through {rounds}{within}; {share} of the {asked(run).devices} finished."
 
 
 def elapsed(run: Run) -> float | None:
@@ -83,11 +91,12 @@ def standfirst(run: Run) -> str:
     own, shared = metric_of(run, "personalised"), metric_of(run, "federated_private")
     if run.evaluation is not None and own is not None and shared is not None:
         show = metric_format(run.evaluation)
-        said.append(f"A personal adapter on each device brings that to {show(own)}.")
+        verb = "leaves it at" if show(own) == show(shared) else "brings it to"
+        said.append(f"A personal adapter on each device {verb} {show(own)}.")
     whole = total(r.turnout for r in run.rounds)
     if whole.sampled and whole.dropped:
         reason, lost = reason_name(next(iter(whole.dropped))), percent(whole.lost / whole.sampled)
-        said.append(f"{lost} of the invitations came to nothing, most often because of: {reason}.")
+        said.append(f"{lost} of the {asked(run).devices} came to nothing, most often: {reason}.")
     return " ".join(said)
 
 
@@ -104,6 +113,8 @@ def notes(run: Run) -> list[Note]:
                 True,
             )
         )
+    if run.buffered and run.rounds:
+        found.append(OVERLAP)
     if run.stopped:
         found.append(Note("The run ended early.", run.stopped, False))
     return found
@@ -142,7 +153,7 @@ def _fleet_tiles(run: Run) -> list[Tile]:
             Tile(
                 "devices finished",
                 percent(share),
-                f"{count(whole.completed)} of {count(whole.sampled)} invited",
+                f"{count(whole.completed)} of {count(whole.sampled)} {asked(run).word}",
                 share,
             )
         )
@@ -165,11 +176,6 @@ def _cost_tiles(run: Run) -> list[Tile]:
     spent = summed(run.rounds, lambda r: r.money)
     if spent is not None:
         currency = currency_of(run)
-        found.append(
-            Tile(
-                "money",
-                amount(spent, currency),
-                f"{amount(spent / done, currency)} an update" if done else "",
-            )
-        )
+        each = f"{amount(spent / done, currency)} an update" if done else ""
+        found.append(Tile("money", amount(spent, currency), each if spent else "no connection had a price"))
     return found

@@ -37,6 +37,7 @@ class Series:
     step: Literal["none", "after", "centred"] = "none"
     area: bool = False
     joined: bool = True
+    ends: bool = True  # whether its last value is worth a word
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +141,9 @@ def _names(chart: LineChart, canvas: Canvas, y: Scale) -> list[tuple[float, Sequ
         return [(y(only.points[-1][1]), (chart.y_format(only.points[-1][1]),), only.tone)]
     named: list[tuple[float, Sequence[str], str]] = []
     for series in chart.series:
-        if series.joined:
+        if series.joined and not series.ends:
+            named.append((y(series.points[-1][1]), (series.name,), series.tone))
+        elif series.joined:
             named.append(_named(chart, canvas, y, (series.name, series.tone, series.points[-1][1])))
         else:
             middle = sum(py for _, py in series.points) / len(series.points)

@@ -51,6 +51,7 @@ class Round:
     money: float | None
     noise_to_clip: float | None
     clipped_share: float | None
+    staleness: float | None  # mean age of the updates used, in server steps
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +146,12 @@ class Run:
     trainings_per_second: float | None
     stopped: str | None
 
+    @property
+    def buffered(self) -> bool:
+        """Whether rounds overlapped: then a round counts the devices that settled in it, whenever they were asked."""
+        federation = self.config.get("federation")
+        return isinstance(federation, Mapping) and federation.get("policy") == "buffered"
+
 
 SCORES = ("untrained", "local_only", "centralised", "federated", "federated_private", "personalised")
 
@@ -194,6 +201,7 @@ _ROUND_FIGURES = (
     "money",
     "noise_to_clip",
     "clipped_share",
+    "staleness",
 )
 
 

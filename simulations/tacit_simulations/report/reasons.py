@@ -1,46 +1,92 @@
-"""Why a device was lost, in words. Unknown reasons are shown as they are."""
+"""Why a device's work did not count, in plain words: one table for every word that server, device and fleet can say.
+
+A result counts losses by short stable words. The server's and the fleet's stand alone; a word of a device's own guard
+stands behind ``refused.``, because the same word may mean another thing there. Words of other programs are shown as
+they are.
+"""
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 from tacit_simulations.report.figures import worded
 
-EXPLAINED: dict[str, str] = {
-    "battery": "The battery ran too low before the update was sent.",
-    "churn": "The device left the fleet during the round.",
-    "deadline": "The update came after the deadline of the round.",
-    "death": "The device switched off during the round.",
-    "duplicate": "The device answered twice; only one answer can count.",
-    "error": "The device answered with an error.",
-    "displaced": "Enough other devices had answered before; the round closed by count.",
-    "exhausted": "The device had taken part as often as the policy allows.",
-    "hang": "The device never answered.",
-    "late": "The update came after the deadline of the round.",
-    "malformed": "The answer could not be read as an update.",
-    "memory": "The model does not fit into the memory of the device.",
-    "network": "The connection broke while the model or the update was on its way.",
-    "no_reply": "The device never answered.",
-    "non_finite": "The update held NaN or infinity.",
-    "norm": "The update was longer than the clipping norm.",
-    "not_charging": "The device was not on a charger, which the policy asks for.",
-    "offline": "The device could not be reached.",
-    "outage": "A whole region was cut off at once.",
-    "refused": "The device's own guard said no to the terms of the round.",
-    "raised": "The device answered with an error.",
-    "straggler": "The update came after the deadline of the round.",
-    "timeout": "The device did not answer before the deadline.",
-    "unavailable": "The device could not be reached.",
-    "unreachable": "The device could not be reached.",
-    "wrong_dtype": "The update was not in the promised number format.",
-    "wrong_shape": "The update was not of the promised length.",
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """``name`` fits a chart's margin, ``meaning`` is a sentence."""
+
+    name: str
+    meaning: str
+
+
+REASONS: dict[str, Reason] = {
+    # the emulated fleet: tacit_simulations.fleet.outcomes.Outcome
+    "late": Reason("too late", "The update would have come after the deadline of the round."),
+    "battery": Reason("battery low", "The battery was too low to begin, or ran too low on the way."),
+    "offline": Reason("offline", "The device was switched off or had no connection where it was."),
+    "outage": Reason("outage", "Power or network had failed in the whole region."),
+    "memory": Reason("too little memory", "The model does not fit into the memory of the device."),
+    "not_charging": Reason("not charging", "The device was not on a charger, or was unplugged, and the policy asks."),
+    "not_on_wifi": Reason(
+        "not on Wi-Fi", "Only a connection with a price was left, and the policy asks for one without."
+    ),
+    "busy": Reason("in use", "The owner was using the device, or picked it up."),
+    "churn": Reason("left the fleet", "The device had not joined yet, or had left for good."),
+    "in_flight": Reason("still at work", "The device was still at work on an earlier task."),
+    "crashed": Reason("job crashed", "The training job died, as jobs sometimes do."),
+    "network": Reason("transfer broke", "The connection broke while the model or the update was on its way."),
+    "displaced": Reason("not needed", "The update came, but enough others had come before: the round closed by count."),
+    # the server: tacit_server.coordinator, rounds and aggregation
+    "missing": Reason("no answer", "No answer came before the deadline of the round; the server cannot know why."),
+    "unavailable": Reason("out of reach", "The draw fell on a device that could not be asked at that time."),
+    "unreachable": Reason("not reached", "The round could not be sent: the device had just gone."),
+    "exhausted": Reason("had its turns", "The device had taken part as often as the policy allows."),
+    "failed": Reason("device error", "The device answered with an error instead of an update."),
+    "malformed": Reason("unreadable", "The answer could not be read as an update."),
+    "receipt": Reason("wrong receipt", "The receipt beside the update was for other terms or another update."),
+    "duplicate": Reason(
+        "answered twice", "The device had already contributed to this round; only one update can count."
+    ),
+    "non_finite": Reason("not numbers", "The update held NaN or infinity."),
+    "norm": Reason("too long", "The update was longer than the clipping norm."),
+    "wrong_dtype": Reason("wrong format", "The update was not in the promised number format."),
+    "wrong_shape": Reason("wrong length", "The update did not have the promised number of entries."),
+    "not_used": Reason(
+        "not used", "The device finished, but the server did not use its update: it was not needed, or was refused."
+    ),
+    "not stated": Reason("not stated", "The result counts the device as invited and says no more about it."),
+    # a device that said no: tacit_clients.guard and app
+    "refused": Reason(
+        "device refused",
+        "The device's own guard said no: by its own count it has had its turns, or the terms looked wrong.",
+    ),
+    "refused.signature": Reason("bad signature", "The terms were not signed by the server key that the device trusts."),
+    "refused.malformed": Reason("unreadable terms", "The device could not read the terms of the round."),
+    "refused.adapter": Reason("other adapter", "The adapter that was sent is not the one the device is ready for."),
+    "refused.rank": Reason("rank too high", "The server asked for a larger adapter than the device offers."),
+    "refused.levels": Reason("grid too fine", "The number grid of the terms is finer than sums can hold."),
+    "refused.clip": Reason("odd clip", "The clipping norm of the terms is outside any sensible range."),
+    "refused.replayed": Reason("old round", "The terms were for a round that the device has already passed."),
+    "refused.exhausted": Reason(
+        "had its turns", "By its own count the device had taken part as often as was promised."
+    ),
+    "refused.rollback": Reason("ledger shrank", "The server showed a shorter ledger than the device had seen before."),
+    "refused.fork": Reason("ledger changed", "The server showed another ledger than the device had seen before."),
+    "refused.runs": Reason("too many runs", "The device remembers as many runs as it can and forgets none."),
+    "refused.memory": Reason("damaged memory", "The device's own record of past rounds could not be read."),
+    "refused.non_finite": Reason("training diverged", "Training on the device gave NaN or infinity."),
+    "refused.bad_input": Reason("no usable data", "The device had no data, or none that fits the task."),
 }
 
 UNSTATED = "not stated"
 
 
 def reason_name(reason: str) -> str:
-    return worded(reason)
+    """A few plain words for ``reason``; a word that the table lacks is shown as it is."""
+    known = REASONS.get(reason)
+    return known.name if known else worded(reason)
 
 
 def explanations(reasons: Iterable[str]) -> list[tuple[str, str]]:
-    """``(reason, sentence)`` for those that have one, in the order given."""
-    return [(reason_name(reason), EXPLAINED[reason]) for reason in reasons if reason in EXPLAINED]
+    """``(name, sentence)`` for those that have one, in the order given."""
+    return [(REASONS[reason].name, REASONS[reason].meaning) for reason in reasons if reason in REASONS]

@@ -96,7 +96,8 @@ def _dumbbell(chart: Dumbbells, pair: Pair, frame: Canvas, x: Scale, y: float) -
 def _dumbbell_heads(chart: Dumbbells) -> list[tuple[str, str, str]]:
     """The two names in the order in which the dots of most rows stand."""
     known = [(p.before, p.after) for p in chart.pairs if p.before is not None and p.after is not None]
-    heads = [(*chart.before, "circle"), (*chart.after, "diamond")]
+    heads = [(*chart.before, "circle")] if any(p.before is not None for p in chart.pairs) else []
+    heads += [(*chart.after, "diamond")] if any(p.after is not None for p in chart.pairs) else []
     return heads[::-1] if sum(after < before for before, after in known) * 2 > len(known) else heads
 
 

@@ -13,6 +13,7 @@ from tacit_simulations.report.figures import (
     amount,
     duration,
     energy,
+    moment,
     size,
     trimmed,
 )
@@ -92,7 +93,8 @@ def _lead(run: Run) -> str:
         each.append(f"{size(moved / done)} of traffic")
     if not each:
         return said
-    return f"{said} One update that counted took {' and '.join(each)}, those that were lost included."
+    others = "that were lost or still at work at the end" if run.buffered else "that were lost"
+    return f"{said} One update that counted took {' and '.join(each)}, those {others} included."
 
 
 def _exhibit(run: Run, quantity: Quantity) -> Exhibit:
@@ -104,6 +106,8 @@ def _exhibit(run: Run, quantity: Quantity) -> Exhibit:
         Layer(name, tone, tuple(value / unit_size for value in column))
         for (name, tone, _), column in zip(quantity.parts, columns, strict=True)
     )
+    if quantity.title == "Money" and not highest:
+        return Exhibit("Money", "Nothing: no transfer went over a connection with a price.", (), None, small=True)
     totals = [(name, summed(run.rounds, value)) for name, _, value in quantity.parts]
     whole = sum(value for _, value in totals if value is not None)
     each = "" if len(groups) == len(run.rounds) else f", mean of {len(groups[0])} rounds"
@@ -136,7 +140,7 @@ def _every_round(run: Run) -> Exhibit:
     rows = [
         [
             str(r.number),
-            duration(r.virtual_start),
+            moment(r.virtual_start),
             duration(r.virtual_seconds),
             energy(r.energy_j),
             size(r.bytes_down),
@@ -145,6 +149,6 @@ def _every_round(run: Run) -> Exhibit:
         ]
         for r in run.rounds
     ]
-    columns = ("round", "began after", "took", "energy", "down", "up", "money")
+    columns = ("round", "began (UTC)", "took", "energy", "down", "up", "money")
     table = filled(table_of("Time, energy, traffic and money of each round", columns, rows))
     return Exhibit("All costs, round by round", "", (), table)

@@ -1,7 +1,7 @@
 """Fairness: does every tier get a model as good, and is every tier heard?"""
 
 from tacit_simulations.report.document import Exhibit, Section, both, filled, table_of
-from tacit_simulations.report.figures import NOTHING, count, lower_is_better, percent, worded
+from tacit_simulations.report.figures import NOTHING, count, lower_is_better, percent, tier_name, worded
 from tacit_simulations.report.reading import Evaluation, Run
 from tacit_simulations.report.rows import Dumbbells, Pair, draw_dumbbells
 from tacit_simulations.report.sections.learning import metric_format
@@ -23,11 +23,12 @@ def fairness(run: Run) -> Section | None:
 def _quality(evaluation: Evaluation) -> Exhibit:
     show, metric = metric_format(evaluation), worded(evaluation.metric_name)
     pairs = tuple(
-        Pair(worded(tier), score.federated_private, score.personalised) for tier, score in evaluation.per_tier.items()
+        Pair(tier_name(tier), score.federated_private, score.personalised)
+        for tier, score in evaluation.per_tier.items()
     )
     rows = [
         (
-            worded(tier),
+            tier_name(tier),
             count(score.devices),
             NOTHING if score.federated_private is None else show(score.federated_private),
             NOTHING if score.personalised is None else show(score.personalised),
@@ -59,7 +60,8 @@ def _spread(evaluation: Evaluation) -> str:
         low, high = min(values, key=lambda t: values[t]), max(values, key=lambda t: values[t])
         best, worst = (low, high) if lower_is_better(evaluation.metric_name) else (high, low)
         said.append(
-            f"{name}: best for {worded(best)} ({show(values[best])}), worst for {worded(worst)} ({show(values[worst])})"
+            f"{name}: best for {tier_name(best)} ({show(values[best])}), "
+            f"worst for {tier_name(worst)} ({show(values[worst])})"
         )
     joined = "; ".join(said)
     return f"{joined[:1].upper()}{joined[1:]}." if joined else ""
@@ -72,15 +74,15 @@ def _heard(run: Run) -> list[Exhibit]:
     if len(fleet) < 2 or not population or not updates:
         return []
     done = {name: tiers[name].completed if name in tiers else 0 for name in fleet}
-    pairs = tuple(Pair(worded(name), n / population, done[name] / updates) for name, n in fleet.items())
+    pairs = tuple(Pair(tier_name(name), n / population, done[name] / updates) for name, n in fleet.items())
     rows = [
-        (worded(name), count(n), percent(n / population), count(done[name]), percent(done[name] / updates))
+        (tier_name(name), count(n), percent(n / population), count(done[name]), percent(done[name] / updates))
         for name, n in fleet.items()
     ]
     ratio = {name: done[name] / updates / (n / population) for name, n in fleet.items() if n}
     least = min(ratio, key=lambda name: ratio[name])
     takeaway = (
-        f"Heard least for its number: {worded(least)}, {percent(fleet[least] / population)} of the fleet and "
+        f"Heard least for its number: {tier_name(least)}, {percent(fleet[least] / population)} of the fleet and "
         f"{percent(done[least] / updates)} of the updates."
     )
     chart = Dumbbells(

@@ -68,7 +68,8 @@ def learning(run: Run) -> Section | None:
         show = metric_format(run.evaluation)
         exhibits += _curves(run, run.evaluation, "metric", worded(run.evaluation.metric_name), show)
         exhibits += _curves(run, run.evaluation, "loss", "loss", significant)
-        exhibits.append(_side_by_side(run, run.evaluation, show))
+        if len(run.evaluation.scores) > 1:
+            exhibits.append(_side_by_side(run, run.evaluation, show))
     elif any(r.metric is not None or r.loss is not None for r in run.rounds):
         exhibits += _watched(run)
     if not exhibits:
@@ -113,12 +114,15 @@ def _curves(run: Run, evaluation: Evaluation, quantity: str, label: str, show: F
     title = f"{label[:1].upper()}{label[1:]} over the rounds"
     rows = _curve_rows(evaluation, quantity, show)
     table = table_of(title, ("round", *(NAMES[key] for key in _watched_keys(evaluation))), rows) if rows else None
-    takeaway = (
-        "Curves are models that were watched round by round; dotted levels are models trained once, for comparison."
-        if series
-        else "Each level is a model after training; none was watched round by round."
-    )
-    return [Exhibit(title, takeaway, both(draw_lines, chart), table, simulator_only=True)]
+    return [Exhibit(title, _reading(len(series), len(levels)), both(draw_lines, chart), table, simulator_only=True)]
+
+
+def _reading(curves: int, levels: int) -> str:
+    if not curves:
+        return "Each level is a model after training; none was watched round by round."
+    watched = "The curve is the model" if curves == 1 else "Curves are models"
+    compared = "; dotted levels are models trained once, for comparison" if levels else ""
+    return f"{watched} as watched round by round{compared}."
 
 
 def _described(label: str, series: Sequence[Series], levels: Sequence[Level], show: Format) -> str:
@@ -157,9 +161,10 @@ def _side_by_side(run: Run, evaluation: Evaluation, show: Format) -> Exhibit:
         )
     columns = ("model", "what it is", worded(evaluation.metric_name), "loss", "gap closed")
     table = filled(table_of("Every model at the end of the run", columns, rows, wordy=(1,)))
+    takeaway = "Gap closed: the share of the way from the untrained model to the federated one without noise."
     return Exhibit(
         "The models side by side",
-        "Gap closed: the share of the way from the untrained model to the federated one without noise.",
+        takeaway if "gap closed" in table.columns else "",
         (),
         table,
         simulator_only=True,
