@@ -128,8 +128,10 @@ class Coordinator:
             state.participations[total.devices] += 1
         record.finished, record.accepted = self._clock.now(), tuple(total.devices)
         new = State(record.round, after, state.participations)
+        self._observe(
+            record, after.adapter
+        )  # before the commit: a round that a crash cuts off is seen again, never lost
         self._commit(new, reservation, record, receipts)  # 7 one transaction: the charge's end and the checkpoint
-        self._observe(record, after.adapter)
         return new
 
     def _who(self, state: State, number: int, record: RoundRecord) -> tuple[int, Devices]:

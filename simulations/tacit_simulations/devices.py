@@ -12,6 +12,7 @@ from tacit_clients.slm.adapters import AdaptedModel
 from tacit_clients.slm.models import load
 from tacit_clients.training.examples import ExampleSource
 from tacit_privacy.contract import AdapterSpec
+from tacit_privacy.mechanisms.noise import NoiseSource, SeededNoise
 from tacit_privacy.randomness import stream
 from tacit_simulations.data.config import DataConfig
 from tacit_simulations.data.sources import build_source
@@ -57,7 +58,11 @@ def resident(setup: DeviceSetup) -> Resident:
         def rng(number: int) -> np.random.Generator:
             return stream(setup.seed, "device", index, "round", number)
 
-        return Device(f"device-{index}", source.device(index), source.task, adapted, rng, server_key=setup.server_key)
+        def noise(number: int) -> NoiseSource:
+            return SeededNoise(setup.seed, "device", index, "round", number)
+
+        data, pinned = source.device(index), setup.server_key
+        return Device(f"device-{index}", data, source.task, adapted, rng, server_key=pinned, noise=noise)
 
     return Resident(adapted, source, make_client_app(device_of))
 

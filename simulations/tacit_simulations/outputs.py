@@ -29,7 +29,7 @@ class OutputFolder:
         if resume:
             if not marker.is_file():
                 raise BadInput(f"nothing to resume in {self.path}; leave --resume out to start there")
-            if marker.read_text().strip() != scenario_digest:
+            if marker.read_bytes().strip() != scenario_digest.encode():
                 raise BadInput(f"{self.path} holds a run of other settings; resume with the same scenario and --set")
             return
         if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
@@ -77,16 +77,14 @@ class Journal:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._rows: dict[str, Any] = dict(self._read())
-        self._separator = "\n" if path.is_file() and not path.read_bytes().endswith(b"\n") else ""
 
     def put(self, key: str, value: Any) -> None:
         line = canonical([key, value]).decode() + "\n"
         try:
             with self._path.open("a", encoding="utf-8") as file:
-                file.write(self._separator + line)
+                file.write(line)
         except OSError as error:
             raise BadInput(f"cannot write {self._path}: {error.strerror}; make room, then --resume") from error
-        self._separator = ""
         self._rows[key] = json.loads(line)[1]
 
     def get(self, key: str) -> Any:
@@ -96,13 +94,20 @@ class Journal:
         return self._rows.items()
 
     def _read(self) -> Iterator[tuple[str, Any]]:
+        """Rows in order. A last line that a kill has cut is taken away: what it said is done again."""
         if not self._path.is_file():
             return
-        for line in self._path.read_text(encoding="utf-8").splitlines():
+        content = self._path.read_bytes()
+        kept = content[: content.rfind(b"\n") + 1]
+        if len(kept) < len(content):
+            os.truncate(self._path, len(kept))
+        for number, line in enumerate(kept.splitlines(), 1):
             try:
                 key, value = json.loads(line)
-            except (json.JSONDecodeError, ValueError):
-                continue  # the last line of a killed run may be cut; what it said is done again
+                if not isinstance(key, str):
+                    raise TypeError("a row is a name and a value")
+            except (ValueError, TypeError) as error:
+                raise BadInput(f"{self._path}, line {number} is damaged; start again in an empty folder") from error
             yield key, value
 
 

@@ -120,34 +120,42 @@ def sentence(error: ValidationError) -> str:
     return f"{text} (and {more} more)" if more else text
 
 
-def _read(name_or_path: str) -> dict[str, Any]:
+def _read(name_or_path: str, extending: tuple[str, ...] = ()) -> dict[str, Any]:
+    """The table of a scenario with everything it extends; ``extending`` are those that led here."""
     shipped = named_scenarios()
     path = Path(name_or_path)
     if name_or_path in shipped:
-        text = shipped[name_or_path]
+        text, where = shipped[name_or_path], name_or_path
     elif path.is_file():
-        text = path.read_text(encoding="utf-8")
+        text, where = _text(path), str(path.resolve())
     else:
         raise BadInput(f"no scenario {name_or_path}: name a TOML file or one of {', '.join(shipped)}")
+    if where in extending:
+        raise BadInput(f"{name_or_path} extends itself: {' extends '.join([*extending, where])}; break the circle")
     try:
         table = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise BadInput(f"{name_or_path} is not valid TOML: {error}") from error
     table.setdefault("name", path.stem)
-    return _inherit(table, name_or_path)
-
-
-def _inherit(table: dict[str, Any], name_or_path: str) -> dict[str, Any]:
-    """``extends = "home"`` starts from another scenario and changes only what is written here."""
     base = table.pop("extends", None)
     if base is None:
         return table
-    if base == name_or_path:
-        raise BadInput(f"{name_or_path}: a scenario cannot extend itself")
-    merged = _read(str(base))
+    merged = _read(_beside(str(base), name_or_path, shipped), (*extending, where))
     merged.pop("description", None)
     _merge(merged, table)
     return merged
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise BadInput(f"{path} is not UTF-8 text; a scenario is a TOML file") from error
+
+
+def _beside(base: str, extending: str, shipped: Mapping[str, str]) -> str:
+    """What ``extends`` means: a shipped scenario's name, else a path from the folder of the file that says it."""
+    return base if base in shipped else str(Path(extending).parent / base)
 
 
 def _merge(into: dict[str, Any], table: Mapping[str, Any]) -> None:

@@ -9,6 +9,7 @@ from sqlalchemy import ForeignKey, Integer, LargeBinary, String, Text, func, sel
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 from tacit_privacy.contract import canonical, digest
+from tacit_privacy.errors import LedgerBroken
 
 GENESIS = "0" * 64
 Signer = Callable[[bytes], bytes]
@@ -72,6 +73,13 @@ def entry_hash(fields: dict[str, Any]) -> str:
     return digest(canonical(fields))
 
 
+def _entry(row: LedgerRow) -> Entry:
+    try:
+        return Entry(**json.loads(row.payload), hash=row.hash, signature=row.signature)
+    except (TypeError, ValueError) as error:
+        raise LedgerBroken(f"entry {row.position} of the ledger is not readable; restore its database") from error
+
+
 class Ledger:
     """Appends inside the caller's transaction, so that a charge and what it pays for are stored together."""
 
@@ -89,8 +97,8 @@ class Ledger:
         return Entry(**fields, hash=hashed, signature=signature)
 
     def entries(self, session: Session) -> list[Entry]:
-        rows = session.scalars(select(LedgerRow).order_by(LedgerRow.position))
-        return [Entry(**json.loads(row.payload), hash=row.hash, signature=row.signature) for row in rows]
+        """Every entry, in order. Raises LedgerBroken on one that is not readable."""
+        return [_entry(row) for row in session.scalars(select(LedgerRow).order_by(LedgerRow.position))]
 
     def length(self, session: Session) -> int:
         newest = session.scalar(select(func.max(LedgerRow.position)))

@@ -7,25 +7,33 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
 from tacit_privacy.contract import AdapterSpec
+from tacit_privacy.errors import BadInput
 from tacit_privacy.randomness import frozen_factor
 
 
 def save_adapter(folder: Path, spec: AdapterSpec, vector: NDArray[np.floating]) -> None:
     """Write ``adapter_config.json`` and ``adapter_model.safetensors``; dense tensors go to ``head.safetensors``.
 
-    ``vector`` has shape ``(spec.dimension,)``. The folder appears whole or not at all.
+    ``vector`` has shape ``(spec.dimension,)``. The folder appears whole or not at all; raises BadInput
+    where it cannot be written.
     """
     beside = folder.with_name(f".{folder.name}.{os.getpid()}")
     shutil.rmtree(beside, ignore_errors=True)
-    beside.mkdir(parents=True)
-    flat = np.asarray(vector, dtype=np.float32)
-    save_file(_factors(spec, flat), beside / "adapter_model.safetensors", metadata={"format": "pt"})
-    dense = _dense(spec, flat)
-    if dense:
-        save_file(dense, beside / "head.safetensors", metadata={"format": "pt"})
+    try:
+        beside.mkdir(parents=True)
+        for name, content in _files(spec, np.asarray(vector, dtype=np.float32)).items():
+            (beside / name).write_bytes(content)
+        shutil.rmtree(folder, ignore_errors=True)
+        beside.replace(folder)
+    except OSError as error:
+        shutil.rmtree(beside, ignore_errors=True)
+        raise BadInput(f"cannot write {folder}: {error.strerror}; make room or choose another folder") from error
+
+
+def _files(spec: AdapterSpec, flat: NDArray[np.float32]) -> dict[str, bytes]:
     config = {
         "peft_type": "LORA",
         "base_model_name_or_path": spec.model,
@@ -36,10 +44,13 @@ def save_adapter(folder: Path, spec: AdapterSpec, vector: NDArray[np.floating]) 
         "target_modules": [module.name for module in spec.linear],
         "inference_mode": True,
     }
-    (beside / "adapter_config.json").write_text(json.dumps(config, indent=2) + "\n")
-    (beside / "tacit_spec.json").write_bytes(spec.to_bytes())
-    shutil.rmtree(folder, ignore_errors=True)
-    beside.replace(folder)
+    found = {
+        "adapter_config.json": (json.dumps(config, indent=2) + "\n").encode(),
+        "adapter_model.safetensors": save(_factors(spec, flat), metadata={"format": "pt"}),
+        "tacit_spec.json": spec.to_bytes(),
+    }
+    dense = _dense(spec, flat)
+    return found | ({"head.safetensors": save(dense, metadata={"format": "pt"})} if dense else {})
 
 
 def _factors(spec: AdapterSpec, flat: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:

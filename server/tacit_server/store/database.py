@@ -2,6 +2,8 @@
 
 import io
 import json
+import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -9,7 +11,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Integer, LargeBinary, Text, create_engine, delete, event, select
+from sqlalchemy import Integer, LargeBinary, Text, create_engine, delete, event, func, select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
@@ -17,6 +19,7 @@ from tacit_privacy.errors import BadInput
 from tacit_privacy.ledger.chain import PrivacyTables
 
 SCHEMA = 1
+_START_AGAIN = "restore its database from a copy or start again in an empty folder"
 _KEPT = 2  # checkpoints that are kept; older ones are dropped as new ones are written
 
 
@@ -63,10 +66,14 @@ class Checkpoint:
 
     @classmethod
     def unpack(cls, data: bytes) -> "Checkpoint":
-        with np.load(io.BytesIO(data), allow_pickle=False) as archive:
-            found = dict(archive)
-        head = json.loads(found.pop("head").tobytes())
-        grid = found.pop("grid").tobytes()
+        """The inverse of ``pack``. Raises BadInput on damaged bytes; refuses pickled content."""
+        try:
+            with np.load(io.BytesIO(data), allow_pickle=False) as archive:
+                found = dict(archive)  # reads everything, and so checks every sum
+            head = json.loads(found.pop("head").tobytes())
+            grid = found.pop("grid").tobytes()
+        except (zipfile.BadZipFile, zlib.error, AttributeError, EOFError, KeyError, OSError, ValueError) as error:
+            raise BadInput(f"the newest checkpoint is damaged ({type(error).__name__}); {_START_AGAIN}") from error
         arrays = {name.removeprefix("a/"): array for name, array in found.items()}
         return cls(head["round"], head["time"], arrays, head["steps"], grid)
 
@@ -101,9 +108,13 @@ class Store:
         session.execute(delete(CheckpointRow).where(CheckpointRow.round <= checkpoint.round - _KEPT))
 
     def newest(self) -> Checkpoint | None:
+        """The state to go on from, None before the first round. Raises BadInput where it is damaged or gone."""
         with self.begin() as session:
             data = session.scalar(select(CheckpointRow.state).order_by(CheckpointRow.round.desc()).limit(1))
-        return Checkpoint.unpack(data) if data else None
+            rounds = session.scalar(select(func.count()).select_from(RoundRow)) or 0
+        if data is None and rounds:
+            raise BadInput(f"the database has {rounds} rounds and no checkpoint; {_START_AGAIN}")
+        return Checkpoint.unpack(data) if data is not None else None
 
     def rounds(self) -> list[dict[str, Any]]:
         """Records of all rounds, in order."""

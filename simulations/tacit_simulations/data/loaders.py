@@ -2,9 +2,11 @@
 
 import csv
 import gzip
+import io
 import json
 import os
 import re
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import islice
@@ -39,6 +41,13 @@ _FOLDERS = {"sms": "nus_sms", "shakespeare": "tinyshakespeare"}
 
 def load(config: DataConfig) -> Columns:
     """The columns of ``config``'s set. Raises BadInput with one sentence on anything missing or broken."""
+    found = _load(config)
+    if not found.texts:
+        raise BadInput(f"{config.path or config.kind} holds no examples; check data.path")
+    return found
+
+
+def _load(config: DataConfig) -> Columns:
     match config.kind:
         case "banking77":
             folder = _folder(config)
@@ -74,36 +83,51 @@ def _read(path: Path) -> bytes:
         raise BadInput(f"cannot read {path}: {error.strerror}") from error
 
 
+def _decoded(path: Path, content: bytes) -> str:
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise BadInput(f"{path} is not UTF-8 text; save it as UTF-8") from error
+
+
 def _banking(path: Path, test: Columns | None) -> Columns:
-    rows = list(csv.DictReader(_read(path).decode("utf-8").splitlines()))
-    if not rows or not {"text", "category"} <= set(rows[0]):
-        raise BadInput(f"{path} has no columns text and category")
-    return Columns(Task.CLASSIFY, [r["text"] for r in rows], labels=[r["category"] for r in rows], test=test)
+    rows = list(csv.DictReader(io.StringIO(_decoded(path, _read(path)), newline="")))
+    if not rows or any(row.get("text") is None or row.get("category") is None for row in rows):
+        raise BadInput(f"{path} has no columns text and category in every row")
+    texts = [" ".join(row["text"].split("\n")).strip() for row in rows]  # a few questions are several lines
+    return Columns(Task.CLASSIFY, texts, labels=[row["category"] for row in rows], test=test)
 
 
 def _clinc(path: Path) -> Columns:
     try:
         parsed = json.loads(_read(path))
-        train, test = parsed["train"], parsed["test"]
-    except (json.JSONDecodeError, KeyError) as error:
-        raise BadInput(f"{path} is not CLINC150's data_full.json: {error}") from error
+        train, test = ([(str(text), str(label)) for text, label in parsed[part]] for part in ("train", "test"))
+    except (ValueError, KeyError, TypeError) as error:
+        raise BadInput(f"{path} is not CLINC150's data_full.json ({type(error).__name__})") from error
     scored = Columns(Task.CLASSIFY, [text for text, _ in test], labels=[label for _, label in test])
     return Columns(Task.CLASSIFY, [text for text, _ in train], labels=[label for _, label in train], test=scored)
 
 
 def _sms(path: Path) -> Columns:
+    try:
+        content = gzip.decompress(_read(path))
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise BadInput(f"{path} is not a whole gzip file; get it again from {_SOURCES['sms']}") from error
     columns = Columns(Task.LANGUAGE)
-    for number, line in enumerate(gzip.decompress(_read(path)).decode("utf-8").splitlines(), 1):
+    for number, line in enumerate(_decoded(path, content).splitlines(), 1):
         row = _json_line(line, path, number)
-        if row["user"] != "0" and row["text"].strip():  # user 0 collects everybody whose number was not recorded
-            columns.texts.append(row["text"])
-            columns.users.append(row["user"])
+        user, text = row.get("user"), row.get("text")
+        if not isinstance(user, str) or not isinstance(text, str):
+            raise BadInput(f"{path}, line {number}: a message has a user and a text, both strings")
+        if user != "0" and text.strip():  # user 0 collects everybody whose number was not recorded
+            columns.texts.append(text)
+            columns.users.append(user)
     return columns
 
 
 def _speeches(path: Path) -> Columns:
     columns = Columns(Task.LANGUAGE)
-    for speech in re.split(r"\n\s*\n", _read(path).decode("utf-8")):
+    for speech in re.split(r"\n\s*\n", _decoded(path, _read(path))):
         speaker, _, words = speech.strip().partition(":\n")
         if words:
             columns.users.append(speaker)
@@ -114,20 +138,25 @@ def _speeches(path: Path) -> Columns:
 def _file(path: Path) -> Iterator[dict[str, Any]]:
     if not path.is_file():
         raise BadInput(f"there is no data file {path}; set data.path to a JSONL or CSV file")
-    with path.open(encoding="utf-8", newline="") as file:
-        if path.suffix == ".csv":
-            yield from csv.DictReader(file)
-            return
-        for number, line in enumerate(file, 1):
-            if line.strip():
-                yield _json_line(line, path, number)
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            if path.suffix.lower() == ".csv":
+                yield from csv.DictReader(file)
+                return
+            for number, line in enumerate(file, 1):
+                if line.strip():
+                    yield _json_line(line, path, number)
+    except UnicodeDecodeError as error:
+        raise BadInput(f"{path} is not UTF-8 text; save it as UTF-8") from error
+    except csv.Error as error:
+        raise BadInput(f"{path} is not readable as CSV ({error}); repair it or use JSONL") from error
 
 
 def _json_line(line: str, path: Path, number: int) -> dict[str, Any]:
     try:
         row = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise BadInput(f"{path}, line {number}: not valid JSON ({error.msg})") from error
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise BadInput(f"{path}, line {number}: not valid JSON ({getattr(error, 'msg', 'nested too deep')})") from error
     if not isinstance(row, dict):
         raise BadInput(f"{path}, line {number}: a row is an object with named columns")
     return row
@@ -156,8 +185,7 @@ def _rows(config: DataConfig, rows: Iterator[dict[str, Any]], name: str) -> Colu
     for number, row in enumerate(islice(rows, 5_000_000), 1):
         for column, values in wanted.items():
             if row.get(column) is None:
-                raise BadInput(f"{name}, row {number}: no column {column}; it has {', '.join(map(str, row))}")
+                missing = f"column {column} is empty" if column in row else f"no column {column}"
+                raise BadInput(f"{name}, row {number}: {missing}; it has {', '.join(map(str, row))}")
             values.append(str(row[column]))
-    if not columns.texts:
-        raise BadInput(f"{name} holds no rows")
     return columns

@@ -58,7 +58,7 @@ class PartitionedSource:
     def device(self, index: int) -> DeviceData:
         rows = self._loaded.parts[index]
         order = stream(self.seed, "test-split", index).permutation(len(rows))
-        tests = round(self.config.test_fraction * len(rows)) if len(rows) > 1 else 0
+        tests = min(round(self.config.test_fraction * len(rows)), len(rows) - 1)  # one at least is left to learn from
         split = rows[order]
         return DeviceData(self._loaded.examples(split[tests:]), self._loaded.examples(split[:tests]))
 

@@ -1,5 +1,6 @@
 """Train tacit-nano from nothing: a small Llama with a tokenizer of its own. Seeded by steps, resumable, on any CPU."""
 
+import pickle
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from torch import nn
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from tacit_clients.slm.prompting import ACT, END, PAD
+from tacit_privacy.errors import BadInput
 from tacit_privacy.randomness import stream
 from tacit_simulations.pretraining.card import write_card
 from tacit_simulations.pretraining.corpus import home_pairs, open_texts
@@ -21,6 +23,7 @@ from tacit_simulations.pretraining.corpus import home_pairs, open_texts
 SEED = 11
 BLOCK, BATCH = 64, 64  # tokens per row, rows per step
 HOMES_PER_STEP = 16  # households whose talk is tokenized for one step's worth of rows
+CHECKPOINT_EVERY = 250  # steps
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,10 +122,7 @@ def train(out: Path, steps: int, data: Path | None, resume: bool, size: Size, th
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, betas=(0.9, 0.98), weight_decay=0.05, fused=True)
     first = 0
     if resume and checkpoint.is_file():
-        saved = torch.load(checkpoint, weights_only=True)
-        model.load_state_dict(saved["model"])
-        optimizer.load_state_dict(saved["optimizer"])
-        first = int(saved["step"])
+        first = _restore(model, optimizer, checkpoint)
     _run(model, optimizer, Rows(tokenizer, texts), first, steps, checkpoint, tell)
     model.half().save_pretrained(out)  # type: ignore[no-untyped-call]
     write_card(out, steps, SEED, sum(p.numel() for p in model.parameters()), read)
@@ -146,5 +146,25 @@ def _run(
         if (step + 1) % 50 == 0:
             rate = (step + 1 - first) * BATCH * BLOCK / (time.monotonic() - started)
             tell(f"step {step + 1}/{steps} loss {np.mean(losses[-50:]):.3f} {rate:.0f} tokens/s")
-        if (step + 1) % 250 == 0:
-            torch.save({"model": model.state_dict(), "optimizer": optimizer.state_dict(), "step": step + 1}, checkpoint)
+        if (step + 1) % CHECKPOINT_EVERY == 0:
+            _save(model, optimizer, step + 1, checkpoint)
+
+
+def _save(model: nn.Module, optimizer: torch.optim.Optimizer, step: int, checkpoint: Path) -> None:
+    """Beside and renamed: a kill leaves the last checkpoint whole."""
+    beside = checkpoint.with_name(f".{checkpoint.name}")
+    torch.save({"model": model.state_dict(), "optimizer": optimizer.state_dict(), "step": step}, beside)
+    beside.replace(checkpoint)
+
+
+def _restore(model: nn.Module, optimizer: torch.optim.Optimizer, checkpoint: Path) -> int:
+    """The step to go on with. Raises BadInput where the checkpoint is damaged or of another size."""
+    try:
+        saved = torch.load(checkpoint, weights_only=True)
+        model.load_state_dict(saved["model"])
+        optimizer.load_state_dict(saved["optimizer"])
+        return int(saved["step"])
+    except (RuntimeError, OSError, KeyError, TypeError, ValueError, EOFError, pickle.UnpicklingError) as error:
+        raise BadInput(
+            f"cannot go on from {checkpoint} ({type(error).__name__}); delete it, or leave --resume out"
+        ) from error
