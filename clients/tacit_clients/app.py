@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from tacit_clients import guard
 from tacit_clients.slm.adapters import AdaptedModel
+from tacit_clients.training.example_dp import ExampleSpent
 from tacit_clients.training.examples import DeviceData, Task
 from tacit_clients.training.local import LocalResult, Vector, evaluate, train
 from tacit_clients.training.personal import evaluate_personal, train_personal
@@ -202,6 +203,21 @@ def _remember(
         scores |= _train_personal(state, device, device.personal, terms, start)
     if scores:
         state[STATE_SCORES] = ConfigRecord({"round": terms.round, **scores})
+
+
+def example_spent(state: RecordDict, delta: float) -> list[ExampleSpent]:
+    """What a device's state says that example-level DP-SGD has spent on it; empty where it never did.
+
+    For the owner of the device, and for a simulator, which owns them all: it depends on how many examples there are.
+    """
+    if STATE_EXAMPLE_DP not in state:
+        return []
+    spent = []
+    for kind, steps in state.config_records[STATE_EXAMPLE_DP].items():
+        noise, rate = kind.split("/")
+        if isinstance(steps, int):
+            spent.append(ExampleSpent(float(noise), float(rate), steps, delta))
+    return spent
 
 
 def _train_personal(

@@ -10,6 +10,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, Field, PositiveFloat, PositiveInt
 
+from tacit_privacy.schedules import Schedule
+
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 LEVELS = 2**20  # integer grid steps per clip norm: rounding costs less than 1e-6 of the clip per coordinate
 
@@ -111,6 +113,7 @@ class LocalTraining(Fact):
 
     optimizer: Literal["sgd", "adamw"] = Field(default="adamw", description="the device's own optimizer")
     learning_rate: PositiveFloat = Field(default=0.01, description="the device's learning rate")
+    schedule: Schedule = Field(default="constant", description="the device's learning rate over its own steps")
     weight_decay: float = Field(default=0.0, ge=0, description="decoupled weight decay")
     epochs: PositiveInt = Field(default=1, description="passes over the device's examples in a round")
     max_steps: int = Field(default=0, ge=0, description="steps after which a device stops; 0: as its epochs say")

@@ -30,6 +30,7 @@ class _Buffer:
     total: CohortSum
     receipts: list[bytes] = field(default_factory=list)
     silent: list[int] = field(default_factory=list)  # devices that ran out of time
+    ages: list[int] = field(default_factory=list)  # of the updates in the sum, in server steps
 
     def away(self, outstanding: Iterable[Sent]) -> list[int]:
         """Devices that are not asked before the next step."""
@@ -56,6 +57,7 @@ class BufferedCoordinator(Coordinator):
                     "enlarge the fleet, raise privacy.participations or relax what fleet requires of a device"
                 )
         record.sampled = record.completed + sum(record.dropped.values())
+        record.staleness, record.staleness_max = sum(buffer.ages) / len(buffer.ages), max(buffer.ages)
         with self._store.begin() as session:  # 3 pay before anything is released
             devices = np.array(total.devices, dtype=np.intp)
             reservation = self._charging.reserve(session, number, devices, self._sampling())
@@ -94,7 +96,8 @@ class BufferedCoordinator(Coordinator):
             sent = self._outstanding.pop(reply.metadata.reply_to_message_id)
             staleness = state.server.steps - sent.version
             weight = (1.0 + staleness) ** -self._job.federation.staleness_exponent
-            self._accept(reply, sent, buffer.total, buffer.record, buffer.receipts, weight)
+            if self._accept(reply, sent, buffer.total, buffer.record, buffer.receipts, weight):
+                buffer.ages.append(staleness)
         late = [name for name, sent in self._outstanding.items() if sent.deadline <= self._clock.now()]
         buffer.silent += [self._outstanding.pop(name).device for name in late]
         buffer.record.drop("missing", len(late))

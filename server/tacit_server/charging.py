@@ -22,7 +22,12 @@ class Charging(Protocol):
     ) -> Reservation: ...
 
     def commit(
-        self, session: Session, reservation: Reservation, accepted: Sequence[int], release: str, receipts: str
+        self,
+        session: Session,
+        reservation: Reservation,
+        accepted: Sequence[int],
+        release: str,
+        receipts: Sequence[bytes],
     ) -> None: ...
 
     def abandon(self, session: Session, reservation: Reservation, why: str) -> None: ...
@@ -43,7 +48,12 @@ class NoBudget:
         return Reservation(f"{round_number}", round_number, float("inf"), f"release {round_number}")
 
     def commit(
-        self, session: Session, reservation: Reservation, accepted: Sequence[int], release: str, receipts: str
+        self,
+        session: Session,
+        reservation: Reservation,
+        accepted: Sequence[int],
+        release: str,
+        receipts: Sequence[bytes],
     ) -> None: ...
 
     def abandon(self, session: Session, reservation: Reservation, why: str) -> None: ...

@@ -5,6 +5,7 @@ from typing import Literal
 from pydantic import BaseModel, Field, PositiveFloat, PositiveInt, model_validator
 
 from tacit_privacy.accounting.bounds import Adjacency
+from tacit_privacy.schedules import Schedule
 
 
 class PrivacyConfig(BaseModel, frozen=True, extra="forbid"):
@@ -51,6 +52,7 @@ class FederationConfig(BaseModel, frozen=True, extra="forbid"):
     )
     optimizer: Literal["fedavg", "fedavgm", "fedadam"] = Field(default="fedavg", description="server optimizer")
     learning_rate: PositiveFloat = Field(default=1.0, description="server learning rate")
+    schedule: Schedule = Field(default="constant", description="server learning rate over the planned rounds")
     momentum: float = Field(default=0.9, ge=0, lt=1, description="fedavgm: momentum; fedadam: beta 1")
     second_moment: float = Field(default=0.99, ge=0, lt=1, description="fedadam: beta 2")
     tau: PositiveFloat = Field(default=1e-3, description="fedadam: adaptivity; smaller adapts more")

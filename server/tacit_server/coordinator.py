@@ -216,9 +216,14 @@ class Coordinator:
         cohort: int,
         record: RoundRecord,
     ) -> tuple[CohortSum, list[bytes]]:
-        """Replies in order of arrival until the cohort is full, all have answered or the deadline has passed."""
+        """Replies in order of arrival until the cohort is full, all have answered or the deadline has passed.
+
+        A Poisson round lasts until its deadline, whoever is in it: its end would tell who was there. So does a round
+        that reached nobody: else all rounds of a server without a connection would be over in an instant.
+        """
         total = CohortSum(self._job.spec, self._mechanism)
         receipts: list[bytes] = []
+        in_full = not outstanding or self._job.privacy.sampling == "poisson"
         while outstanding and record.completed < cohort:
             for reply in self._grid.pull_messages(list(outstanding)):
                 sent = outstanding.pop(reply.metadata.reply_to_message_id)
@@ -230,6 +235,8 @@ class Coordinator:
                 break
             self._clock.wait(deadline)
         record.drop("displaced" if record.completed == cohort else "missing", len(outstanding))
+        while in_full and self._clock.now() < deadline:
+            self._clock.wait(deadline)
         return total, receipts
 
     def _accept(
@@ -240,17 +247,18 @@ class Coordinator:
         record: RoundRecord,
         receipts: list[bytes],
         weight: float = 1.0,
-    ) -> None:
+    ) -> bool:
         """Judge one reply: it joins the sum and leaves its receipt, or costs its sender and nobody else."""
         try:
             vector, receipt = read_update(reply, sent.terms, self._job.run, sent.round)
             total.add(sent.device, vector, sent.rank, weight)
         except UpdateRefused as refused:
             record.drop(refused.reason)
-            return
+            return False
         receipts.append(receipt)
         record.completed += 1
         record.bytes_up += vector.nbytes
+        return True
 
     def _in_flight(self) -> dict[str, NDArray[Any]]:
         """What a checkpoint holds of messages that outlive a round: nothing, where rounds close."""
@@ -264,8 +272,7 @@ class Coordinator:
         with self._store.begin() as session:
             if record.released:
                 released = digest(state.server.adapter.tobytes())
-                signed_for = digest(b"".join(sorted(receipts)))
-                self._charging.commit(session, reservation, record.accepted, released, signed_for)
+                self._charging.commit(session, reservation, record.accepted, released, receipts)
             else:
                 self._charging.abandon(session, reservation, f"{record.completed} of {self._minimum()} needed")
             self._store.save(session, checkpoint, asdict(record))

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from tacit_privacy.schedules import share
 from tacit_server.config import FederationConfig
 
 Vector = NDArray[np.float64]
@@ -29,8 +30,12 @@ def step(config: FederationConfig, state: ServerState, release: Vector) -> Serve
 
     ``release`` (d,) is the mean update. Post-processing of a noised release costs no privacy. FedAdam divides by
     sqrt(second) + tau without bias correction, as in the paper.
+
+    Unlike the paper, whose v_{-1} is at least tau^2, ``second`` starts at 0: there is nothing to set, and a first step
+    that is at most twice as long (where the release is far below tau) is all that differs. What v_{-1} adds to
+    ``second`` fades by beta 2 a step. ``ServerState.second`` may be set to start as the paper does.
     """
-    rate, beta = config.learning_rate, config.momentum
+    rate, beta = config.learning_rate * share(config.schedule, state.steps, config.rounds), config.momentum
     match config.optimizer:
         case "fedavg":
             return replace(state, adapter=state.adapter + rate * release, steps=state.steps + 1)

@@ -129,7 +129,7 @@ class PlainFederation:
         policy = policy_for(privacy, roster.population)
         mechanism = GaussianSum(privacy.clip_norm, noise_for(privacy, federation, roster.population))
         noise = SeededNoise(settings.seed, "release") if settings.simulated else SystemNoise()
-        budget = Budget(policy, self._ledger, mechanism, noise.name, replay=settings.simulated)
+        budget = Budget(policy, self._ledger, mechanism, noise, replay=settings.simulated)
         budget.plan(sampling_for(privacy, federation, roster.population), federation.rounds)
         _log.info("Tacit: %s noise, multiplier %.4g, in %s", noise.name, mechanism.noise_multiplier, self._folder)
         kind = BufferedCoordinator if federation.policy == "buffered" else Coordinator

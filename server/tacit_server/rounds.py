@@ -28,6 +28,9 @@ class RoundRecord:
     noise_to_clip: float = 0.0
     released: bool = False
     accepted: tuple[int, ...] = ()  # device numbers, in order of arrival
+    # buffered rounds: age of the updates that counted, in server steps; of version numbers alone, so public
+    staleness: float | None = None  # mean
+    staleness_max: int | None = None
 
     def drop(self, reason: str, count: int = 1) -> None:
         if count:

@@ -2,7 +2,7 @@
 
 import heapq
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 os.environ.setdefault("FLWR_TELEMETRY_ENABLED", "0")
@@ -61,6 +61,11 @@ class FleetGrid(Grid):
         self._sent = 0
         self._run = Run.create_empty(RUN_ID)
         self.on_dispatch: Callable[[str, Dispatch], None] = lambda group, dispatch: None
+
+    @property
+    def states(self) -> Mapping[int, RecordDict]:
+        """What devices keep to themselves, by device: a simulator owns them all. No server ever sees it."""
+        return self._states
 
     def set_run(self, run: Run) -> None:
         self._run = run

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from tacit_clients.slm.adapters import initial_vector
 from tacit_clients.training.examples import Task
 from tacit_clients.training.local import Score
-from tacit_simulations.evaluation.study import Study, add
+from tacit_simulations.evaluation.study import Study, Vector, add
 from tacit_simulations.fleet.figures import fleet_facts
 from tacit_simulations.fleet.population import Population
 from tacit_simulations.outputs import Journal, OutputFolder, versions
@@ -41,17 +41,13 @@ def compare(
     if "centralised" in wanted:
         shared["centralised"] = study.centralised(_took_part(arm))
         watch.step("centralised")
-    scores = {}
-    for key, vector in shared.items():
-        scores[key] = study.shared(vector)
-        watch.step(key)
-    if "local_only" in wanted:
-        scores["local_only"] = study.local_only()
-        watch.step("local only")
-    if "personalised" in wanted:
-        scores["personalised"] = study.personalised(arm.vector)
-        watch.step("personalised")
+    scores = _scores(study, wanted, shared, arm.vector, watch)
     found: dict[str, Any] = {"metric_name": METRICS[study.setup.source().task], "simulator_only": True}
+    found["panel"] = {
+        "devices": len(study.panel),
+        "scored": len(scores[name]),
+        "left_out": sorted(set(study.panel) - set(scores[name])),
+    }
     for key, by_device in scores.items():
         found[key] = _figures(add(list(by_device.values())))
     if scenario.evaluation.held_out:
@@ -61,6 +57,24 @@ def compare(
         found["federated"]["curve"] = _curve(plain.journal)
     found["per_tier"] = _per_tier(population, scores, (name, "personalised"))
     return found
+
+
+def _scores(
+    study: Study, wanted: Sequence[str], shared: dict[str, Vector], private: Vector, watch: Watcher
+) -> dict[str, dict[int, Score]]:
+    """Scores by arm and panel device: the same devices in every arm, those that could be scored in all of them."""
+    scores = {}
+    for key, vector in shared.items():
+        scores[key] = study.shared(vector)
+        watch.step(key)
+    if "local_only" in wanted:
+        scores["local_only"] = study.local_only()
+        watch.step("local only")
+    if "personalised" in wanted:
+        scores["personalised"] = study.personalised(private)
+        watch.step("personalised")
+    panel = sorted(set.intersection(*(set(by_device) for by_device in scores.values())))
+    return {key: {device: by_device[device] for device in panel} for key, by_device in scores.items()}
 
 
 def _took_part(arm: "Trained") -> list[int]:
@@ -126,6 +140,8 @@ def _privacy(scenario: Scenario, prepared: "Prepared", arm: "Trained") -> dict[s
         "bounds": [],
         "empirical_lower_bound": None,
     }
+    if scenario.training.example_dp is not None:
+        found["example_level"] = arm.journal.get("example_level")
     if not privacy.enabled:
         return found
     spent = arm.journal.get("privacy")
@@ -192,6 +208,8 @@ def _round(row: dict[str, Any], journal: Journal, seen: dict[str, Any]) -> dict[
         "energy_j": seen.get("energy_j"),
         "money": seen.get("money"),
         "noise_to_clip": row["noise_to_clip"],
+        "staleness": row.get("staleness"),
+        "staleness_max": row.get("staleness_max"),
         "tiers": _tiers(row, seen),
     }
 

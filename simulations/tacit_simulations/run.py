@@ -1,7 +1,7 @@
 """The road of ``tacit simulate``: prepare, run the private federation and what is set beside it, write the folder."""
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -33,18 +33,21 @@ from tacit_simulations.clock import VirtualClock
 from tacit_simulations.data.sources import build_source
 from tacit_simulations.devices import DeviceSetup, run_device
 from tacit_simulations.engines import Engine, make_engine
+from tacit_simulations.evaluation.example_level import example_level
 from tacit_simulations.evaluation.study import Study
 from tacit_simulations.fleet.catalogue import TIERS
 from tacit_simulations.fleet.dispatch import Work
 from tacit_simulations.fleet.emulator import Dispatch, Emulator
 from tacit_simulations.fleet.figures import costs, turnout
 from tacit_simulations.fleet.outcomes import Outcome
+from tacit_simulations.fleet.population import Population
 from tacit_simulations.fleet.roster import FleetRoster
 from tacit_simulations.grid import RUN_ID, SERVER_NODE, FleetGrid
 from tacit_simulations.outputs import Journal, OutputFolder, to_json, write_whole
 from tacit_simulations.progress import Watcher
 from tacit_simulations.result import assemble, compare
 from tacit_simulations.scenario import Scenario
+from tacit_simulations.workload import work_of
 
 _UNCLIPPED = 64.0  # the arm without privacy clips this many times higher: in effect never
 
@@ -68,7 +71,7 @@ def simulate(scenario: Scenario, out: Path, resume: bool, watch: Watcher) -> dic
     if scenario.mode == "timing":
         from tacit_simulations.timing_run import simulate_timing
 
-        return simulate_timing(scenario, out, watch)
+        return simulate_timing(scenario, out, resume, watch)
     began = time.monotonic()
     prepared = Prepared.of(scenario)
     folder = OutputFolder(out)
@@ -113,6 +116,7 @@ class Prepared:
     delta: float
     key: SigningKey
     config_digest: str
+    left_out: set[int] = field(default_factory=set)  # panel devices that hung or crashed twice
 
     @classmethod
     def of(cls, scenario: Scenario) -> "Prepared":
@@ -125,7 +129,9 @@ class Prepared:
         spec = build_spec(
             model, chosen.method, chosen.rank, chosen.alpha, chosen.seed, chosen.targets, len(source.labels)
         )
-        work = _work(scenario, model, spec, np.array([len(source.device(i).train) for i in range(devices)]))
+        population = Population.of(scenario.seed, scenario.fleet.model_copy(update={"devices": devices}))
+        examples = np.array([len(source.device(i).train) for i in range(devices)])
+        work = work_of(scenario, model, spec, population, examples)
         delta = scenario.privacy.delta_for(devices)
         noise = noise_for(scenario.privacy, scenario.federation, devices) if scenario.privacy.enabled else 0.0
         key = SigningKey.simulated(scenario.seed)
@@ -138,7 +144,7 @@ class Prepared:
 
     def budget(self, ledger: Ledger) -> Budget:
         """The run's budget; seeded noise, so an open reservation is replayed."""
-        return Budget(self.policy(), ledger, self.mechanism(private=True), "seeded", replay=True)
+        return Budget(self.policy(), ledger, self.mechanism(private=True), self.noise(), replay=True)
 
     def emulator(self) -> Emulator:
         fleet = self.scenario.fleet.model_copy(update={"devices": self.devices})
@@ -148,7 +154,7 @@ class Prepared:
         return DeviceSetup(self.spec, self.scenario.data, self.devices, self.scenario.seed, self.key.public)
 
     def study(self, engine: Engine) -> Study:
-        return Study(self.scenario, self.setup(), engine)
+        return Study(self.scenario, self.setup(), engine, self.left_out)
 
     def mechanism(self, private: bool) -> GaussianSum:
         clip = self.scenario.privacy.clip_norm
@@ -156,15 +162,23 @@ class Prepared:
             return GaussianSum(clip, self.noise_multiplier, LEVELS)
         return GaussianSum(clip * _UNCLIPPED, 0.0, LEVELS * int(_UNCLIPPED))
 
+    def noise(self) -> SeededNoise:
+        return SeededNoise(self.scenario.seed, "release")
+
     def policy(self) -> BudgetPolicy:
         return policy_for(self.scenario.privacy, self.devices)
 
     def arm(self, engine: Engine, folder: OutputFolder, private: bool, watch: Watcher) -> Trained:
         """One federation over the emulated fleet, resumed from its checkpoint where it has one."""
-        began = time.monotonic()
         name = "private" if private else "plain"
         journal = Journal(folder.state / f"{name}.jsonl")
-        store = Store(f"sqlite:///{folder.state / name}.db")
+        with Store(f"sqlite:///{folder.state / name}.db") as store:
+            return self._federate(store, journal, engine, folder, private, watch)
+
+    def _federate(
+        self, store: Store, journal: Journal, engine: Engine, folder: OutputFolder, private: bool, watch: Watcher
+    ) -> Trained:
+        began = time.monotonic()
         emulator, clock = self.emulator(), VirtualClock(self.scenario.fleet.start)
         fleet = FleetGrid(emulator, clock, engine, partial(run_device, self.setup()))
         fleet.on_dispatch = partial(_note_dispatch, journal, emulator)
@@ -180,7 +194,7 @@ class Prepared:
                 FleetRoster(emulator, self.spec.rank, self.scenario.adapter.tiers),
                 self.mechanism(private),
                 budget or NoBudget(),
-                SeededNoise(self.scenario.seed, "release"),
+                self.noise(),
                 store,
                 self.key,
                 partial(self._observe, self.study(engine), journal, watch),
@@ -191,12 +205,14 @@ class Prepared:
         context = Context(run_id=RUN_ID, node_id=SERVER_NODE, node_config={}, state=RecordDict(), run_config={})
         make_server_app(coordinator_of)(fleet, context)
         outcome = outcome_of(context)
+        second = self.scenario.training.example_dp
+        if second is not None and private == self.scenario.privacy.enabled:
+            journal.put("example_level", example_level(fleet.states.values(), second))
         with store.begin() as session:
             if budget:
                 _export(budget, ledger, session, folder, self.key, journal)
-        rounds = store.rounds()
-        store.close()
-        return Trained(outcome.adapter, rounds, journal, outcome.stopped, time.monotonic() - began)
+        seconds = time.monotonic() - began
+        return Trained(outcome.adapter, store.rounds(), journal, outcome.stopped, seconds)
 
     def _job(self, private: bool) -> Job:
         scenario = self.scenario
@@ -248,16 +264,3 @@ def _export(
     bounds = [bound.as_json() for bound in budget.listed(session)]
     journal.put("privacy", {"epsilon": spent.epsilon, "assumption": spent.assumption, "bounds": bounds})
     journal.put("ledger_head", budget.head(session)[0])
-
-
-def _work(scenario: Scenario, model: LanguageModel, spec: AdapterSpec, examples: NDArray[Any]) -> Work:
-    training = scenario.training
-    tokens = float(training.max_length)
-    seen = examples * float(training.epochs)
-    if training.max_steps:
-        seen = np.minimum(seen, training.max_steps * training.batch_size * training.accumulation)
-    ranks = {tier: min(rank, spec.rank) for tier, rank in scenario.adapter.tiers.items()}
-    size = 4.0 * spec.prefix(max([spec.rank, *ranks.values()])) + 2_048.0
-    memory = model.training_bytes(spec.dimension, training.batch_size, training.max_length) + 350e6
-    flops = model.training_flops(training.max_length) * tokens
-    return Work(size, size, flops, seen.astype(np.float64), memory, scenario.fleet.fixed_seconds)

@@ -11,6 +11,7 @@ from pydantic import BaseModel, Field, PositiveInt, ValidationError, model_valid
 
 from tacit_privacy.contract import LocalTraining, canonical, digest
 from tacit_privacy.errors import BadInput
+from tacit_privacy.wording import sentence
 from tacit_server.config import AdapterConfig, FederationConfig, PrivacyConfig
 from tacit_simulations.data.config import DataConfig
 from tacit_simulations.engines.config import RuntimeConfig
@@ -42,7 +43,9 @@ class EvaluationConfig(BaseModel, frozen=True, extra="forbid"):
         default=1, description="passes over the pooled data of the centralised model"
     )
     centralised_batch: PositiveInt = Field(default=32, description="batch size of the centralised model, examples")
-    centralised_learning_rate: float = Field(default=0.01, gt=0, description="learning rate of the centralised model")
+    centralised_learning_rate: float = Field(
+        default=0.01, gt=0, description="learning rate of the centralised model, falling by a cosine"
+    )
     personal: LocalTraining = Field(
         default=LocalTraining(epochs=6), description="how a panel device trains alone, and its personal adapter"
     )
@@ -104,20 +107,6 @@ def load_scenario(name_or_path: str, overrides: Sequence[str] = ()) -> Scenario:
         return Scenario.model_validate(table)
     except ValidationError as error:
         raise BadInput(f"{name_or_path}: {sentence(error)}") from error
-
-
-def sentence(error: ValidationError) -> str:
-    """What pydantic found first, as one sentence with the key and the value."""
-    first = error.errors(include_url=False)[0]
-    key = ".".join(str(part) for part in first["loc"])
-    if first["type"] == "extra_forbidden":
-        text = f"unknown setting {key}"
-    elif first["type"] == "value_error":
-        text = f"{key}: {first['ctx']['error']}" if key else str(first["ctx"]["error"])
-    else:
-        text = f"{key}: {first['msg'].lower()}, got {first['input']!r}"
-    more = len(error.errors()) - 1
-    return f"{text} (and {more} more)" if more else text
 
 
 def _read(name_or_path: str, extending: tuple[str, ...] = ()) -> dict[str, Any]:

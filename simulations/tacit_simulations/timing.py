@@ -109,7 +109,9 @@ class RoundTiming:
     bytes_up: float
     energy_j: float
     money: float
-    staleness: float = 0.0  # mean number of server steps between a device's start and its reply's use
+    # server steps between a device's start and its reply's use; None where rounds close
+    staleness: float | None = None  # mean
+    staleness_max: int | None = None
 
     def row(self) -> dict[str, Any]:
         return asdict(self)
@@ -149,6 +151,8 @@ class TimingSimulation:
             begin = clock.now()
             tasks = self.emulator.dispatch(asked, begin, begin + plan.deadline_seconds)
             accepted, end = close(tasks, wanted, begin, begin + plan.deadline_seconds)
+            if plan.sampling == "poisson":
+                end = begin + plan.deadline_seconds  # whoever is in it: the end would tell who was there
             outcome = np.where(tasks.completes & ~accepted, np.uint8(Outcome.DISPLACED), tasks.outcome)
             if np.count_nonzero(accepted) >= plan.minimum:
                 self._participations[asked[accepted]] += 1
@@ -199,11 +203,11 @@ class TimingSimulation:
         for number in range(1, self.plan.rounds + 1):
             begin = self.clock.now()
             end = self._fill(flight, number)
-            settled, staleness = flight.settle(end, number)
+            settled, ages = flight.settle(end, number)
             self._outstanding[settled.device] = False
             self._participations[settled.device[settled.completes]] += 1
             self.clock.advance_to(end)
-            yield self._record(number, begin, settled, settled.outcome, staleness=staleness)
+            yield self._record(number, begin, settled, settled.outcome, ages=ages)
 
     def _fill(self, flight: "_Flight", number: int) -> float:
         """Keep devices at work until the buffer's last reply is on its way; the virtual time of that reply."""
@@ -233,14 +237,16 @@ class TimingSimulation:
         begin: float,
         tasks: Schedule,
         outcome: NDArray[np.uint8],
-        staleness: float = 0.0,
+        ages: NDArray[np.int64] | None = None,
         unasked: Unasked | None = None,
     ) -> RoundTiming:
         figures: dict[str, Any] = turnout(outcome, self.emulator.population.tiers(tasks.device)) | costs(tasks)
         for reason, devices in (unasked or {}).items():
             figures["sampled"] += devices
             figures["dropped"][reason] = figures["dropped"].get(reason, 0) + devices
-        return RoundTiming(number, begin, self.clock.now() - begin, **figures, staleness=staleness)
+        if ages is not None:
+            figures |= {"staleness": float(ages.mean()), "staleness_max": int(ages.max())}
+        return RoundTiming(number, begin, self.clock.now() - begin, **figures)
 
 
 def close(tasks: Schedule, wanted: int, begin: float, deadline: float) -> tuple[Bools, float]:
@@ -290,14 +296,14 @@ class _Flight:
         replies = self.settles[self.tasks[0].completes]
         return float(np.partition(replies, buffer - 1)[buffer - 1]) if len(replies) >= buffer else np.inf
 
-    def settle(self, now: float, version: int) -> tuple[Schedule, float]:
-        """Take out everything the server knows about at ``now``, and the mean staleness of its replies."""
+    def settle(self, now: float, version: int) -> tuple[Schedule, NDArray[np.int64]]:
+        """Take out everything the server knows about at ``now``, and the staleness of its replies."""
         known = self.settles <= now
         settled = self.tasks[0].take(known)
-        replies = version - self.version[known][settled.completes]
+        ages = version - self.version[known][settled.completes]
         self.tasks = [self.tasks[0].take(~known)]
         self.settles, self.version = self.settles[~known], self.version[~known]
-        return settled, float(replies.mean()) if len(replies) else 0.0
+        return settled, ages
 
 
 def _join(parts: list[Schedule]) -> Schedule:

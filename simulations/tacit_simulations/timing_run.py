@@ -7,6 +7,8 @@ from typing import Any
 from tacit_simulations.fleet.dispatch import Work
 from tacit_simulations.fleet.emulator import Emulator
 from tacit_simulations.fleet.figures import fleet_facts
+from tacit_simulations.fleet.population import Population
+from tacit_simulations.fleet.roster import ranks_of
 from tacit_simulations.outputs import OutputFolder, to_json, versions, write_whole
 from tacit_simulations.progress import Watcher
 from tacit_simulations.report import report
@@ -16,15 +18,19 @@ from tacit_simulations.timing import TimingPlan, TimingSimulation
 _NANO_PARAMETERS, _FLOATS_PER_RANK = 1.1e6, 1024.0  # what a device would train where no model is loaded
 
 
-def simulate_timing(scenario: Scenario, out: Path, watch: Watcher) -> dict[str, Any]:
-    """Rounds in virtual time; time, energy, bytes and money only. Nothing is learnt and nothing is spent."""
+def simulate_timing(scenario: Scenario, out: Path, resume: bool, watch: Watcher) -> dict[str, Any]:
+    """Rounds in virtual time; time, energy, bytes and money only. Nothing is learnt and nothing is spent.
+
+    It takes seconds and keeps nothing on the way: to resume is to do it again, in the folder of the same scenario.
+    """
     began = time.monotonic()
     examples = float(scenario.data.train_per_device * scenario.training.epochs)
-    floats = _FLOATS_PER_RANK * scenario.adapter.rank
+    population = Population.of(scenario.seed, scenario.fleet)
+    floats = _FLOATS_PER_RANK * ranks_of(population, scenario.adapter.rank, scenario.adapter.tiers)
     work = Work.of_model(_NANO_PARAMETERS, floats, scenario.training.max_length, examples, scenario.fleet)
-    emulator = Emulator.of(scenario.seed, scenario.fleet, work)
+    emulator = Emulator(population, scenario.fleet, work)
     folder = OutputFolder(out)
-    folder.claim(scenario.digest, resume=False)
+    folder.claim(scenario.digest, resume)
     watch.stage("Rounds", scenario.federation.rounds)
     plan = TimingPlan.of(scenario.federation, scenario.privacy)
     rounds = []

@@ -2,7 +2,9 @@
 
 import json
 import math
+import sqlite3
 from collections.abc import Callable, Iterable
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -140,6 +142,7 @@ def run(
     kill: Callable[[str], None] | None = None,
     policy: Literal["sync", "buffered"] = "sync",
     grid_type: type[FleetGrid] = FleetGrid,
+    sealed: bool = False,
 ) -> tuple[NDArray[np.float64], list[dict[str, Any]], list[str]]:
     """One coordinator over an emulated fleet: adapter, round records and ledger lines."""
     store, clock = Store(f"sqlite:///{folder / 'run.db'}"), VirtualClock(FLEET.start)
@@ -151,10 +154,10 @@ def run(
         delta=1e-2,
         participations=1,
         adjacency=Adjacency.ZERO_OUT,
-        roster_sealed=False,
+        roster_sealed=sealed,
         population=FLEET.devices,
     )
-    budget = Budget(allowed, ledger, mechanism, "seeded", replay=True)
+    budget = Budget(allowed, ledger, mechanism, SeededNoise(5), replay=True)
     job = Job(
         run="test",
         spec=SPEC,
@@ -162,7 +165,7 @@ def run(
         federation=FederationConfig(
             rounds=rounds, cohort=24, over_selection=1.25, deadline_s=900, minimum_share=0.25, policy=policy
         ),
-        privacy=PrivacyConfig(enabled=private),
+        privacy=PrivacyConfig(enabled=private, sampling="poisson" if sealed else "fixed"),
         initial=np.zeros(SPEC.dimension, np.float32),
         config_digest="0" * 64,
         seed=5,
@@ -190,6 +193,13 @@ class ForgetfulGrid(FleetGrid):
 
     def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
         return super().push_messages([message for index, message in enumerate(messages) if index % 5])
+
+
+class DeafGrid(FleetGrid):
+    """Can send nothing to anybody."""
+
+    def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
+        return super().push_messages([])
 
 
 class HonestlyForgetfulGrid(FleetGrid):
@@ -255,13 +265,13 @@ def test_no_device_takes_part_more_often_than_it_may(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "boundary", ["before reserve", "after reserve", "after push_messages", "before commit", "after save"]
 )
-@pytest.mark.parametrize("policy", ["sync", "buffered"])
+@pytest.mark.parametrize(("policy", "sealed"), [("sync", False), ("buffered", False), ("sync", True)])
 def test_a_kill_at_any_boundary_changes_nothing(
-    tmp_path: Path, boundary: str, policy: Literal["sync", "buffered"]
+    tmp_path: Path, boundary: str, policy: Literal["sync", "buffered"], sealed: bool
 ) -> None:
     (tmp_path / "whole").mkdir()
     (tmp_path / "cut").mkdir()
-    whole = run(tmp_path / "whole", rounds=3, policy=policy)
+    whole = run(tmp_path / "whole", rounds=3, policy=policy, sealed=sealed)
     seen: list[str] = []
 
     def kill(where: str) -> None:
@@ -270,10 +280,17 @@ def test_a_kill_at_any_boundary_changes_nothing(
             raise Killed
 
     with pytest.raises(Killed):
-        run(tmp_path / "cut", rounds=3, kill=kill, policy=policy)
-    resumed = run(tmp_path / "cut", rounds=3, policy=policy)
+        run(tmp_path / "cut", rounds=3, kill=kill, policy=policy, sealed=sealed)
+    resumed = run(tmp_path / "cut", rounds=3, policy=policy, sealed=sealed)
     assert np.array_equal(resumed[0], whole[0])
     assert resumed[1:] == whole[1:]
+    assert seals(tmp_path / "cut") == seals(tmp_path / "whole")
+    assert len(seals(tmp_path / "cut")) == (3 if sealed else 0)
+
+
+def seals(folder: Path) -> list[tuple[Any, ...]]:
+    with closing(sqlite3.connect(folder / "run.db")) as database:
+        return database.execute("select * from seals order by reservation").fetchall()
 
 
 @pytest.mark.parametrize("grid_type", [ForgetfulGrid, HonestlyForgetfulGrid])
@@ -285,6 +302,13 @@ def test_a_message_that_cannot_be_sent_costs_its_device_only(
     assert [record["released"] for record in records] == [True, True]
     assert all(record["dropped"]["unreachable"] >= 6 for record in records)
     assert all(record["completed"] >= 20 for record in records)
+
+
+def test_a_round_that_reaches_nobody_lasts_until_its_deadline(tmp_path: Path) -> None:
+    """Else a server without a connection would be through with all its rounds in an instant."""
+    _, records, _ = run(tmp_path, rounds=3, grid_type=DeafGrid)
+    assert [record["released"] for record in records] == [False] * 3
+    assert [record["finished"] - record["started"] for record in records] == [900.0] * 3
 
 
 def test_a_record_tells_nothing_that_a_device_knows(tmp_path: Path) -> None:
@@ -299,6 +323,22 @@ def test_buffered_rounds_use_old_updates_at_a_lower_weight(tmp_path: Path) -> No
     weighted = float(np.sum(adapter)) * 24
     honest_updates = sum(1 for record in records for number in record["accepted"] if number % 3)
     assert 0 < weighted < honest_updates <= total  # 48 were sent at version 0, and the second buffer holds some of them
+
+
+def test_a_buffered_round_records_how_old_its_updates_were(tmp_path: Path) -> None:
+    """Of version numbers alone: 48 devices start from version 0, and a buffer holds 24."""
+    _, records, _ = run(tmp_path, "zeros", rounds=4, policy="buffered")
+    assert (records[0]["staleness"], records[0]["staleness_max"]) == (0.0, 0)
+    for number, record in enumerate(records):
+        assert 0 <= record["staleness"] <= record["staleness_max"] <= number
+        steps = record["staleness"] * record["completed"]
+        assert steps == pytest.approx(round(steps))
+    assert records[1]["staleness"] > 0
+
+
+def test_rounds_that_close_have_no_age_to_record(tmp_path: Path) -> None:
+    _, records, _ = run(tmp_path, "zeros", rounds=1)
+    assert (records[0]["staleness"], records[0]["staleness_max"]) == (None, None)
 
 
 def test_buffered_devices_are_in_one_buffer_once(tmp_path: Path) -> None:

@@ -20,7 +20,10 @@ from tacit_privacy.contract import RECORD_RECEIPT, RECORD_UPDATE, ExampleDp, Loc
 from tacit_privacy.mechanisms.noise import SeededNoise
 from tacit_privacy.randomness import stream
 from tacit_simulations import devices
+from tacit_simulations.evaluation.example_level import example_level
 from tacit_simulations.progress import Silent
+from tacit_simulations.report import report
+from tacit_simulations.report.sections.budget import upwards
 from tacit_simulations.run import simulate
 from tacit_simulations.scenario import load_scenario
 
@@ -159,7 +162,9 @@ def entries(folder: Path) -> list[dict[str, Any]]:
 def test_the_ledgers_epsilon_does_not_know_of_it(runs: dict[str, tuple[Path, dict[str, Any]]]) -> None:
     """The device-level guarantee neither gains nor loses by what devices do for single examples."""
     (one, plain), (other, private) = runs["without"], runs["with"]
-    assert private["privacy"] == plain["privacy"] | {"ledger_head": private["privacy"]["ledger_head"]}
+    assert "example_level" not in plain["privacy"]
+    apart = {key: value for key, value in private["privacy"].items() if key != "example_level"}
+    assert apart == plain["privacy"] | {"ledger_head": private["privacy"]["ledger_head"]}
     kept = ("reserve", "close")
     assert [e["body"] for e in entries(one) if e["kind"] in kept] == [
         e["body"] for e in entries(other) if e["kind"] in kept
@@ -167,6 +172,55 @@ def test_the_ledgers_epsilon_does_not_know_of_it(runs: dict[str, tuple[Path, dic
     assert private["privacy"]["unit"] == "device"
     text = (other / "ledger.jsonl").read_text()
     assert "example" not in text
+
+
+def test_a_result_states_it_apart(runs: dict[str, tuple[Path, dict[str, Any]]]) -> None:
+    """Over the devices that trained: two rounds of six devices, one step a round."""
+    folder, result = runs["with"]
+    apart = result["privacy"]["example_level"]
+    assert 0 < apart["epsilon_median"] <= apart["epsilon_max"] <= epsilon_poisson(1.0, 1.0, 2, 1e-5)
+    assert apart["epsilon_max"] != result["privacy"]["epsilon"]
+    assert sum(row["sampled"] for row in result["rounds"]) >= apart["devices"] >= 6  # also of those not waited for
+    assert (apart["unit"], apart["adjacency"], apart["delta"]) == ("example", "zero-out", 1e-5)
+    assert apart["simulator_only"] and apart["noise_source"] == "seeded" and apart["accountant"]
+    assert json.loads((folder / "result.json").read_text())["privacy"]["example_level"] == apart
+    assert runs["again"][1]["privacy"]["example_level"] == apart
+
+
+def test_a_run_that_goes_on_still_knows_what_devices_spent(runs: dict[str, tuple[Path, dict[str, Any]]]) -> None:
+    """Their states come back with the checkpoint, also where no round is left to do."""
+    folder, result = runs["again"]
+    resumed = simulate(load_scenario("home-quick", [*TINY, *WITH]), folder, True, Silent())
+    assert resumed["privacy"] == result["privacy"]
+
+
+def test_the_report_has_a_paragraph_of_its_own_for_it(runs: dict[str, tuple[Path, dict[str, Any]]]) -> None:
+    with_it, without = ((runs[name][0] / "report.html").read_text() for name in ("with", "without"))
+    heading = "a second guarantee, for single examples"
+    assert heading in with_it and heading not in without
+    paragraph = with_it.split(heading)[1].split("</figcaption>")[0]
+    assert "simulator only" in paragraph and "protects nobody" in paragraph
+    largest = upwards(runs["with"][1]["privacy"]["example_level"]["epsilon_max"])
+    assert f"is {largest} at most" in paragraph
+    own = with_it.split(heading)[0]
+    assert f"{largest} at most" not in own  # nowhere beside the epsilon of the run
+
+
+def test_where_no_device_trained_nothing_is_made_up() -> None:
+    assert example_level([RecordDict(), RecordDict()], DP)["epsilon_max"] is None
+    assert "No device has spent" in report(
+        {"scenario": "s", "rounds": [], "privacy": {"example_level": example_level([], DP)}}
+    )
+
+
+def test_a_median_is_never_below_the_middle(adapted: AdaptedModel) -> None:
+    states = [RecordDict() for _ in range(4)]
+    for times, state in enumerate(states, 1):
+        for number in range(1, times + 1):
+            ask(adapted, state, number)
+    found = example_level(states, DP)
+    exact = [epsilon_poisson(1.3, 0.5, 2 * times, DP.delta) for times in (1, 2, 3, 4)]
+    assert (found["devices"], found["epsilon_median"], found["epsilon_max"]) == (4, exact[2], exact[3])
 
 
 def test_it_changes_what_is_learnt(runs: dict[str, tuple[Path, dict[str, Any]]]) -> None:

@@ -19,6 +19,7 @@ from tacit_privacy.accounting.plan import Plan
 from tacit_privacy.ledger.chain import Ledger, PrivacyTables
 from tacit_privacy.ledger.keys import SigningKey
 from tacit_privacy.mechanisms.gaussian import GaussianSum
+from tacit_privacy.mechanisms.noise import SeededNoise
 
 # Wraps one function of a command so that, before it works, everything that can print to stdout does so.
 NOISY = """
@@ -61,7 +62,7 @@ def ledger(tmp_path_factory: pytest.TempPathFactory) -> Path:
         epsilon=8.0, delta=1e-4, participations=1, adjacency=Adjacency.ZERO_OUT, roster_sealed=False, population=50
     )
     chain = Ledger(key.sign, float)
-    budget = Budget(policy, chain, mechanism, "seeded", replay=True)
+    budget = Budget(policy, chain, mechanism, SeededNoise(1), replay=True)
     with Session(engine) as session, session.begin():
         budget.open(session, "0" * 64, key.public)
         budget.close(session)
@@ -119,6 +120,10 @@ def test_whatever_else_is_printed_goes_to_stderr(
         ("audit verify ledger.jsonl", "--key"),
         ("privacy epsilon --noise-multiplier 1 --rounds 3 --delta 2", "delta"),
         ("privacy epsilon --noise-multiplier 1 --rounds 0 --delta 0.1", "0"),
+        ("privacy epsilon --noise-multiplier 1e-200 --rounds 3 --delta 0.1", "1e-200"),
+        ("privacy epsilon --noise-multiplier 5e-324 --rounds 3 --delta 0.1 --sampling fixed", "raise it"),
+        (f"{EPSILON[:-7]} --noise-multiplier 1e-200 --sampling poisson --cohort 2 --population 9", "raise it"),
+        ("privacy calibrate --epsilon inf --rounds 3 --delta 0.1", "epsilon"),
         ("privacy epsilon --noise-multiplier 1 --rounds 3 --delta 0.1 --sampling poisson", "--cohort"),
         ("privacy calibrate --epsilon 1 --rounds 3 --delta 0.1 --adjacency sideways", "sideways"),
         ("privacy calibrate --rounds 3 --delta 0.1", "--epsilon"),

@@ -97,6 +97,23 @@ def test_fedadam_goes_on_from_given_moments() -> None:
     np.testing.assert_allclose(after.adapter, [expected, -expected], rtol=1e-12)
 
 
+@given(st.floats(-10, 10).filter(lambda x: abs(x) > 1e-9), shares, st.floats(1e-4, 1))
+@laws
+def test_a_second_moment_that_starts_at_zero_makes_first_steps_at_most_twice_as_long(
+    release: float, beta2: float, tau: float
+) -> None:
+    """Algorithm 2 of Reddi et al. 2021 starts at v_{-1} >= tau^2; the docstring of ``step`` says what differs."""
+    chosen = config("fedadam", second_moment=beta2, tau=tau)
+    ours = ServerState.start(np.zeros(1))
+    assert not ours.second.any()
+    papers = replace(ours, second=np.full(1, tau**2))
+    one, other = (abs(float(step(chosen, state, np.array([release])).adapter[0])) for state in (ours, papers))
+    assert other <= one <= 2 * other * (1 + 1e-9)
+    for _ in range(3):
+        ours, papers = (step(chosen, state, np.array([release])) for state in (ours, papers))
+    np.testing.assert_allclose(papers.second - ours.second, beta2**3 * tau**2, rtol=1e-6, atol=1e-12)
+
+
 @given(updates, rates)
 @laws
 def test_without_momentum_fedavgm_is_fedavg(releases: list[list[float]], rate: float) -> None:

@@ -103,6 +103,39 @@ def test_calibration_inverts_the_accountant(epsilon: float, delta: float) -> Non
     assert epsilon_of(mu_for(epsilon, delta), delta) <= epsilon
 
 
+@pytest.mark.parametrize("delta", [1e-300, 1e-9, 0.5, 0.999])
+def test_the_curve_goes_on_where_numbers_end(delta: float) -> None:
+    """Less and less noise: epsilon grows without a jump, and ends at infinity instead of in an error."""
+    found = [epsilon_of(mu, delta) for mu in (0.0, 1e-300, 1.0, 9.9e4, 99_999.99, 100_000.01, 1e10, 1e150)]
+    assert found == sorted(found) and found[4] == pytest.approx(found[5], rel=1e-6)
+    assert found[-1] == pytest.approx(5e299)
+    assert [epsilon_of(mu, delta) for mu in (1e200, math.inf)] == [math.inf] * 2
+    mus = [mu_for(epsilon, delta) for epsilon in (1.0, 4.99e9, 5.01e9, 1e20, 1e300)]
+    assert mus == sorted(mus) and mus[1] == pytest.approx(mus[2], rel=1e-2)
+    assert [epsilon_of(mu, delta) for mu in mus[3:]] == pytest.approx([1e20, 1e300])
+
+
+@pytest.mark.parametrize(
+    ("noise", "rate", "rounds"), [(0.05, 0.1, 10), (1e-200, 0.5, 3), (1e300, 0.5, 3), (1, 0.5, 10**9)]
+)
+def test_where_distributions_do_not_fit_the_bound_without_sampling_stands(
+    noise: float, rate: float, rounds: int
+) -> None:
+    assert epsilon_poisson(noise, rate, rounds, 1e-5) == epsilon_of(math.sqrt(rounds) / noise, 1e-5)
+
+
+@pytest.mark.parametrize("noise", [0.16, 0.5, 3.0])
+def test_sampling_never_costs_more_than_none(noise: float) -> None:
+    assert epsilon_poisson(noise, 0.2, 4, 1e-5) < epsilon_of(2 / noise, 1e-5)
+
+
+def test_next_to_no_noise_is_no_bound_and_no_error() -> None:
+    for kind in ("fixed", "poisson"):
+        event = GaussianSum(1.0, 1e-200).event(FIXED.model_copy(update={"kind": kind}))
+        listed = bounds([event] * 3, 1, 1e-5, roster_sealed=True)
+        assert {bound.epsilon for bound in listed} == {math.inf}
+
+
 @pytest.mark.parametrize(
     ("mu", "delta", "expected"),
     # Exact curve: Gboard es-ES rho 0.81 at 1e-10 is 8.55; z = 1, ten rounds at 1e-6 is 19.42; z = 4, fifty rounds 9.48
@@ -144,7 +177,7 @@ def _budget(epsilon: float = 8.0, participations: int = 1, replay: bool = True) 
         roster_sealed=False,
         population=2000,
     )
-    budget = Budget(policy, ledger, GaussianSum(1.0, 0.53), "seeded", replay)
+    budget = Budget(policy, ledger, GaussianSum(1.0, 0.53), SeededNoise(1), replay)
     budget.open(session, "0" * 64, KEY.public)
     return budget, session, ledger
 
@@ -158,7 +191,7 @@ def test_disjoint_cohorts_compose_in_parallel_and_the_ledger_verifies() -> None:
     for number in range(1, 6):
         devices = np.arange(200) + 200 * number
         reservation = budget.reserve(session, number, devices, FIXED)
-        budget.commit(session, reservation, devices.tolist(), "1" * 64, "2" * 64)
+        budget.commit(session, reservation, devices.tolist(), "1" * 64, [b"receipt"])
     budget.close(session)
     assert budget.spent(session).epsilon == epsilon_of(1 / 0.53, 2.3e-4)
     found = verify(_lines(ledger, session), KEY.public)
@@ -169,7 +202,7 @@ def test_disjoint_cohorts_compose_in_parallel_and_the_ledger_verifies() -> None:
 def test_a_second_participation_is_refused_when_the_cap_has_no_room() -> None:
     budget, session, _ = _budget(participations=2)
     devices = np.arange(200)
-    budget.commit(session, budget.reserve(session, 1, devices, FIXED), devices.tolist(), "1" * 64, "2" * 64)
+    budget.commit(session, budget.reserve(session, 1, devices, FIXED), devices.tolist(), "1" * 64, [b"receipt"])
     with pytest.raises(BudgetExhausted):
         budget.reserve(session, 2, devices, FIXED)
     assert budget.spent(session).epsilon < 8
@@ -218,7 +251,7 @@ def test_any_edit_of_a_ledger_is_found(data: st.DataObject) -> None:
     for number in range(1, 4):
         devices = np.arange(200) + 200 * number
         reservation = budget.reserve(session, number, devices, FIXED)
-        budget.commit(session, reservation, devices.tolist(), "1" * 64, "2" * 64)
+        budget.commit(session, reservation, devices.tolist(), "1" * 64, [b"receipt"])
     budget.close(session)
     lines = _lines(ledger, session)
     kind = data.draw(st.sampled_from(["flip", "drop", "swap", "repeat"]))

@@ -306,6 +306,11 @@ def test_rounds_that_overlap_count_who_settled_and_say_so() -> None:
     assert "invited" not in page.split('id="glossary"')[0]
 
 
+def test_the_oldest_update_of_a_round_is_told_where_the_run_states_it() -> None:
+    stated = {**BUFFERED, "rounds": [{**row, "staleness_max": 7} for row in BUFFERED["rounds"]]}
+    assert ">oldest</th>" in report(stated) and ">oldest</th>" not in report(BUFFERED)
+
+
 def test_tiers_that_count_other_devices_than_their_round_are_left_out() -> None:
     tiers = {**ROUND["tiers"], "laptop": {"sampled": 8, "completed": 2, "dropped": {"offline": 6}}}
     page = report({**RESULT, "rounds": [{**ROUND, "tiers": tiers}]})

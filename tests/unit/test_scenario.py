@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from tacit_privacy import cli
+from tacit_privacy import cli, wording
 from tacit_privacy.errors import BadInput
+from tacit_simulations import scenario
 from tacit_simulations.scenario import load_scenario, named_scenarios
 
 
@@ -94,6 +95,11 @@ def test_a_file_that_is_no_text_is_one_sentence(tmp_path: Path, capsys: pytest.C
     assert cli.main(["config", "check", str(tmp_path / "mine.toml")]) == 2
     printed = capsys.readouterr().err
     assert "not UTF-8 text" in printed and len(printed.splitlines()) == 1
+
+
+def test_an_error_is_worded_in_one_place() -> None:
+    """Scenarios, data settings and Flower's configuration say the same thing in the same words."""
+    assert vars(scenario)["sentence"] is wording.sentence
 
 
 @pytest.mark.parametrize("name", named_scenarios())

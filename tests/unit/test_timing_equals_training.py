@@ -107,6 +107,12 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = {
         {"mix": "phones"},
     ),
     "poisson": ({"cohort": 25, "rounds": 6}, {"sampling": "poisson", "participations": 1}, {"mix": "phones"}),
+    # phones by day, in use and unplugged: coins fall for devices of which hardly one can be asked
+    "poisson, nobody there": (
+        {"cohort": 3, "rounds": 9, "deadline_s": 700.0},
+        {"sampling": "poisson", "participations": 2},
+        {"mix": "phones", "time_zones": {0.0: 1.0}, "start_hour": 12.0},
+    ),
 }
 
 
@@ -122,8 +128,22 @@ def test_equal_rounds(name: str, tmp_path: Path) -> None:
         assert (record.sampled, record.completed) == (timing.sampled, timing.completed)
         # the difference of two clock readings is rounded, the readings are equal
         assert record.finished == pytest.approx(timing.virtual_start + timing.virtual_seconds, abs=1e-9)
-        if name != "poisson":
-            assert record.started == timing.virtual_start
+        assert record.started == timing.virtual_start
+        assert (record.staleness, record.staleness_max) == (timing.staleness, timing.staleness_max)
+        assert (record.staleness is not None) == (federation.policy == "buffered")
         for reason in ("exhausted", "unavailable"):
             assert record.dropped.get(reason, 0) == timing.dropped.get(reason, 0)
     assert any(timing.dropped for timing in timed)
+
+
+@pytest.mark.parametrize("name", [name for name in CASES if name.startswith("poisson")])
+def test_a_poisson_round_lasts_until_its_deadline_whoever_is_there(name: str, tmp_path: Path) -> None:
+    """An empty round that took no time would let all rounds pass in one instant; a short one would tell who was in."""
+    rounds, guarantee, fleet = CASES[name]
+    federation = FederationConfig.model_validate(rounds)
+    privacy = PrivacyConfig.model_validate(guarantee | {"enabled": False})
+    trained = coordinated(federation, privacy, tmp_path, **fleet)
+    assert {record.finished - record.started for record in trained} == {federation.deadline_s}
+    assert any(not record.completed for record in trained) == (name == "poisson, nobody there")
+    timed = TimingSimulation(emulator_of(**fleet), TimingPlan.of(federation, privacy), SEED).run()
+    assert {timing.virtual_seconds for timing in timed} == {federation.deadline_s}

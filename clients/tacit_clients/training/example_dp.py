@@ -20,6 +20,7 @@ from tacit_clients.slm.adapters import AdaptedModel, FlatAdapter
 from tacit_clients.training.batches import Row, collate
 from tacit_clients.training.examples import Task
 from tacit_clients.training.objective import training_loss
+from tacit_privacy.accounting.poisson import PoissonRounds, epsilon_composed
 from tacit_privacy.contract import ExampleDp, LocalTraining
 from tacit_privacy.errors import BadInput, NonFiniteUpdate
 from tacit_privacy.mechanisms.gaussian import GaussianSum, clip_to_grid
@@ -48,19 +49,15 @@ class ExampleSpent:
 def total_epsilon(spent: Sequence[ExampleSpent], delta: float) -> float:
     """Upper bound on epsilon at ``delta`` over everything a device spent, whatever rounds it was in.
 
-    Privacy loss distributions, pessimistic (Doroshenko et al. 2022); Poisson add/remove, whose curve is that of
-    zero-out for this mechanism (Zhu and Wang 2019). Nothing spent is 0.
+    As ``epsilon_composed`` says; Poisson add/remove, whose curve is that of zero-out for this mechanism.
     """
-    from dp_accounting import GaussianDpEvent, NeighboringRelation, PoissonSampledDpEvent, SelfComposedDpEvent
-    from dp_accounting.pld import PLDAccountant
+    parts = sorted((part.noise_multiplier, part.rate, part.steps) for part in spent)
+    return epsilon_composed(tuple(PoissonRounds(*part) for part in parts), delta)
 
-    if not spent:
-        return 0.0
-    accountant = PLDAccountant(NeighboringRelation.ADD_OR_REMOVE_ONE)
-    for part in spent:
-        step = PoissonSampledDpEvent(part.rate, GaussianDpEvent(part.noise_multiplier))
-        accountant.compose(SelfComposedDpEvent(step, part.steps))
-    return float(accountant.get_epsilon(delta))
+
+def planned_draws(examples: int, training: LocalTraining, settings: ExampleDp) -> int:
+    """Steps that training on ``examples`` takes: as many as set, else as many as the epochs expect."""
+    return training.max_steps or training.epochs * math.ceil(examples / settings.expected_batch)
 
 
 def run_private(
@@ -83,7 +80,7 @@ def run_private(
     if settings is None:
         raise BadInput("example-level DP needs training.example_dp")
     rate = min(1.0, settings.expected_batch / len(rows))
-    steps = training.max_steps or training.epochs * math.ceil(len(rows) / settings.expected_batch)
+    steps = planned_draws(len(rows), training, settings)
     mechanism = GaussianSum(settings.clip_norm, settings.noise_multiplier)
     losses = []
     with _per_example(adapted, flat) as gradients:

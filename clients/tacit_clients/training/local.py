@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from math import ceil
 
 import numpy as np
 import torch
@@ -10,12 +11,13 @@ from torch import Tensor
 
 from tacit_clients.slm.adapters import AdaptedModel, FlatAdapter, Which
 from tacit_clients.training.batches import Row, collate, encode_all, scoring_batches, training_batches
-from tacit_clients.training.example_dp import ExampleSpent, run_private
+from tacit_clients.training.example_dp import ExampleSpent, planned_draws, run_private
 from tacit_clients.training.examples import Example, Task
 from tacit_clients.training.objective import check_task, hits, loss_of, outputs, training_loss
 from tacit_privacy.contract import LocalTraining
 from tacit_privacy.errors import BadInput, NonFiniteUpdate
 from tacit_privacy.mechanisms.noise import NoiseSource, SystemNoise
+from tacit_privacy.schedules import share
 
 Vector = NDArray[np.float32]
 
@@ -91,7 +93,7 @@ def train(
     adapted.load_vector(start, rank, which)
     adapted.train_only(which)
     flat = adapted.flat(which)
-    update = _optimizer(flat, training)
+    update = _optimizer(flat, training, _planned(len(rows), training))
     if training.example_dp is not None:
         source = SystemNoise() if noise is None else noise
         losses, spent = run_private(adapted, flat, rows, task, training, update, rng, source)
@@ -147,6 +149,14 @@ def _schedule(rows: Sequence[Row], training: LocalTraining, rng: np.random.Gener
                 return
 
 
+def _planned(rows: int, training: LocalTraining) -> int:
+    """Optimizer steps that training on ``rows`` examples takes."""
+    if training.example_dp is not None:
+        return planned_draws(rows, training, training.example_dp)
+    steps = training.epochs * ceil(ceil(rows / training.batch_size) / training.accumulation)
+    return min(steps, training.max_steps or steps)
+
+
 def _backward(adapted: AdaptedModel, flat: FlatAdapter, rows: list[Row], task: Task, parts: int) -> float:
     loss = training_loss(adapted, collate(rows), task) / parts
     slopes = torch.autograd.grad(loss, flat.parameters, materialize_grads=True)  # a head may have no part in the task
@@ -156,21 +166,26 @@ def _backward(adapted: AdaptedModel, flat: FlatAdapter, rows: list[Row], task: T
     return float(loss.detach())
 
 
-def _optimizer(flat: FlatAdapter, training: LocalTraining) -> Callable[[], None]:
-    """SGD or AdamW (Loshchilov and Hutter 2019) on the flat prefix that the rank owns."""
+def _optimizer(flat: FlatAdapter, training: LocalTraining, planned: int) -> Callable[[], None]:
+    """SGD or AdamW (Loshchilov and Hutter 2019) on the flat prefix that the rank owns, over ``planned`` steps."""
     value, slope = flat.vector[: flat.prefix], flat.gradient[: flat.prefix]
-    rate, decay = training.learning_rate, training.weight_decay
+    decay, steps = training.weight_decay, 0
+
+    def scheduled() -> float:
+        nonlocal steps
+        steps += 1
+        return training.learning_rate * share(training.schedule, steps - 1, planned)
 
     def sgd() -> None:
+        rate = scheduled()
         value.mul_(1 - rate * decay).sub_(slope, alpha=rate)
 
     if training.optimizer == "sgd":
         return sgd
-    first, second, steps = torch.zeros_like(value), torch.zeros_like(value), 0
+    first, second = torch.zeros_like(value), torch.zeros_like(value)
 
     def adamw() -> None:
-        nonlocal steps
-        steps += 1
+        rate = scheduled()
         first.mul_(0.9).add_(slope, alpha=0.1)
         second.mul_(0.999).addcmul_(slope, slope, value=0.001)
         value.mul_(1 - rate * decay).sub_(_adam_step(first, second, steps), alpha=rate)

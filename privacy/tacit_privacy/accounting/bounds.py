@@ -8,7 +8,9 @@ from enum import StrEnum
 
 from tacit_privacy.accounting.events import GaussianEvent
 from tacit_privacy.accounting.gaussian import epsilon_of
-from tacit_privacy.accounting.poisson import epsilon_poisson
+from tacit_privacy.accounting.poisson import ACCOUNTANT, PoissonRounds, epsilon_composed, tractable
+
+EXACT = "exact Gaussian"
 
 
 class Adjacency(StrEnum):
@@ -49,8 +51,8 @@ def bounds(
     mu = math.sqrt(sum(squares[:participations]))
     many = f"at most {participations} participation{'s' if participations != 1 else ''} of a device"
     listed = [
-        Bound(f"no amplification, {many}", Adjacency.ZERO_OUT, epsilon_of(mu, delta), "exact Gaussian"),
-        Bound(f"no amplification, {many}", Adjacency.REPLACE_ONE, epsilon_of(2 * mu, delta), "exact Gaussian"),
+        Bound(f"no amplification, {many}", Adjacency.ZERO_OUT, epsilon_of(mu, delta), EXACT),
+        Bound(f"no amplification, {many}", Adjacency.REPLACE_ONE, epsilon_of(2 * mu, delta), EXACT),
     ]
     if roster_sealed and events and all(event.sampling.kind == "poisson" for event in events):
         listed.append(_poisson_bound(events, delta))
@@ -61,9 +63,10 @@ def _poisson_bound(events: Sequence[GaussianEvent], delta: float) -> Bound:
     """Identical Poisson rounds compose exactly; different ones are covered by the worst of them."""
     counted = Counter((event.noise_multiplier, event.sampling.rate) for event in events)
     noise, rate = min(z for z, _ in counted), max(q for _, q in counted)
-    epsilon = math.inf if noise == 0 else epsilon_poisson(noise, rate, len(events), delta)
+    rounds = (PoissonRounds(noise, rate, len(events)),)
+    epsilon = math.inf if noise == 0 else epsilon_composed(rounds, delta)
     assumption = f"Poisson sampling at rate {rate:.4g}, who took part stays sealed"
-    return Bound(assumption, Adjacency.ZERO_OUT, epsilon, "dp-accounting PLD")
+    return Bound(assumption, Adjacency.ZERO_OUT, epsilon, ACCOUNTANT if tractable(rounds) else EXACT)
 
 
 def smallest(listed: Sequence[Bound], adjacency: Adjacency) -> Bound:
@@ -72,4 +75,5 @@ def smallest(listed: Sequence[Bound], adjacency: Adjacency) -> Bound:
 
 
 def _mu_squared(event: GaussianEvent) -> float:
-    return math.inf if event.noise_multiplier == 0 else event.noise_multiplier**-2
+    """1 / z^2; infinity where that is no float."""
+    return math.inf if event.noise_multiplier == 0 else 1 / event.noise_multiplier / event.noise_multiplier

@@ -1,8 +1,8 @@
 """Events: what a mechanism did, without any claim about what it means."""
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field, PositiveInt
+from pydantic import Field, PositiveInt, model_validator
 
 from tacit_privacy.contract import Fact
 
@@ -18,6 +18,12 @@ class Sampling(Fact):
     cohort: PositiveInt
     population: PositiveInt
 
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.cohort > self.population:
+            raise ValueError(f"a cohort of {self.cohort} does not fit a population of {self.population}")
+        return self
+
     @property
     def rate(self) -> float:
         """Probability that a given device joins, or the share that does."""
@@ -28,5 +34,5 @@ class GaussianEvent(Fact):
     """One noised release. ``noise_multiplier`` is noise std / L2 sensitivity under zero-out adjacency, unitless."""
 
     kind: Literal["gaussian"] = "gaussian"
-    noise_multiplier: float = Field(ge=0)
+    noise_multiplier: float = Field(ge=0, allow_inf_nan=False)
     sampling: Sampling

@@ -3,11 +3,12 @@
 import math
 
 from scipy.optimize import brentq
-from scipy.special import log_ndtr, ndtr
+from scipy.special import log_ndtr, ndtr, ndtri
 
 from tacit_privacy.errors import BadInput
 
 _ROUND_UP = 1 + 1e-9  # far above the root finder's tolerance, far below the digits shown
+_WIDE = 1e5  # a mu beyond which the curve's second term is nothing (1e-9 of epsilon) and drowns in rounding
 
 
 def delta_of(mu: float, epsilon: float) -> float:
@@ -21,10 +22,10 @@ def delta_of(mu: float, epsilon: float) -> float:
 def epsilon_of(mu: float, delta: float) -> float:
     """The smallest epsilon with delta_of(mu, epsilon) <= delta, rounded up. mu 0 gives 0, infinity infinity."""
     check_delta(delta)
+    if mu > _WIDE:  # without the second term: an upper bound; a product too large for a float is infinity
+        return mu * (mu / 2 - float(ndtri(delta))) * _ROUND_UP
     if mu == 0 or delta_of(mu, 0.0) <= delta:
         return 0.0
-    if math.isinf(mu):
-        return math.inf
     high = 1.0
     while delta_of(mu, high) > delta:
         high *= 2
@@ -37,6 +38,9 @@ def mu_for(epsilon: float, delta: float) -> float:
     check_delta(delta)
     if not 0 < epsilon < math.inf:
         raise BadInput(f"epsilon must be a positive number, got {epsilon}")
+    if epsilon > _WIDE**2 / 2:
+        tail = float(ndtri(delta))
+        return (math.sqrt(tail * tail + 2 * epsilon) + tail) / _ROUND_UP**2
     high = 1.0
     while delta_of(high, epsilon) <= delta:
         high *= 2

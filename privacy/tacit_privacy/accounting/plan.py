@@ -47,12 +47,15 @@ class Plan:
         return cls(kind, rounds, most, delta, Adjacency(adjacency), sampling == "poisson")
 
     def bounds(self, noise_multiplier: float) -> tuple[tuple[Bound, ...], Bound]:
-        """Every bound that holds, and the smallest within the adjacency. Raises BadInput on bad noise."""
+        """Every bound that holds, and the smallest within the adjacency. Raises BadInput where that bounds nothing."""
         if not 0 < noise_multiplier < math.inf:
             raise BadInput(f"the noise multiplier must be a positive number, got {noise_multiplier}")
         event = GaussianEvent(noise_multiplier=noise_multiplier, sampling=self.sampling)
         listed = bounds([event] * self.rounds, self.participations, self.delta, self.sealed)
-        return listed, smallest(listed, self.adjacency)
+        best = smallest(listed, self.adjacency)
+        if math.isinf(best.epsilon):
+            raise BadInput(f"with a noise multiplier of {noise_multiplier:g} epsilon is beyond all numbers; raise it")
+        return listed, best
 
     def calibrate(self, epsilon: float) -> float:
         """The smallest noise multiplier whose smallest bound is at most ``epsilon``, rounded up."""

@@ -40,6 +40,16 @@ class ParticipationRow(PrivacyTables):
     newest: Mapped[int | None] = mapped_column(ForeignKey("ledger.index"))
 
 
+class SealRow(PrivacyTables):
+    """What a sealed commitment is over: the server's own secret, kept so that it can be opened later."""
+
+    __tablename__ = "seals"
+
+    reservation: Mapped[str] = mapped_column(String(40), primary_key=True)
+    salt: Mapped[bytes] = mapped_column(LargeBinary(32))
+    leaves: Mapped[str] = mapped_column(Text)  # JSON: digests of the receipts, sorted
+
+
 @dataclass(frozen=True, slots=True)
 class Entry:
     """A link of the chain. ``hash`` covers index, kind, time, body and the previous hash; the signature covers it."""
@@ -96,9 +106,14 @@ class Ledger:
         session.flush()  # a concurrent writer of the same index fails here, before anything is released
         return Entry(**fields, hash=hashed, signature=signature)
 
-    def entries(self, session: Session) -> list[Entry]:
-        """Every entry, in order. Raises LedgerBroken on one that is not readable."""
-        return [_entry(row) for row in session.scalars(select(LedgerRow).order_by(LedgerRow.position))]
+    def entries(self, session: Session, since: int = 0) -> list[Entry]:
+        """Entries from position ``since`` on, in order. Raises LedgerBroken on one that is not readable."""
+        found = select(LedgerRow).where(LedgerRow.position >= since).order_by(LedgerRow.position)
+        return [_entry(row) for row in session.scalars(found)]
+
+    def hash_at(self, session: Session, position: int) -> str | None:
+        """Hash of the entry at ``position``, None where there is none (yet, or any more)."""
+        return session.scalar(select(LedgerRow.hash).where(LedgerRow.position == position))
 
     def length(self, session: Session) -> int:
         newest = session.scalar(select(func.max(LedgerRow.position)))

@@ -2,19 +2,28 @@
 
 import json
 import math
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from pydantic import ValidationError
-
-from tacit_privacy.accounting.bounds import Adjacency, bounds, smallest
+from tacit_privacy.accounting.bounds import bounds, smallest
 from tacit_privacy.accounting.budget import BudgetPolicy
 from tacit_privacy.accounting.events import GaussianEvent
+from tacit_privacy.ledger.bodies import KINDS, Abandoned, Closed, Committed, Lost, Opened, Reserved, parse
 from tacit_privacy.ledger.chain import GENESIS, entry_hash
 from tacit_privacy.ledger.keys import verifies
 
-_FIELDS = {"index", "kind", "time", "body", "previous", "hash", "signature"}
+_FIELDS: dict[str, type | tuple[type, ...]] = {
+    "index": int,
+    "kind": str,
+    "time": (int, float),
+    "body": dict,
+    "previous": str,
+    "hash": str,
+    "signature": str,
+}
+_DIGEST = re.compile(r"[0-9a-f]{64}")
 _TOLERANCE = 1e-6  # relative: accountants of other versions may differ in the last digits
 
 
@@ -81,15 +90,27 @@ def verify(lines: Iterable[str], public_key: str, witness: str | None = None) ->
 
 
 def _parse(line: str, number: int, found: Verification) -> dict[str, Any] | None:
+    """The fields of an entry, of the right types; None, and a problem, where they cannot be had."""
     try:
-        entry = json.loads(line)
-    except json.JSONDecodeError as error:
+        entry = json.loads(line, parse_constant=_no_number)
+    except (ValueError, RecursionError) as error:
         found.problems.append(Problem(number, "json", str(error)))
         return None
-    if not isinstance(entry, dict) or set(entry) != _FIELDS or not isinstance(entry["body"], dict):
+    if not isinstance(entry, dict) or set(entry) != set(_FIELDS):
         found.problems.append(Problem(number, "fields", f"an entry has exactly the fields {sorted(_FIELDS)}"))
         return None
+    for name, kinds in _FIELDS.items():
+        if not isinstance(entry[name], kinds) or isinstance(entry[name], bool):
+            found.problems.append(Problem(number, "fields", f"{name} is not of the type it has in a ledger"))
+            return None
+    if not _DIGEST.fullmatch(entry["hash"]):
+        found.problems.append(Problem(number, "fields", "hash is not 64 hexadecimal digits"))
+        return None
     return entry
+
+
+def _no_number(constant: str) -> float:
+    raise ValueError(f"{constant} is no number")
 
 
 def _check_link(entry: dict[str, Any], number: int, public_key: str, found: Verification) -> None:
@@ -100,18 +121,27 @@ def _check_link(entry: dict[str, Any], number: int, public_key: str, found: Veri
         wrong("index", f"entry {entry['index']} stands at position {number}")
     if entry["previous"] != found.head:
         wrong("chain", "the previous hash is not that of the entry before")
-    signed = {key: entry[key] for key in _FIELDS - {"hash", "signature"}}
-    if entry_hash(signed) != entry["hash"]:
+    if not _hash_holds(entry):
         wrong("hash", "the content does not have the hash it claims")
     elif not _signature_holds(public_key, entry):
         wrong("signature", "the signature is not by this key")
 
 
+def _hash_holds(entry: dict[str, Any]) -> bool:
+    try:
+        content = {key: entry[key] for key in set(_FIELDS) - {"hash", "signature"}}
+        return bool(entry_hash(content) == entry["hash"])
+    except (ValueError, RecursionError):  # a number too large for a float has no canonical text
+        return False
+
+
 def _signature_holds(public_key: str, entry: dict[str, Any]) -> bool:
     try:
-        return verifies(public_key, bytes.fromhex(entry["hash"]), bytes.fromhex(entry["signature"]))
-    except (TypeError, ValueError):
+        signature = bytes.fromhex(entry["signature"])
+    except ValueError:
         return False
+    # spelt in one way only: an entry that can be changed and still verifies is no evidence
+    return signature.hex() == entry["signature"] and verifies(public_key, bytes.fromhex(entry["hash"]), signature)
 
 
 class _Replay:
@@ -122,62 +152,76 @@ class _Replay:
         self._policy: BudgetPolicy | None = None
         self._events: dict[str, tuple[GaussianEvent, int]] = {}
         self._waiting: str | None = None
+        self._lost = self._releases = 0
         self._closed = False
 
     def step(self, number: int, entry: dict[str, Any]) -> None:
+        kind = entry["kind"]
         if self._closed:
             self._wrong(number, "after_close", "an entry follows the closing one")
-        if (number == 0) != (entry["kind"] == "open"):
-            self._wrong(number, "order", f"entry {number} is of kind {entry['kind']}")
-        handler = getattr(self, f"_{entry['kind']}", None) if entry["kind"] in _KINDS else None
-        if handler is None:
-            self._wrong(number, "kind", f"unknown kind {entry['kind']!r}")
+        if (number == 0) != (kind == "open"):
+            self._wrong(number, "order", f"entry {number} is of kind {kind!r}")
+        if kind not in KINDS:
+            self._wrong(number, "kind", f"unknown kind {kind!r}")
             return
         try:
-            handler(number, entry["body"])
-        except (KeyError, TypeError, ValidationError) as error:
-            self._wrong(number, "body", f"{type(error).__name__} in a {entry['kind']} entry")
+            body = parse(kind, entry["body"])
+        except (ValueError, RecursionError) as error:
+            self._wrong(number, "body", f"in an entry of kind {kind}: {error}")
+            return
+        match body:
+            case Opened():
+                self._policy, self._found.noise_source = body.policy, body.noise_source
+            case Reserved():
+                self._reserve(number, body)
+            case Committed() | Lost() | Abandoned():
+                self._settle(number, body)
+            case Closed():
+                self._close(number, body)
 
     def finish(self) -> None:
         self._found.state = "closed" if self._closed else "open"
         if self._policy is not None:
             self._found.epsilon, self._found.delta = self._epsilon(), self._policy.delta
 
-    def _open(self, number: int, body: dict[str, Any]) -> None:
-        self._policy = BudgetPolicy.model_validate(body["policy"])
-        self._found.noise_source = body["noise_source"]
-
-    def _reserve(self, number: int, body: dict[str, Any]) -> None:
+    def _reserve(self, number: int, body: Reserved) -> None:
         if self._waiting is not None:
             self._wrong(number, "open_reservation", f"{self._waiting} was neither committed nor given back")
-        event = GaussianEvent.model_validate(body["event"])
-        self._waiting = body["reservation"]
-        self._events[body["reservation"]] = (event, int(body["participations"]))
+        if body.reservation in self._events:
+            self._wrong(number, "reservation", f"{body.reservation} was reserved before")
+        self._waiting = body.reservation
+        self._events[body.reservation] = (body.event, body.participations)
         epsilon = self._epsilon()
-        if not math.isclose(epsilon, body["epsilon"], rel_tol=_TOLERANCE):
-            self._wrong(number, "epsilon", f"claims {body['epsilon']:.6g}, replay gives {epsilon:.6g}")
-        if self._policy is not None and epsilon > self._policy.epsilon * (1 + _TOLERANCE):
+        if not math.isclose(epsilon, body.epsilon, rel_tol=_TOLERANCE):
+            self._wrong(number, "epsilon", f"claims {body.epsilon:.6g}, replay gives {epsilon:.6g}")
+        if self._policy is None:
+            return
+        if epsilon > self._policy.epsilon * (1 + _TOLERANCE):
             self._wrong(number, "over_budget", f"{epsilon:.6g} passes the cap of {self._policy.epsilon:.6g}")
+        planned = self._policy.participations + self._lost
+        if self._policy.roster_sealed and body.participations != planned:
+            self._wrong(number, "unsealed", f"tells of {body.participations} participations; the plan says {planned}")
 
-    def _commit(self, number: int, body: dict[str, Any]) -> None:
-        self._settle(number, body["reservation"])
+    def _settle(self, number: int, body: Committed | Lost | Abandoned) -> None:
+        if body.reservation != self._waiting:
+            self._wrong(number, "unreserved", f"{body.reservation} was not reserved just before")
+        self._waiting = None
+        match body:
+            case Committed():
+                self._releases += 1
+            case Lost():
+                self._lost += 1
+            case Abandoned():
+                self._events.pop(body.reservation, None)
 
-    def _lost(self, number: int, body: dict[str, Any]) -> None:
-        self._settle(number, body["reservation"])
-
-    def _abandon(self, number: int, body: dict[str, Any]) -> None:
-        self._settle(number, body["reservation"])
-        self._events.pop(body["reservation"], None)
-
-    def _close(self, number: int, body: dict[str, Any]) -> None:
+    def _close(self, number: int, body: Closed) -> None:
         self._closed = True
         if self._waiting is not None:
             self._wrong(number, "open_reservation", f"closed while {self._waiting} was open")
-
-    def _settle(self, number: int, reservation: str) -> None:
-        if reservation != self._waiting:
-            self._wrong(number, "unreserved", f"{reservation} was not reserved just before")
-        self._waiting = None
+        if body.releases != self._releases:
+            self._wrong(number, "releases", f"claims {body.releases}, replay gives {self._releases}")
+        if not math.isclose(self._epsilon(), body.epsilon, rel_tol=_TOLERANCE):
+            self._wrong(number, "epsilon", f"claims {body.epsilon:.6g}, replay gives {self._epsilon():.6g}")
 
     def _epsilon(self) -> float:
         if self._policy is None or not self._events:
@@ -185,10 +229,7 @@ class _Replay:
         events = [event for event, _ in self._events.values()]
         most = max(participations for _, participations in self._events.values())
         listed = bounds(events, most, self._policy.delta, self._policy.roster_sealed)
-        return smallest(listed, Adjacency(self._policy.adjacency)).epsilon
+        return smallest(listed, self._policy.adjacency).epsilon
 
     def _wrong(self, number: int, kind: str, detail: str) -> None:
         self._found.problems.append(Problem(number, kind, detail))
-
-
-_KINDS = {"open", "reserve", "commit", "lost", "abandon", "close"}

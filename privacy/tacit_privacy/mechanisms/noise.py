@@ -1,4 +1,4 @@
-"""Integer Gaussian noise, from the operating system's generator or, in simulations only, from a seed."""
+"""Integer Gaussian noise and salts, from the operating system's generator or, in simulations only, from a seed."""
 
 import os
 from collections.abc import Callable
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from tacit_privacy.randomness import stream
 
 _WORDS = Callable[[int], NDArray[np.uint64]]
+_SALT_BYTES = 32
 
 
 class NoiseSource(Protocol):
@@ -22,6 +23,10 @@ class NoiseSource(Protocol):
         """``size`` integers with probability proportional to exp(-x^2 / (2 sigma^2)), sigma in grid steps."""
         ...
 
+    def salt(self, label: str) -> bytes:
+        """32 bytes that nobody can guess who cannot guess the noise: they hide what a commitment is over."""
+        ...
+
 
 class SystemNoise:
     """Noise from the operating system's CSPRNG. Never repeats, ``label`` or not."""
@@ -30,6 +35,9 @@ class SystemNoise:
 
     def discrete_gaussian(self, sigma: float, size: int, label: str) -> NDArray[np.int64]:
         return discrete_gaussian(lambda n: np.frombuffer(os.urandom(8 * n), dtype=np.uint64), sigma, size)
+
+    def salt(self, label: str) -> bytes:
+        return os.urandom(_SALT_BYTES)
 
 
 class SeededNoise:
@@ -43,6 +51,9 @@ class SeededNoise:
     def discrete_gaussian(self, sigma: float, size: int, label: str) -> NDArray[np.int64]:
         generator = stream(self._seed, "noise", *self._path, label)
         return discrete_gaussian(lambda n: generator.integers(0, 2**64, n, dtype=np.uint64), sigma, size)
+
+    def salt(self, label: str) -> bytes:
+        return stream(self._seed, "salt", *self._path, label).bytes(_SALT_BYTES)
 
 
 def discrete_gaussian(words: _WORDS, sigma: float, size: int) -> NDArray[np.int64]:

@@ -17,14 +17,15 @@ class CohortSum:
     def __init__(self, spec: AdapterSpec, mechanism: GaussianSum) -> None:
         self._spec, self._mechanism = spec, mechanism
         self.total = np.zeros(spec.dimension, dtype=np.int64)
-        self.devices: list[int] = []
+        self.devices: list[int] = []  # in order of arrival
+        self._in: set[int] = set()
 
     def add(self, device: int, vector: NDArray[np.generic], rank: int, weight: float = 1.0) -> None:
         """Check and add one device's update, times a public weight of at most 1 and truncated toward zero.
 
         Truncation keeps the sensitivity: |trunc(w x)| <= |x|. Raises UpdateRefused; then the sum is as it was.
         """
-        if device in self.devices:
+        if device in self._in:
             raise UpdateRefused("duplicate", "this device already contributed to the round")
         length = self._spec.prefix(rank)
         self._mechanism.check(vector, length)
@@ -33,3 +34,4 @@ class CohortSum:
         else:
             self.total[:length] += np.trunc(vector.astype(np.float64) * min(weight, 1.0)).astype(np.int64)
         self.devices.append(device)
+        self._in.add(device)

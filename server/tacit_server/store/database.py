@@ -7,7 +7,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -94,6 +94,12 @@ class Store:
                 session.add(SchemaRow(version=SCHEMA))
             elif version > SCHEMA:
                 raise BadInput(f"the database has schema {version}, this Tacit knows {SCHEMA}; upgrade Tacit")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        self.close()
 
     @contextmanager
     def begin(self) -> Iterator[Session]:

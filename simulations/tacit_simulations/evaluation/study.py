@@ -4,7 +4,7 @@ The panel is a set of devices spread evenly over the fleet; every model is score
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -28,11 +28,16 @@ _HELD_OUT_CHUNK = 128  # examples scored by one job: the same batches whatever t
 
 @dataclass(frozen=True)
 class Study:
-    """Scores models for one scenario through an engine."""
+    """Scores models for one scenario through an engine.
+
+    A panel device whose scoring hangs or crashes is tried once more and then left out of everything that follows:
+    ``left_out`` is shared by all studies of a run.
+    """
 
     scenario: Scenario
     setup: DeviceSetup
     engine: Engine
+    left_out: set[int] = field(default_factory=set)
 
     @property
     def panel(self) -> list[int]:
@@ -42,14 +47,16 @@ class Study:
 
     def curve_point(self, vector: Vector) -> Score:
         """Score of a shared adapter on as much of the panel as a curve needs."""
-        panel, per_device = self.panel, max(1, self._tests_per_device())
-        enough = max(1, self.scenario.evaluation.curve_examples // per_device)
-        return add(self._map(partial(score_shared, self.setup, vector, self._length), panel[:enough]))
+        enough = max(1, self.scenario.evaluation.curve_examples // max(1, self._tests_per_device()))
+        job = partial(score_shared, self.setup, vector, self._length)
+        scores: dict[int, Score] = {}
+        while not scores:
+            scores = self._score(job, self._remaining()[:enough])
+        return add(list(scores.values()))
 
     def shared(self, vector: Vector) -> dict[int, Score]:
         """Score of a shared adapter on every panel device."""
-        scores = self._map(partial(score_shared, self.setup, vector, self._length), self.panel)
-        return dict(zip(self.panel, scores, strict=True))
+        return self._score_panel(partial(score_shared, self.setup, vector, self._length))
 
     def held_out(self, vector: Vector) -> Score:
         """Score of a shared adapter on examples of no device."""
@@ -67,6 +74,7 @@ class Study:
                 "batch_size": settings.centralised_batch,
                 "learning_rate": settings.centralised_learning_rate,
                 "optimizer": "adamw",
+                "schedule": "cosine",
                 "max_steps": 0,
                 "accumulation": 1,
                 "example_dp": None,
@@ -77,13 +85,13 @@ class Study:
     def local_only(self) -> dict[int, Score]:
         """Every panel device alone: trained from the untouched model on its own data."""
         job = partial(score_alone, self.setup, self.scenario.evaluation.personal, self._length)
-        return dict(zip(self.panel, self._map(job, self.panel), strict=True))
+        return self._score_panel(job)
 
     def personalised(self, shared: Vector) -> dict[int, Score]:
         """Every panel device with a personal adapter on top of the shared one."""
         settings = self.scenario.evaluation
         job = partial(score_personal, self.setup, shared, settings.personal, settings.personal_rank, self._length)
-        return dict(zip(self.panel, self._map(job, self.panel), strict=True))
+        return self._score_panel(job)
 
     @property
     def _length(self) -> int:
@@ -92,11 +100,45 @@ class Study:
     def _tests_per_device(self) -> int:
         return len(self.setup.source().device(self.panel[0]).test)
 
-    def _map(self, job: Any, items: Sequence[Any]) -> list[Any]:
+    def _remaining(self) -> list[int]:
+        """Panel devices that have not been left out. Raises EngineFailed where there is none."""
+        found = [device for device in self.panel if device not in self.left_out]
+        if not found:
+            raise EngineFailed(
+                f"none of the {len(self.panel)} panel devices could be scored, each was tried twice; "
+                "raise runtime.device_timeout_s or look at the model, then --resume"
+            )
+        return found
+
+    def _score_panel(self, job: Any) -> dict[int, Score]:
+        scores = self._score(job, self._remaining())
+        self._remaining()
+        return scores
+
+    def _score(self, job: Any, devices: Sequence[int]) -> dict[int, Score]:
+        """Scores by device, without those that failed twice."""
+        results = dict(zip(devices, self._tried(job, devices), strict=True))
+        self.left_out.update(device for device, result in results.items() if isinstance(result, Failed))
+        return {device: result for device, result in results.items() if not isinstance(result, Failed)}
+
+    def _tried(self, job: Any, items: Sequence[Any]) -> list[Any]:
+        """Results in order. What failed is run once more: a worker may have died of something else."""
         results = self.engine.map(job, items)
+        again = [place for place, result in enumerate(results) if isinstance(result, Failed)]
+        if again:
+            for place, result in zip(again, self.engine.map(job, [items[place] for place in again]), strict=True):
+                results[place] = result
+        return results
+
+    def _map(self, job: Any, items: Sequence[Any]) -> list[Any]:
+        """Results of work that is no device's. Raises EngineFailed where some of it failed twice."""
+        results = self._tried(job, items)
         for result in results:
             if isinstance(result, Failed):
-                raise EngineFailed(f"an evaluation {result.reason} ({result.kind or 'no exception'})")
+                raise EngineFailed(
+                    f"an evaluation {result.reason} twice ({result.kind or 'no exception'}); "
+                    "raise runtime.device_timeout_s or leave it out of evaluation"
+                )
         return results
 
 

@@ -16,6 +16,7 @@ from tacit_simulations.fleet.habits import F64, Bools, Devices, Spells, Today
 from tacit_simulations.fleet.hashing import hash64, part
 from tacit_simulations.fleet.links import LINKS, NO_LINK
 from tacit_simulations.fleet.outcomes import Outcome
+from tacit_simulations.fleet.per_device import PerDevice, of
 from tacit_simulations.fleet.population import DAY, HOUR, STATIONARY, Population
 
 OFFLINE_BLOCK, OFFLINE_MEAN = 6 * HOUR, 25 * 60.0
@@ -36,10 +37,10 @@ class Requirements:
     unmetered: bool = True
     idle: bool = True
     min_battery: float = 0.3
-    memory_bytes: float = 0.0
+    memory_bytes: PerDevice = 0.0
 
     @classmethod
-    def of(cls, config: FleetConfig, memory_bytes: float) -> "Requirements":
+    def of(cls, config: FleetConfig, memory_bytes: PerDevice) -> "Requirements":
         return cls(
             config.require_charging,
             config.require_unmetered,
@@ -140,7 +141,7 @@ class Availability:
 
     def _checks(self, now: float) -> Iterator[tuple[Outcome, Callable[[Devices], Bools]]]:
         population, asked = self.population, self.requirements
-        yield Outcome.MEMORY, lambda devices: population.memory[devices] < asked.memory_bytes
+        yield Outcome.MEMORY, lambda devices: population.memory[devices] < of(asked.memory_bytes, devices)
         yield Outcome.CHURN, lambda d: (population.joins[d] > now) | (population.leaves[d] <= now)
         yield Outcome.OUTAGE, lambda devices: self.outages.active(devices, now)
         yield Outcome.OFFLINE, lambda devices: self._offline(devices, now)

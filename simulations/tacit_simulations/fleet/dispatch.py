@@ -5,7 +5,6 @@ One pure function, ``schedule``, that the Flower grid of a training run and the 
 
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,9 +18,8 @@ from tacit_simulations.fleet.hashing import hash64, part, wide
 from tacit_simulations.fleet.links import LINKS, NO_LINK
 from tacit_simulations.fleet.network import Network
 from tacit_simulations.fleet.outcomes import Outcome
+from tacit_simulations.fleet.per_device import PerDevice, of
 from tacit_simulations.fleet.population import DAY, HOUR, STATIONARY, Population
-
-PerDevice = float | NDArray[Any]  # one number for all, or an array (population,)
 
 _WATTS = np.array([link.watts for link in LINKS])
 _FAILURE = np.array([link.failure for link in LINKS])
@@ -39,12 +37,12 @@ class Work:
     bytes_up: PerDevice
     flops_per_example: float
     examples: PerDevice  # a number is the median, spread by the population's data_factor; an array is taken as it is
-    memory_bytes: float
+    memory_bytes: PerDevice
     fixed_seconds: float = 20.0  # to start the job and load the model, on the reference board
 
     @classmethod
     def of_model(
-        cls, parameters: float, adapter_floats: float, tokens: float, examples: PerDevice, config: FleetConfig
+        cls, parameters: float, adapter_floats: PerDevice, tokens: float, examples: PerDevice, config: FleetConfig
     ) -> "Work":
         """Adapter training of a model of ``parameters`` weights on examples of ``tokens`` tokens.
 
@@ -56,21 +54,15 @@ class Work:
         return cls(size, size, flops, examples, 12.0 * parameters + 350e6, config.fixed_seconds)
 
     def down(self, devices: Devices) -> F64:
-        return _of(self.bytes_down, devices)
+        return of(self.bytes_down, devices)
 
     def up(self, devices: Devices) -> F64:
-        return _of(self.bytes_up, devices)
+        return of(self.bytes_up, devices)
 
     def examples_of(self, population: Population, devices: Devices) -> F64:
         if isinstance(self.examples, np.ndarray):
-            return _of(self.examples, devices)
+            return of(self.examples, devices)
         return np.maximum(1.0, np.rint(self.examples * population.data_factor[devices].astype(np.float64)))
-
-
-def _of(value: PerDevice, devices: Devices) -> F64:
-    if isinstance(value, np.ndarray):
-        return value[devices].astype(np.float64)
-    return np.full(len(devices), float(value))
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,10 +27,10 @@ class Emulator:
 
     def __init__(self, population: Population, config: FleetConfig, work: Work) -> None:
         """Raises BadInput when no device of the population can hold the work."""
-        roomiest = float(population.memory.max())
-        if roomiest < work.memory_bytes:
+        roomiest, least = float(population.memory.max()), float(np.min(work.memory_bytes))
+        if not np.any(population.memory >= work.memory_bytes):
             raise BadInput(
-                f"training needs {work.memory_bytes / 1e6:.0f} MB but the roomiest of {population.size} devices offers "
+                f"training needs {least / 1e6:.0f} MB but the roomiest of {population.size} devices offers "
                 f"{roomiest / 1e6:.0f} MB; choose a smaller model or roomier devices in fleet.mix"
             )
         self.population, self.config, self.work = population, config, work

@@ -2,21 +2,22 @@
 
 from collections.abc import Mapping
 
+import numpy as np
+
 from tacit_privacy.errors import BadInput
 from tacit_simulations.fleet.catalogue import TIERS
 from tacit_simulations.fleet.emulator import Emulator
 from tacit_simulations.fleet.habits import Bools, Devices
+from tacit_simulations.fleet.per_device import PerDevice
+from tacit_simulations.fleet.population import Population
 
 
 class FleetRoster:
     """Satisfies the server's ``Roster``. Device ``i`` is Flower node ``i + 1``, as on the fleet's grid."""
 
     def __init__(self, emulator: Emulator, rank: int, tier_ranks: Mapping[str, int] | None = None) -> None:
-        unknown = sorted(set(tier_ranks or {}) - set(TIERS))
-        if unknown:
-            raise BadInput(f"adapter.tiers names {', '.join(unknown)}; tiers are {', '.join(TIERS)}")
         self._emulator = emulator
-        self._ranks: dict[str, int] = {tier: (tier_ranks or {}).get(tier, rank) for tier in TIERS}
+        self._ranks = _by_tier(rank, tier_ranks or {})
 
     @property
     def population(self) -> int:
@@ -41,3 +42,18 @@ class FleetRoster:
 
     def rank(self, device: int) -> int:
         return self._ranks[self.tier(device)]
+
+
+def ranks_of(population: Population, rank: int, tier_ranks: Mapping[str, int]) -> PerDevice:
+    """Adapter rank of every device, (population,), or of all. Raises BadInput on a tier that does not exist."""
+    known = _by_tier(rank, tier_ranks)
+    if not tier_ranks:
+        return rank
+    return np.array([known[tier] for tier in TIERS], dtype=np.intp)[population.tiers()]
+
+
+def _by_tier(rank: int, tier_ranks: Mapping[str, int]) -> dict[str, int]:
+    unknown = sorted(set(tier_ranks) - set(TIERS))
+    if unknown:
+        raise BadInput(f"adapter.tiers names {', '.join(unknown)}; tiers are {', '.join(TIERS)}")
+    return {tier: tier_ranks.get(tier, rank) for tier in TIERS}

@@ -52,6 +52,7 @@ class Round:
     noise_to_clip: float | None
     clipped_share: float | None
     staleness: float | None  # mean age of the updates used, in server steps
+    staleness_max: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +63,18 @@ class Bound:
     adjacency: str
     epsilon: float | None
     accountant: str
+
+
+@dataclass(frozen=True, slots=True)
+class ExampleLevel:
+    """What devices spent on a second guarantee, for single examples; over ``devices`` that spent any."""
+
+    adjacency: str
+    delta: float | None
+    epsilon_max: float | None
+    epsilon_median: float | None
+    devices: int | None
+    noise_source: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +91,7 @@ class Privacy:
     noise_source: str
     bounds: tuple[Bound, ...]
     empirical_lower_bound: float | None
+    example_level: ExampleLevel | None
 
     @property
     def guaranteed(self) -> bool:
@@ -118,6 +132,8 @@ class Evaluation:
     metric_name: str
     scores: Mapping[str, Score]
     per_tier: Mapping[str, TierScore]
+    panel: int | None  # devices that were to be scored, and that were
+    panel_scored: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,6 +218,7 @@ _ROUND_FIGURES = (
     "noise_to_clip",
     "clipped_share",
     "staleness",
+    "staleness_max",
 )
 
 
@@ -228,6 +245,21 @@ def _privacy(row: Json) -> Privacy | None:
         noise_source=text(row, "noise_source", where) or "not stated",
         bounds=tuple(rows(row, "bounds", where, _bound)),
         empirical_lower_bound=number(row, "empirical_lower_bound", where),
+        example_level=_example_level(mapping(row, "example_level", where)),
+    )
+
+
+def _example_level(row: Json) -> ExampleLevel | None:
+    where = "result.privacy.example_level"
+    if not row:
+        return None
+    return ExampleLevel(
+        adjacency=text(row, "adjacency", where) or "not named",
+        delta=number(row, "delta", where),
+        epsilon_max=number(row, "epsilon_max", where),
+        epsilon_median=number(row, "epsilon_median", where),
+        devices=whole(row, "devices", where),
+        noise_source=text(row, "noise_source", where) or "not stated",
     )
 
 
@@ -244,7 +276,7 @@ def _evaluation(row: Json) -> Evaluation | None:
     where = "result.evaluation"
     if not row:
         return None
-    tiers = mapping(row, "per_tier", where)
+    tiers, panel = mapping(row, "per_tier", where), mapping(row, "panel", where)
     return Evaluation(
         metric_name=text(row, "metric_name", where) or "metric",
         scores={key: _score(mapping(row, key, where), f"{where}.{key}") for key in SCORES if row.get(key)},
@@ -252,6 +284,8 @@ def _evaluation(row: Json) -> Evaluation | None:
             str(tier): _tier_score(mapping(tiers, tier, f"{where}.per_tier"), f"{where}.per_tier.{tier}")
             for tier in tiers
         },
+        panel=whole(panel, "devices", f"{where}.panel"),
+        panel_scored=whole(panel, "scored", f"{where}.panel"),
     )
 
 

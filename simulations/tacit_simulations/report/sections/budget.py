@@ -3,10 +3,10 @@
 import math
 
 from tacit_simulations.report.document import Exhibit, Section, Table, both, filled, table_of
-from tacit_simulations.report.figures import NOTHING, percent, significant, trimmed
+from tacit_simulations.report.figures import NOTHING, count, percent, significant, trimmed
 from tacit_simulations.report.lines import Level, LineChart, Series, draw_lines
 from tacit_simulations.report.marks import SMALL_NAMED
-from tacit_simulations.report.reading import Bound, Privacy, Run
+from tacit_simulations.report.reading import Bound, ExampleLevel, Privacy, Run
 
 
 def upwards(epsilon: float | None, digits: int = 3) -> str:
@@ -40,6 +40,8 @@ def budget(run: Run) -> Section | None:
         exhibits.append(_bounds(privacy))
     exhibits.append(_terms(privacy))
     exhibits += _noise(run)
+    if privacy.example_level is not None:
+        exhibits.append(_example_level(privacy.example_level))
     return Section("privacy", "What privacy was spent", _lead(privacy), tuple(exhibits))
 
 
@@ -127,6 +129,23 @@ def _terms(privacy: Privacy) -> Exhibit:
     return Exhibit(
         "The terms", "", (), Table("Privacy settings", ("setting", "value", "meaning"), rows, frozenset({2}))
     )
+
+
+def _example_level(spent: ExampleLevel) -> Exhibit:
+    """One paragraph of its own: another unit and another reader, so nothing of it stands beside the figures above."""
+    title = "Apart from all this: a second guarantee, for single examples"
+    if spent.epsilon_max is None:
+        return Exhibit(title, "No device has spent anything on it.", (), None, simulator_only=True)
+    epsilon, delta = "\N{GREEK SMALL LETTER EPSILON}", "\N{GREEK SMALL LETTER DELTA}"
+    seeded = " This noise, too, is seeded and protects nobody." if spent.noise_source == "seeded" else ""
+    takeaway = (
+        "Devices also noised their own training, which hides one example of a device from whoever reads its updates. "
+        f"Over the {count(spent.devices)} devices that trained, {epsilon} for an example is "
+        f"{upwards(spent.epsilon_max)} at most and {upwards(spent.epsilon_median)} in the median, at "
+        f"{delta} = {trimmed(spent.delta, 2)}, adjacency {spent.adjacency}. It is neither a part of the device's "
+        f"{epsilon} above nor to be added to it.{seeded}"
+    )
+    return Exhibit(title, takeaway, (), None, simulator_only=True)
 
 
 def _source_meaning(source: str) -> str:

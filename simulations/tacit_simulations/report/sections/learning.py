@@ -6,9 +6,11 @@ from tacit_simulations.report.document import Exhibit, Section, both, filled, ta
 from tacit_simulations.report.figures import (
     NOTHING,
     Format,
+    count,
     is_share,
     lower_is_better,
     percent,
+    plural,
     significant,
     worded,
 )
@@ -82,11 +84,23 @@ def _lead(run: Run) -> str:
     if run.evaluation is None:
         return "How the shared model did after each round."
     seen = "These figures exist because the fleet is emulated; a deployment never releases them outside a mechanism."
+    seen += _panel(run.evaluation)
     if closed is None:
         return seen
     return (
         f"The private model went {percent(closed)} of the way from the untrained model to the one that the same "
         f"federation learns without noise. {seen}"
+    )
+
+
+def _panel(evaluation: Evaluation) -> str:
+    """Who was scored, where not everybody was who was to be."""
+    wanted, scored = evaluation.panel, evaluation.panel_scored
+    if wanted is None or scored is None or scored >= wanted:
+        return ""
+    return (
+        f" {count(scored)} of the {plural(wanted, 'panel device')} were scored: scoring the rest hung or crashed "
+        "twice, and they are left out of every model's figures alike."
     )
 
 

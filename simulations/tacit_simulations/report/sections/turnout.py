@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from tacit_simulations.report.bars import Columns, Layer, draw_columns
-from tacit_simulations.report.document import Exhibit, Section, Table, both, table_of
+from tacit_simulations.report.document import Exhibit, Section, Table, both, filled, table_of
 from tacit_simulations.report.figures import NOTHING, count, percent, tier_name, trimmed
 from tacit_simulations.report.lines import LineChart, Series, draw_lines
 from tacit_simulations.report.reading import Round, Run, Turnout
@@ -178,9 +178,10 @@ def _tiers(tiers: dict[str, Turnout], whole: Turnout, words: Asked) -> Exhibit:
 
 def _staleness(run: Run) -> list[Exhibit]:
     """How old the updates were that buffered rounds used, where the run states it."""
-    points = tuple((float(r.number), r.staleness) for r in run.rounds if r.staleness is not None)
-    if not run.buffered or not points:
+    stated = [(r, r.staleness) for r in run.rounds if r.staleness is not None]
+    if not run.buffered or not stated:
         return []
+    points = tuple((float(r.number), mean) for r, mean in stated)
     mean = sum(age for _, age in points) / len(points)
     chart = LineChart(
         described=f"Line chart of the mean age of the updates that each round used: {trimmed(mean)} server steps.",
@@ -190,12 +191,14 @@ def _staleness(run: Run) -> list[Exhibit]:
         y_format=trimmed,
         y_from_zero=True,
     )
-    title, rows = "How old the updates were", [[f"{x:g}", trimmed(age)] for x, age in points]
+    title = "How old the updates were"
+    rows = [[str(r.number), trimmed(age), trimmed(r.staleness_max)] for r, age in stated]
     takeaway = (
         f"{trimmed(mean)} server steps on the average between a device's start and the use of its update. "
         "An older update counts less."
     )
-    table = table_of("Mean age of the updates of each round, in server steps", ("round", "age"), rows)
+    columns = ("round", "mean age", "oldest")
+    table = filled(table_of("Age of the updates of each round, in server steps", columns, rows))
     return [Exhibit(title, takeaway, both(draw_lines, chart), table)]
 
 
