@@ -66,8 +66,7 @@ reference: $(DEVELOP) ## Write the pages that are made from code: docs/cli.md, d
 	$(BIN)/python -m tacit_simulations.reference > docs/scenarios.md.new && mv docs/scenarios.md.new docs/scenarios.md
 
 bench: $(DEVELOP) ## Measure every figure the documents name, with what it is compared with
-	@if [[ -f benchmarks/run_all.py ]]; then exec $(BIN)/python benchmarks/run_all.py; fi; \
-	for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python "$$script"; done
+	$(BIN)/python benchmarks/run_all.py
 
 constraints: $(DEVELOP) ## Write constraints.txt from what is installed now
 	@$(BIN)/python -m pip freeze --exclude-editable | LC_ALL=C sort -f \

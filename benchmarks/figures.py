@@ -37,6 +37,43 @@ def save(name: str, figures: Sequence[Figure], details: dict[str, Any]) -> Path:
     return path
 
 
+ORDER = {  # results file: heading of the page
+    "fleet_timing": "The timing-only fleet",
+    "dispatch": "Messages",
+    "throughput": "The training fleet",
+    "learning_home": "Learning: generated homes",
+    "learning_sms": "Learning: real users' messages",
+    "learning_banking77": "Learning: real questions, tacit-nano",
+    "learning_minilm": "Learning: real questions, MiniLM",
+}
+_HEAD = """# Benchmarks
+
+`make bench` measures every figure below in one run, each beside a peer or a limit measured then and there: machines are
+noisy, ratios less so. It takes about an hour on two cores, and the sets of real text in `TACIT_DATA`. One at a time:
+`.venv/bin/python benchmarks/throughput.py`, `.venv/bin/python benchmarks/learning.py home`. This page is made from
+`benchmarks/results/*.json`, which hold every number behind a row.
+"""
+_TAIL = """
+## How to read them
+
+- **Learning** is scored as scenarios say: `home` and `sms` on the own test examples of a panel of devices, `banking77`
+  on its public test set. The private runs of banking77 and MiniLM have settings of their own (more devices, larger
+  cohorts, [Scenarios](scenarios.md)), since what suits noise does not suit its absence: their rows tell what privacy
+  costs at good settings of each, not at equal ones.
+- **Pooled data** means one adapter of the same shape trained by AdamW on everybody's examples, batch 32, its learning
+  rate falling by a cosine, for as many epochs as the federation makes.
+- **Noise** is seeded in a simulation, so these runs protect nobody; a deployment with the same settings would.
+- **Throughput**: the bare loop trains the same steps in two processes with no server, no messages and no privacy. What
+  the pool engine adds to it is the ledger, the messages, clipping, the guard and the checkpoint.
+"""
+
+
+def page() -> str:
+    """docs/benchmarks.md."""
+    parts = [f"\n## {heading}\n\n{table(rows)}" for name, heading in ORDER.items() if (rows := figures(name))]
+    return _HEAD + "".join(parts) + _TAIL
+
+
 def figures(name: str) -> list[Figure]:
     """What ``results/NAME.json`` holds; nothing where the benchmark was never run."""
     path = RESULTS / f"{name}.json"

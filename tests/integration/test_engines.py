@@ -31,6 +31,12 @@ def test_a_device_that_takes_its_worker_down_costs_itself_alone() -> None:
         assert running.map(misbehave, ["again"]) == ["again done"]
 
 
+@pytest.mark.filterwarnings("ignore")  # Ray's own
+def test_patient_work_may_take_longer_than_a_device(engine: Engine) -> None:
+    assert engine.map(misbehave, ["slow"]) == [Failed("hung")]
+    assert engine.map(misbehave, ["slow", "a"], patience=5.0) == ["slow done", "a done"]
+
+
 def test_a_failure_never_carries_a_devices_text() -> None:
     with make_engine(RuntimeConfig(engine="inline")) as running:
         assert "travel" not in repr(running.map(misbehave, ["raise"]))

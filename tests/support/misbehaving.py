@@ -11,6 +11,8 @@ def misbehave(item: str) -> str:
     if item == "hang":
         while True:
             time.sleep(0.01)
+    if item == "slow":
+        time.sleep(3.0)
     if item == "die":
         os._exit(9)
     return f"{item} done"

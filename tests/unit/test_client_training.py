@@ -135,6 +135,19 @@ def test_steps_are_epochs_up_to_the_limit(
     assert result.steps == (min(whole, steps) if steps else whole)
 
 
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def test_a_cosine_schedule_falls_over_the_steps_that_there_are(adapted: AdaptedModel, optimizer: str) -> None:
+    """One step is a whole one; the last of many is nearly none."""
+
+    def moved(steps: int, schedule: str) -> NDArray[np.float32]:
+        training = LocalTraining.model_validate({"optimizer": optimizer, "batch_size": 64, "epochs": steps})
+        changed = training.model_copy(update={"schedule": schedule})
+        return run(adapted, COMMANDS, Task.INSTRUCT, changed).delta
+
+    np.testing.assert_array_equal(moved(1, "cosine"), moved(1, "constant"))
+    assert 0.2 < np.linalg.norm(moved(8, "cosine")) / np.linalg.norm(moved(8, "constant")) < 0.9
+
+
 @given(count=st.integers(1, 70), size=st.integers(1, 9), seed=st.integers(0, 9))
 @settings(max_examples=30, deadline=None)
 def test_an_epoch_sees_every_example_once(nano: LanguageModel, count: int, size: int, seed: int) -> None:

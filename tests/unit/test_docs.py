@@ -2,6 +2,7 @@
 
 import ast
 import re
+import runpy
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
@@ -37,6 +38,11 @@ def runnable() -> list[tuple[str, ...]]:
 @pytest.mark.parametrize(("name", "page"), [("cli.md", _reference.page), ("scenarios.md", reference.page)])
 def test_pages_made_from_code_are_current(name: str, page: Callable[[], str]) -> None:
     assert text(ROOT / "docs" / name) == page(), "type: make reference"
+
+
+def test_the_page_of_benchmarks_shows_the_newest_results() -> None:
+    made = runpy.run_path(str(ROOT / "benchmarks" / "figures.py"))
+    assert text(ROOT / "docs" / "benchmarks.md") == made["page"](), "type: python benchmarks/run_all.py --page"
 
 
 def test_every_setting_is_explained() -> None:

@@ -151,3 +151,14 @@ def test_every_optimizer_goes_downhill(optimizer: str) -> None:
     for _ in range(200):
         state = step(chosen, state, 0.5 * (optimum - state.adapter))
     np.testing.assert_allclose(state.adapter, optimum, atol=0.02)
+
+
+@pytest.mark.parametrize("optimizer", ["fedavg", "fedavgm", "fedadam"])
+def test_a_cosine_schedule_scales_the_rate_of_every_step(optimizer: str) -> None:
+    """rate * (1 + cos(pi * t / T)) / 2 (Loshchilov and Hutter 2017), t from 0, whatever the optimizer."""
+    rounds, releases = 4, [[1.0, -2.0, 0.5]] * 4
+    falling = config(optimizer, learning_rate=0.5, rounds=rounds).model_copy(update={"schedule": "cosine"})
+    moved = np.diff([state.adapter for state in run(falling, releases)], axis=0)
+    whole = np.diff([state.adapter for state in run(config(optimizer, learning_rate=0.5), releases)], axis=0)
+    shares = [(1 + math.cos(math.pi * t / rounds)) / 2 for t in range(rounds)]
+    np.testing.assert_allclose(moved, whole * np.array(shares)[:, None], rtol=1e-12)

@@ -22,8 +22,11 @@ class Failed:
 class Engine(Protocol):
     """Runs jobs. Results come in the order of the items, whatever finished first."""
 
-    def map(self, job: Job, items: Sequence[Any]) -> list[Any]:
-        """``job(item)`` for every item; a Failed in the place of each that raised, hung or took its process down."""
+    def map(self, job: Job, items: Sequence[Any], patience: float = 1.0) -> list[Any]:
+        """``job(item)`` for every item; a Failed in the place of each that raised, hung or took its process down.
+
+        An item hangs when it takes ``patience`` times the time that a device has.
+        """
         ...
 
     def close(self) -> None: ...

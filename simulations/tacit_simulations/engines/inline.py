@@ -21,12 +21,12 @@ class InlineEngine(ClosingEngine):
         self._timeout = config.device_timeout_s
         prepare_worker()
 
-    def map(self, job: Job, items: Sequence[Any]) -> list[Any]:
-        return [self._run(job, item) for item in items]
+    def map(self, job: Job, items: Sequence[Any], patience: float = 1.0) -> list[Any]:
+        return [self._run(job, item, patience * self._timeout) for item in items]
 
-    def _run(self, job: Job, item: Any) -> Any:
+    def _run(self, job: Job, item: Any, seconds: float) -> Any:
         try:
-            with _alarm(self._timeout):
+            with _alarm(seconds):
                 return run_one(job, item)
         except _Hung:
             return Failed("hung")

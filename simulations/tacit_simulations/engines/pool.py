@@ -19,12 +19,12 @@ class PoolEngine(ClosingEngine):
         context = multiprocessing.get_context("spawn")  # a fork would copy locks held by torch's and Ray's threads
         self._pool = ProcessPool(max_workers=self._workers, initializer=prepare_worker, context=context)
 
-    def map(self, job: Job, items: Sequence[Any]) -> list[Any]:
-        parts = list(chunks(items, self._workers))
-        futures = [self._schedule(job, part) for part in parts]
+    def map(self, job: Job, items: Sequence[Any], patience: float = 1.0) -> list[Any]:
+        parts, seconds = list(chunks(items, self._workers)), patience * self._timeout
+        futures = [self._schedule(job, part, seconds) for part in parts]
         results: list[Any] = []
         for part, future in zip(parts, futures, strict=True):
-            results.extend(self._collect(job, part, future))
+            results.extend(self._collect(job, part, seconds, future))
         return results
 
     def close(self) -> None:
@@ -32,10 +32,10 @@ class PoolEngine(ClosingEngine):
         self._pool.stop()  # type: ignore[no-untyped-call]
         self._pool.join()
 
-    def _schedule(self, job: Job, part: Sequence[Any]) -> Any:
-        return self._pool.schedule(run_chunk, args=[job, part], timeout=self._timeout * len(part))
+    def _schedule(self, job: Job, part: Sequence[Any], seconds: float) -> Any:
+        return self._pool.schedule(run_chunk, args=[job, part], timeout=seconds * len(part))
 
-    def _collect(self, job: Job, part: Sequence[Any], future: Any) -> list[Any]:
+    def _collect(self, job: Job, part: Sequence[Any], seconds: float, future: Any) -> list[Any]:
         try:
             return list(future.result())
         except FutureTimeout:
@@ -44,4 +44,7 @@ class PoolEngine(ClosingEngine):
             failure = Failed("died")
         if len(part) == 1:
             return [failure]
-        return [result for item in part for result in self._collect(job, [item], self._schedule(job, [item]))]
+        alone = [[item] for item in part]
+        return [
+            result for one in alone for result in self._collect(job, one, seconds, self._schedule(job, one, seconds))
+        ]

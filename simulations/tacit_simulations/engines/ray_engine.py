@@ -50,8 +50,8 @@ class RayEngine(ClosingEngine):
         self._idle: deque[Any] = deque(self._actor_class.remote() for _ in range(self._workers))
         self._await(list(self._idle))
 
-    def map(self, job: Job, items: Sequence[Any]) -> list[Any]:
-        parts = list(chunks(items, self._workers))
+    def map(self, job: Job, items: Sequence[Any], patience: float = 1.0) -> list[Any]:
+        parts, seconds = list(chunks(items, self._workers)), patience * self._timeout
         shared = self._ray.put(job)
         waiting: deque[int] = deque(range(len(parts)))
         running: dict[Any, tuple[int, Any]] = {}
@@ -60,11 +60,11 @@ class RayEngine(ClosingEngine):
             while waiting and self._idle:
                 number, actor = waiting.popleft(), self._idle.popleft()
                 running[actor.run.remote(shared, parts[number])] = (number, actor)
-            longest = max(len(parts[number]) for number, _ in running.values()) * self._timeout
+            longest = max(len(parts[number]) for number, _ in running.values()) * seconds
             done, _ = self._ray.wait(list(running), num_returns=1, timeout=longest)
             for reference in done or list(running):
                 number, actor = running.pop(reference)
-                results[number] = self._collect(job, parts[number], reference, actor, finished=bool(done))
+                results[number] = self._collect(job, parts[number], seconds, reference, actor, finished=bool(done))
         return [result for part in results for result in part]
 
     def close(self) -> None:
@@ -77,7 +77,9 @@ class RayEngine(ClosingEngine):
         if len(ready) < len(waiting):
             raise EngineFailed(f"Ray started {len(ready)} of {len(waiting)} actors in {_START_S:.0f} s; lower workers")
 
-    def _collect(self, job: Job, part: Sequence[Any], reference: Any, actor: Any, finished: bool) -> list[Any]:
+    def _collect(
+        self, job: Job, part: Sequence[Any], seconds: float, reference: Any, actor: Any, finished: bool
+    ) -> list[Any]:
         failure = Failed("hung")
         if finished:
             try:
@@ -92,10 +94,10 @@ class RayEngine(ClosingEngine):
         self._idle.append(fresh)
         if len(part) == 1:
             return [failure]
-        return [result for item in part for result in self._alone(job, item)]
+        return [result for item in part for result in self._alone(job, item, seconds)]
 
-    def _alone(self, job: Job, item: Any) -> list[Any]:
+    def _alone(self, job: Job, item: Any, seconds: float) -> list[Any]:
         actor = self._idle.popleft()
         reference = actor.run.remote(job, [item])
-        done, _ = self._ray.wait([reference], timeout=self._timeout)
-        return self._collect(job, [item], reference, actor, finished=bool(done))
+        done, _ = self._ray.wait([reference], timeout=seconds)
+        return self._collect(job, [item], seconds, reference, actor, finished=bool(done))

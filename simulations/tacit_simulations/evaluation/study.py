@@ -80,7 +80,9 @@ class Study:
                 "example_dp": None,
             }
         )
-        return self._map(partial(train_centralised, self.setup, training), [list(devices)])[0]  # type: ignore[no-any-return]
+        passes = len(devices) * settings.centralised_epochs  # as patient as with so many devices one after the other
+        job = partial(train_centralised, self.setup, training)
+        return self._map(job, [list(devices)], patience=passes)[0]  # type: ignore[no-any-return]
 
     def local_only(self) -> dict[int, Score]:
         """Every panel device alone: trained from the untouched model on its own data."""
@@ -121,18 +123,19 @@ class Study:
         self.left_out.update(device for device, result in results.items() if isinstance(result, Failed))
         return {device: result for device, result in results.items() if not isinstance(result, Failed)}
 
-    def _tried(self, job: Any, items: Sequence[Any]) -> list[Any]:
+    def _tried(self, job: Any, items: Sequence[Any], patience: float = 1.0) -> list[Any]:
         """Results in order. What failed is run once more: a worker may have died of something else."""
-        results = self.engine.map(job, items)
+        results = self.engine.map(job, items, patience)
         again = [place for place, result in enumerate(results) if isinstance(result, Failed)]
         if again:
-            for place, result in zip(again, self.engine.map(job, [items[place] for place in again]), strict=True):
+            second = self.engine.map(job, [items[place] for place in again], patience)
+            for place, result in zip(again, second, strict=True):
                 results[place] = result
         return results
 
-    def _map(self, job: Any, items: Sequence[Any]) -> list[Any]:
+    def _map(self, job: Any, items: Sequence[Any], patience: float = 1.0) -> list[Any]:
         """Results of work that is no device's. Raises EngineFailed where some of it failed twice."""
-        results = self._tried(job, items)
+        results = self._tried(job, items, patience)
         for result in results:
             if isinstance(result, Failed):
                 raise EngineFailed(
