@@ -90,3 +90,9 @@ class AdapterConfig(BaseModel, frozen=True, extra="forbid"):
             if rank > self.rank:
                 raise ValueError(f"adapter.tiers.{tier} is {rank} but adapter.rank is {self.rank}; lower it")
         return self
+
+
+def check_together(federation: FederationConfig, privacy: PrivacyConfig) -> None:
+    """Raise ValueError, one sentence, where the two tables cannot hold at once."""
+    if federation.policy == "buffered" and privacy.sampling == "poisson":
+        raise ValueError('buffered rounds do not draw Poisson cohorts; set privacy.sampling = "fixed"')

@@ -28,7 +28,7 @@ from tacit_privacy.mechanisms.noise import SeededNoise, SystemNoise
 from tacit_privacy.wording import sentence
 from tacit_server.buffered import BufferedCoordinator
 from tacit_server.clock import WallClock
-from tacit_server.config import FederationConfig, PrivacyConfig
+from tacit_server.config import FederationConfig, PrivacyConfig, check_together
 from tacit_server.coordinator import Coordinator, Job
 from tacit_server.grid_roster import GridRoster, JoiningConfig
 from tacit_server.planning import noise_for, policy_for, sampling_for
@@ -59,8 +59,7 @@ class PlainSettings(BaseModel, frozen=True, extra="forbid"):
     def _fits(self) -> Self:
         if not self.privacy.enabled:
             raise ValueError("privacy.enabled = false belongs to comparisons in tacit simulate; leave it out")
-        if self.federation.policy == "buffered" and self.privacy.sampling == "poisson":
-            raise ValueError('buffered rounds do not draw Poisson cohorts; set privacy.sampling = "fixed"')
+        check_together(self.federation, self.privacy)
         return self
 
     @classmethod

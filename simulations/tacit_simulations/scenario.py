@@ -12,7 +12,7 @@ from pydantic import BaseModel, Field, PositiveInt, ValidationError, model_valid
 from tacit_privacy.contract import LocalTraining, canonical, digest
 from tacit_privacy.errors import BadInput
 from tacit_privacy.wording import sentence
-from tacit_server.config import AdapterConfig, FederationConfig, PrivacyConfig
+from tacit_server.config import AdapterConfig, FederationConfig, PrivacyConfig, check_together
 from tacit_simulations.data.config import DataConfig
 from tacit_simulations.engines.config import RuntimeConfig
 from tacit_simulations.fleet.config import FleetConfig
@@ -78,8 +78,7 @@ class Scenario(BaseModel, frozen=True, extra="forbid"):
                 f"federation.cohort is {self.federation.cohort} but fleet.devices is {self.fleet.devices}; "
                 "choose a cohort no larger than the fleet"
             )
-        if self.federation.policy == "buffered" and self.privacy.sampling == "poisson":
-            raise ValueError('buffered rounds do not draw Poisson cohorts; set privacy.sampling = "fixed"')
+        check_together(self.federation, self.privacy)
         return self
 
     @cached_property
