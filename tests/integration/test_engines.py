@@ -31,10 +31,12 @@ def test_a_device_that_takes_its_worker_down_costs_itself_alone() -> None:
         assert running.map(misbehave, ["again"]) == ["again done"]
 
 
-@pytest.mark.filterwarnings("ignore")  # Ray's own
-def test_patient_work_may_take_longer_than_a_device(engine: Engine) -> None:
-    assert engine.map(misbehave, ["slow"]) == [Failed("hung")]
-    assert engine.map(misbehave, ["slow", "a"], patience=5.0) == ["slow done", "a done"]
+@pytest.mark.parametrize("kind", ["inline", "pool"])
+def test_patient_work_may_take_longer_than_a_device(kind: str) -> None:
+    config = RuntimeConfig.model_validate({"engine": kind, "workers": 2, "device_timeout_s": 2.0})
+    with make_engine(config) as running:
+        assert running.map(misbehave, ["slow"]) == [Failed("hung")]
+        assert running.map(misbehave, ["slow", "a"], patience=5.0) == ["slow done", "a done"]
 
 
 def test_a_failure_never_carries_a_devices_text() -> None:
