@@ -1,5 +1,7 @@
 """Every engine: results in order, and a device that raises, hangs or dies costs itself alone."""
 
+import gc
+import warnings
 from collections.abc import Iterator
 
 import pytest
@@ -14,6 +16,9 @@ def engine(request: pytest.FixtureRequest) -> Iterator[Engine]:
         pytest.importorskip("ray")
     with make_engine(RuntimeConfig(engine=request.param, workers=2, device_timeout_s=2.0)) as running:
         yield running
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Ray leaves files open; they are found here, not by somebody else's test
+        gc.collect()
 
 
 @pytest.mark.filterwarnings("ignore")  # Ray's own
