@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,10 +12,11 @@ from numpy.typing import NDArray
 from sqlalchemy import create_engine
 from sqlalchemy.orm import Session
 
-from tacit_privacy.accounting.bounds import Adjacency, bounds, smallest
+from tacit_privacy.accounting.bounds import Adjacency, bounds, bounds_repeated, smallest
 from tacit_privacy.accounting.budget import Budget, BudgetPolicy
 from tacit_privacy.accounting.events import Sampling
 from tacit_privacy.accounting.gaussian import delta_of, epsilon_of, mu_for
+from tacit_privacy.accounting.plan import Plan
 from tacit_privacy.accounting.poisson import epsilon_poisson
 from tacit_privacy.contract import LEVELS
 from tacit_privacy.errors import BudgetExhausted, LedgerBroken, NonFiniteUpdate, UpdateRefused
@@ -155,6 +157,21 @@ def test_amplification_is_listed_only_while_the_roster_is_sealed() -> None:
     sealed = bounds([event] * 50, 50, 1e-5, roster_sealed=True)
     assert not any("Poisson" in bound.assumption for bound in opened)
     assert smallest(sealed, Adjacency.ZERO_OUT).accountant == "dp-accounting PLD"
+
+
+@pytest.mark.parametrize("kind", ["fixed", "poisson"])
+@pytest.mark.parametrize(("rounds", "participations"), [(1, 1), (7, 3), (40, 40)])
+def test_equal_rounds_are_bounded_as_one_by_one(kind: str, rounds: int, participations: int) -> None:
+    event = GaussianSum(1.0, 1.3).event(FIXED.model_copy(update={"kind": kind}))
+    one_by_one = bounds([event] * rounds, participations, 1e-5, roster_sealed=True)
+    at_once = bounds_repeated(event, rounds, participations, 1e-5, roster_sealed=True)
+    assert [replace(bound, epsilon=0.0) for bound in at_once] == [replace(bound, epsilon=0.0) for bound in one_by_one]
+    assert [bound.epsilon for bound in at_once] == pytest.approx([bound.epsilon for bound in one_by_one], rel=1e-9)
+
+
+def test_a_plan_costs_the_same_for_any_number_of_rounds() -> None:
+    plan = Plan.of("none", None, None, 10**15, None, 1e-5, "zero-out")
+    assert plan.bounds(1e7)[1].epsilon == pytest.approx(epsilon_of(math.sqrt(1e15) / 1e7, 1e-5))
 
 
 def test_mixed_noise_is_charged_for_the_least_noisy_releases() -> None:

@@ -48,25 +48,42 @@ def bounds(
     but the server can see who took part (``roster_sealed``).
     """
     squares = sorted((_mu_squared(event) for event in events), reverse=True)
-    mu = math.sqrt(sum(squares[:participations]))
+    poisson = roster_sealed and events and all(event.sampling.kind == "poisson" for event in events)
+    amplified = [_poisson_bound(events, delta)] if poisson else []
+    return (*_plain_bounds(sum(squares[:participations]), participations, delta), *amplified)
+
+
+def bounds_repeated(
+    event: GaussianEvent, rounds: int, participations: int, delta: float, roster_sealed: bool
+) -> tuple[Bound, ...]:
+    """``bounds`` of ``rounds`` equal releases, up to rounding, at a cost that does not grow with their number."""
+    plain = _plain_bounds(min(participations, rounds) * _mu_squared(event), participations, delta)
+    if not roster_sealed or event.sampling.kind != "poisson":
+        return plain
+    return (*plain, _amplified(PoissonRounds(event.noise_multiplier, event.sampling.rate, rounds), delta))
+
+
+def _plain_bounds(mu_squared: float, participations: int, delta: float) -> tuple[Bound, Bound]:
+    """Without amplification; ``mu_squared`` sums the 1 / z^2 of the releases that one device may have been in."""
+    mu = math.sqrt(mu_squared)
     many = f"at most {participations} participation{'s' if participations != 1 else ''} of a device"
-    listed = [
+    return (
         Bound(f"no amplification, {many}", Adjacency.ZERO_OUT, epsilon_of(mu, delta), EXACT),
         Bound(f"no amplification, {many}", Adjacency.REPLACE_ONE, epsilon_of(2 * mu, delta), EXACT),
-    ]
-    if roster_sealed and events and all(event.sampling.kind == "poisson" for event in events):
-        listed.append(_poisson_bound(events, delta))
-    return tuple(listed)
+    )
 
 
 def _poisson_bound(events: Sequence[GaussianEvent], delta: float) -> Bound:
     """Identical Poisson rounds compose exactly; different ones are covered by the worst of them."""
     counted = Counter((event.noise_multiplier, event.sampling.rate) for event in events)
     noise, rate = min(z for z, _ in counted), max(q for _, q in counted)
-    rounds = (PoissonRounds(noise, rate, len(events)),)
-    epsilon = math.inf if noise == 0 else epsilon_composed(rounds, delta)
-    assumption = f"Poisson sampling at rate {rate:.4g}, who took part stays sealed"
-    return Bound(assumption, Adjacency.ZERO_OUT, epsilon, ACCOUNTANT if tractable(rounds) else EXACT)
+    return _amplified(PoissonRounds(noise, rate, len(events)), delta)
+
+
+def _amplified(rounds: PoissonRounds, delta: float) -> Bound:
+    epsilon = math.inf if rounds.noise_multiplier == 0 else epsilon_composed((rounds,), delta)
+    assumption = f"Poisson sampling at rate {rounds.rate:.4g}, who took part stays sealed"
+    return Bound(assumption, Adjacency.ZERO_OUT, epsilon, ACCOUNTANT if tractable((rounds,)) else EXACT)
 
 
 def smallest(listed: Sequence[Bound], adjacency: Adjacency) -> Bound:
