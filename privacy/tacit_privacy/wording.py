@@ -1,6 +1,16 @@
-"""How an error of a library is said to a person: one sentence with the key and the value."""
+"""How a bound and an error of a library are said to a person."""
+
+import math
 
 from pydantic import ValidationError
+
+
+def rounded_up(value: float) -> str:
+    """Four significant digits, rounded up: a bound is never shown smaller than it is."""
+    if not 0 < value < math.inf:
+        return f"{value:g}"
+    step = 10.0 ** (math.floor(math.log10(value)) - 3)
+    return f"{math.ceil(value / step - 1e-9) * step:.4g}"
 
 
 def sentence(error: ValidationError) -> str:

@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 from typing import Any
 
+from tacit_privacy.wording import rounded_up
+
 _NAMES = {
     "untrained": "untrained",
     "local_only": "each device alone",
@@ -19,7 +21,10 @@ def summary(result: dict[str, Any]) -> Iterator[str]:
     contributed = sum(row["completed"] for row in rounds)
     sampled = sum(row["sampled"] for row in rounds)
     asked = f"{contributed} updates from {sampled} requests to {result['devices']} devices"
-    yield f"{result['scenario']}: {len(rounds)} rounds, {asked}"
+    given_up = sum(not row.get("released", True) for row in rounds)
+    many = f"{len(rounds)} round{'s' if len(rounds) != 1 else ''}"
+    many += f" ({given_up} given up: too few updates came)" if given_up else ""
+    yield f"{result['scenario']}: {many}, {asked}"
     evaluation = result.get("evaluation") or {}
     for key, label in _NAMES.items():
         if key in evaluation:
@@ -27,10 +32,10 @@ def summary(result: dict[str, Any]) -> Iterator[str]:
             yield f"  {label:<28}{evaluation['metric_name']} {figures['metric']:.3f}   loss {figures['loss']:.3f}"
     privacy = result.get("privacy") or {}
     if privacy.get("epsilon") is not None:
-        yield (
-            f"Privacy: epsilon {privacy['epsilon']:.3f} of {privacy['epsilon_cap']:g} at delta {privacy['delta']:.2g}, "
-            f"{privacy['adjacency']}, {privacy['assumption']}"
+        spent = (
+            f"epsilon {rounded_up(privacy['epsilon'])} of {privacy['epsilon_cap']:g} at delta {privacy['delta']:.3g}"
         )
+        yield f"Privacy: {spent}, {privacy['adjacency']}, {privacy['assumption']}"
         yield "  The noise is seeded: this is a simulation and protects nobody."
     if result.get("stopped"):
         yield f"Stopped early: {result['stopped']}"

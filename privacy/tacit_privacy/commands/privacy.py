@@ -1,12 +1,12 @@
 """Compute epsilon for a plan, or the noise for a budget."""
 
-import math
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from tacit_privacy.cli import JsonOption, json_on_stdout
+from tacit_privacy.wording import rounded_up
 
 if TYPE_CHECKING:
     from tacit_privacy.accounting.bounds import Bound
@@ -22,7 +22,7 @@ class SamplingName(StrEnum):
     FIXED = "fixed"
 
 
-Rounds = Annotated[int, typer.Option(min=1, help="noised releases")]
+Rounds = Annotated[int, typer.Option(min=1, max=10**15, help="noised releases")]
 Delta = Annotated[float, typer.Option(help="delta of the guarantee, between 0 and 1")]
 SamplingChoice = Annotated[SamplingName, typer.Option(help="how cohorts are chosen; poisson counts only while sealed")]
 Cohort = Annotated[int | None, typer.Option(min=1, help="devices per round")]
@@ -54,12 +54,13 @@ def epsilon(
         write(_summary(best, delta) | {"bounds": [bound.as_json() for bound in listed]})
     if as_json:
         return
-    typer.echo(
-        f"epsilon {_up(best.epsilon)} at delta {delta:g}: {best.assumption} ({best.adjacency}, {best.accountant})"
-    )
+    why = f"{best.assumption} ({best.adjacency}, {best.accountant})"
+    typer.echo(f"epsilon {rounded_up(best.epsilon)} at delta {delta:g}: {why}")
     for bound in listed:
         if bound != best:
-            typer.echo(f"  also  {_up(bound.epsilon)}: {bound.assumption} ({bound.adjacency}, {bound.accountant})")
+            typer.echo(
+                f"  also  {rounded_up(bound.epsilon)}: {bound.assumption} ({bound.adjacency}, {bound.accountant})"
+            )
 
 
 @app.command()
@@ -83,17 +84,9 @@ def calibrate(
         _, best = plan.bounds(noise)
         write({"noise_multiplier": noise} | _summary(best, delta))
     if not as_json:
-        reached = f"epsilon {_up(best.epsilon)} at delta {delta:g}: {best.assumption}"
-        typer.echo(f"noise multiplier {_up(noise)} gives {reached}")
+        reached = f"epsilon {rounded_up(best.epsilon)} at delta {delta:g}: {best.assumption}"
+        typer.echo(f"noise multiplier {rounded_up(noise)} gives {reached}")
 
 
 def _summary(best: "Bound", delta: float) -> dict[str, object]:
     return {"epsilon": best.epsilon, "delta": delta, "assumption": best.assumption}
-
-
-def _up(value: float) -> str:
-    """Four significant digits, rounded up: a bound is never shown smaller than it is."""
-    if not 0 < value < math.inf:
-        return f"{value:g}"
-    step = 10.0 ** (math.floor(math.log10(value)) - 3)
-    return f"{math.ceil(value / step - 1e-9) * step:.4g}"
