@@ -9,9 +9,13 @@ import typer
 
 from tacit_privacy.cli import FAILED, JsonOption, json_on_stdout
 from tacit_privacy.errors import BadInput
+from tacit_privacy.wording import rounded_up
 
 if TYPE_CHECKING:
     from tacit_privacy.ledger.verify import Verification
+
+_HEX = r"[0-9a-fA-F]{64}"
+_MOST = 20  # problems that are printed one by one
 
 app = typer.Typer(help="Verify the ledger of a run, offline.", no_args_is_help=True)
 
@@ -35,7 +39,7 @@ def verify(
     with json_on_stdout(as_json) as write:
         from tacit_privacy.ledger.verify import verify as replay
 
-        found = replay(_lines(ledger), _public_key(key), witness)
+        found = replay(_lines(ledger), _public_key(key), _head(witness))
         write(found.as_json())
     if not as_json:
         _tell(ledger, found)
@@ -45,12 +49,30 @@ def verify(
 
 def _tell(ledger: Path, found: "Verification") -> None:
     verdict = "verifies" if found.ok else "does NOT verify"
-    typer.echo(f"{ledger} {verdict}: {found.state}, {found.entries} entries, head {found.head[:16]}…")
-    typer.echo(f"epsilon {found.epsilon:.6g} at delta {found.delta:g}, noise source: {found.noise_source}")
+    typer.echo(f"{ledger} {verdict}: {found.state}, {found.entries} entries")
+    typer.echo(f"head {found.head}")
+    if found.delta:  # the policy could be read
+        trust = "" if found.ok else "; as far as it could be read, and not to be relied on"
+        spent = f"epsilon {rounded_up(found.epsilon)} at delta {found.delta:g}"
+        typer.echo(f"{spent}, noise source: {found.noise_source}{trust}")
+    if found.ok and found.state == "open":
+        typer.echo(
+            "Not closed: the run still goes on, was stopped, or its last entries were cut off; "
+            "--witness with a head noted earlier shows a cut."
+        )
     if found.noise_source == "seeded":
         typer.echo("The noise came from a seed: this was a simulation and protects nobody.")
-    for problem in found.problems:
-        typer.echo(f"  entry {problem.index}: {problem.kind}: {problem.detail}")
+    for problem in found.problems[:_MOST]:
+        place = "" if problem.kind in ("empty", "witness") else f"entry {problem.index}: "
+        typer.echo(f"  {place}{problem.kind}: {problem.detail}")
+    if len(found.problems) > _MOST:
+        typer.echo(f"  and {len(found.problems) - _MOST} more; --json lists them all")
+
+
+def _head(witness: str | None) -> str | None:
+    if witness is not None and not re.fullmatch(_HEX, witness):
+        raise BadInput("--witness is not a head of 64 hexadecimal digits; give one that an earlier check printed")
+    return witness.lower() if witness else None
 
 
 def _public_key(path: Path) -> str:
@@ -58,7 +80,7 @@ def _public_key(path: Path) -> str:
         text = path.read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
         raise _unreadable(path, error) from error
-    if not re.fullmatch(r"[0-9a-fA-F]{64}", text):
+    if not re.fullmatch(_HEX, text):
         raise BadInput(f"{path} does not hold a public key of 64 hexadecimal digits; give the run's ledger.pub")
     return text
 
