@@ -98,7 +98,7 @@ class AdapterSpec(Fact):
         return self.prefix(self.rank)
 
 
-class ExampleDp(Fact):
+class ExampleDp(Fact, allow_inf_nan=False):
     """Example-level DP-SGD on the device (Abadi et al. 2016): a second, separate guarantee for a device's examples."""
 
     noise_multiplier: PositiveFloat = Field(description="noise standard deviation / example clip norm")
@@ -108,7 +108,7 @@ class ExampleDp(Fact):
     delta: float = Field(default=1e-5, gt=0, lt=1, description="delta of the example-level guarantee")
 
 
-class LocalTraining(Fact):
+class LocalTraining(Fact, allow_inf_nan=False):
     """How a device trains in one round. Lengths in tokens, batches in examples."""
 
     optimizer: Literal["sgd", "adamw"] = Field(default="adamw", description="the device's own optimizer")

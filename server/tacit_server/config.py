@@ -8,7 +8,7 @@ from tacit_privacy.accounting.bounds import Adjacency
 from tacit_privacy.schedules import Schedule
 
 
-class PrivacyConfig(BaseModel, frozen=True, extra="forbid"):
+class PrivacyConfig(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
     """The guarantee. Nothing outside this table can weaken it."""
 
     enabled: bool = Field(default=True, description="false: no clipping to speak of, no noise, no guarantee")
@@ -30,7 +30,7 @@ class PrivacyConfig(BaseModel, frozen=True, extra="forbid"):
         return self.delta if self.delta is not None else min(0.5, float(population) ** -1.1)
 
 
-class FederationConfig(BaseModel, frozen=True, extra="forbid"):
+class FederationConfig(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
     """How rounds are run and what the server does with their mean."""
 
     rounds: PositiveInt = Field(default=10, description="rounds to run")
@@ -74,7 +74,7 @@ class FederationConfig(BaseModel, frozen=True, extra="forbid"):
         return round(self.cohort * self.over_selection)
 
 
-class AdapterConfig(BaseModel, frozen=True, extra="forbid"):
+class AdapterConfig(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
     """The adapter that the fleet shares."""
 
     method: Literal["ffa", "lora"] = Field(default="ffa", description="ffa: A frozen and seeded, B learnt; lora: both")

@@ -30,7 +30,7 @@ class DeviceRow(ServerTables):
     identity: Mapped[str] = mapped_column(Text, unique=True)
 
 
-class JoiningConfig(BaseModel, frozen=True, extra="forbid"):
+class JoiningConfig(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
     """How a run waits for its fleet before the first round."""
 
     nodes: int = Field(default=0, ge=0, description="devices to wait for; 0: a cohort, and until no more appear")

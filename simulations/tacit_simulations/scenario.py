@@ -26,7 +26,7 @@ class ModelConfig(BaseModel, frozen=True, extra="forbid"):
     name: str = Field(default="tacit-nano", description="tacit-nano, a Hugging Face model id or a local folder")
 
 
-class EvaluationConfig(BaseModel, frozen=True, extra="forbid"):
+class EvaluationConfig(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
     """What the simulator measures beside the run. A deployment has none of these figures."""
 
     devices: int = Field(default=48, ge=0, description="panel: devices on whose own test examples everything is scored")

@@ -10,7 +10,7 @@ Kind = Literal["home", "banking77", "clinc150", "sms", "shakespeare", "file", "h
 Partition = Literal["natural", "iid", "dirichlet"]
 
 
-class DataConfig(BaseModel, frozen=True, extra="forbid"):
+class DataConfig(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
     """Where examples come from and how they are spread over devices."""
 
     kind: Kind = Field(default="home", description="generated homes, a named public set, a local file, or a hub id")

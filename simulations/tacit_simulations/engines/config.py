@@ -6,7 +6,7 @@ from typing import Literal
 from pydantic import BaseModel, Field, PositiveFloat
 
 
-class RuntimeConfig(BaseModel, frozen=True, extra="forbid"):
+class RuntimeConfig(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
     """How the devices' code is run."""
 
     engine: Literal["inline", "pool", "ray"] = Field(

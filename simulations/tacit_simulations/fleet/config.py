@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from pydantic import BaseModel, Field, PositiveFloat, PositiveInt, field_validator
+from pydantic import BaseModel, Field, PositiveFloat, field_validator
 
 from tacit_privacy.errors import BadInput
 from tacit_simulations.fleet.catalogue import weights_of
@@ -13,7 +13,7 @@ from tacit_simulations.fleet.links import LINKS
 WORLD: dict[float, float] = {-8: 5, -6: 7, -5: 8, -3: 8, 0: 7, 1: 13, 2: 8, 3: 8, 5.5: 15, 7: 8, 8: 10, 9: 3}
 
 
-class StragglerConfig(BaseModel, frozen=True, extra="forbid"):
+class StragglerConfig(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
     """Slowdowns: a mild one for everybody, a heavy-tailed one (Pareto) for some."""
 
     spread: float = Field(default=0.15, ge=0, le=2, description="log-normal sigma of every task's duration")
@@ -22,7 +22,7 @@ class StragglerConfig(BaseModel, frozen=True, extra="forbid"):
     longest: float = Field(default=30.0, ge=1, description="largest slowdown, a factor")
 
 
-class OutageConfig(BaseModel, frozen=True, extra="forbid"):
+class OutageConfig(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
     """Correlated outages: a region's power, exchange or cell network fails for a while."""
 
     regions: int = Field(default=96, ge=1, le=255, description="regions that fail independently")
@@ -31,10 +31,10 @@ class OutageConfig(BaseModel, frozen=True, extra="forbid"):
     reach: float = Field(default=0.6, ge=0, le=1, description="share of the region's devices that an outage cuts off")
 
 
-class FleetConfig(BaseModel, frozen=True, extra="forbid"):
+class FleetConfig(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
     """The emulated fleet: who is in it, when they can be reached, and what goes wrong."""
 
-    devices: PositiveInt = Field(default=1000, description="population size")
+    devices: int = Field(default=1000, gt=0, le=1_000_000_000, description="population size")
     mix: str | dict[str, float] = Field(
         default="household",
         description="household, phones, edge, mixed, or a table of profile = weight from the device catalogue",
