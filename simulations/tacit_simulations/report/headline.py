@@ -130,7 +130,7 @@ def _model_tiles(run: Run) -> list[Tile]:
     found = []
     if run.privacy is not None and run.privacy.guaranteed:
         cap, spent = run.privacy.epsilon_cap, run.privacy.epsilon or 0.0
-        delta = "" if run.privacy.delta is None else f"\N{GREEK SMALL LETTER DELTA} = {trimmed(run.privacy.delta, 2)}"
+        delta = "" if run.privacy.delta is None else f"\N{GREEK SMALL LETTER DELTA} = {trimmed(run.privacy.delta, 3)}"
         mark = seeded_mark(run.privacy).strip(" ()")
         detail = ", ".join(part for part in (f"cap {trimmed(cap)}" if cap else "", delta, mark) if part)
         share = min(1.0, spent / cap) if cap else None

@@ -52,7 +52,7 @@ def _lead(privacy: Privacy) -> str:
     cap = "" if privacy.epsilon_cap is None else f" of at most {trimmed(privacy.epsilon_cap)}"
     assumption = f" The bound assumes: {chosen.assumption}." if chosen and chosen.assumption else ""
     seeded = " Its noise is seeded and protects nobody." if privacy.noise_source == "seeded" else ""
-    delta = "" if privacy.delta is None else f" at \N{GREEK SMALL LETTER DELTA} = {trimmed(privacy.delta, 2)}"
+    delta = "" if privacy.delta is None else f" at \N{GREEK SMALL LETTER DELTA} = {trimmed(privacy.delta, 3)}"
     return (
         f"Spent: \N{GREEK SMALL LETTER EPSILON} = {upwards(privacy.epsilon)}{cap}{delta}. The unit protected is the "
         f"{privacy.unit}, the adjacency is {privacy.adjacency}.{assumption}{seeded}"
@@ -82,7 +82,10 @@ def _spent(run: Run, privacy: Privacy) -> list[Exhibit]:
     left = "" if cap is None else f" After the last round {percent(max(0.0, 1 - points[-1][1] / cap))} is left."
     rows = [[f"{x:g}", upwards(y, 4), NOTHING if not cap else percent(y / cap)] for x, y in points]
     table = filled(table_of("Epsilon after each round", ("round", "epsilon", "share of the cap"), rows))
-    takeaway = f"A round is charged before anything of it is released.{left}"
+    flat = len(points) > 1 and points[0][1] == points[-1][1]
+    once = " Later rounds cost nothing more: what counts is how often one device took part, and that did not rise."
+    once = once if flat else ""
+    takeaway = f"A round is charged before anything of it is released.{once}{left}"
     return [Exhibit("Budget spent against the cap", takeaway, both(draw_lines, chart), table)]
 
 
@@ -112,7 +115,7 @@ def _terms(privacy: Privacy) -> Exhibit:
     rows = (
         ("unit of privacy", privacy.unit, "what the guarantee hides: a whole device, not one example"),
         ("adjacency", privacy.adjacency, "how two neighbouring fleets differ"),
-        ("delta", trimmed(privacy.delta, 2), "probability mass that the guarantee leaves out"),
+        ("delta", trimmed(privacy.delta, 3), "probability mass that the guarantee leaves out"),
         (
             "noise multiplier",
             trimmed(privacy.noise_multiplier, 4),
@@ -155,7 +158,7 @@ def _source_meaning(source: str) -> str:
 
 
 def _noise(run: Run) -> list[Exhibit]:
-    exhibits = []
+    drawn, exhibits = [], []
     for title, name, takeaway, values, hidden in (
         (
             "Noise against the clip",
@@ -181,7 +184,9 @@ def _noise(run: Run) -> list[Exhibit]:
         said = f"Line chart: {name} is {show(points[0][1])} in the first round and {show(points[-1][1])} in the last."
         chart = LineChart(said, name, "round", series, y_format=show, y_from_zero=True, y_most=most)
         table = table_of(title, ("round", name), [[f"{x:g}", show(y)] for x, y in points])
-        exhibits.append(
-            Exhibit(title, takeaway, (draw_lines(chart, SMALL_NAMED),), table, small=True, simulator_only=hidden)
-        )
+        drawn.append((title, takeaway, chart, table, hidden))
+    alone = len(drawn) == 1  # without a neighbour it has the width of the page
+    for title, takeaway, chart, table, hidden in drawn:
+        pictures = both(draw_lines, chart) if alone else (draw_lines(chart, SMALL_NAMED),)
+        exhibits.append(Exhibit(title, takeaway, pictures, table, small=not alone, simulator_only=hidden))
     return exhibits

@@ -135,8 +135,12 @@ def _reading(curves: int, levels: int) -> str:
     if not curves:
         return "Each level is a model after training; none was watched round by round."
     watched = "The curve is the model" if curves == 1 else "Curves are models"
-    compared = "; dotted levels are models trained once, for comparison" if levels else ""
-    return f"{watched} as watched round by round{compared}."
+    if not levels:
+        return f"{watched} as watched round by round."
+    return (
+        f"{watched} as watched round by round, on no more than evaluation.curve_examples of the panel's examples; "
+        "dotted levels and the table below are scores on all of them, so the two differ a little."
+    )
 
 
 def _described(label: str, series: Sequence[Series], levels: Sequence[Level], show: Format) -> str:
