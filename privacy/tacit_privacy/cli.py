@@ -81,6 +81,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _named(error)
     except OSError as error:
         return _operating_system(error)
+    except MemoryError:
+        _say("this machine has not enough memory for what was asked; ask for less, such as fewer devices")
+        return FAILED
     except ModuleNotFoundError as error:
         return _named(missing(error, "this command"))
     except Exception as error:

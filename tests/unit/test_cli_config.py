@@ -7,6 +7,7 @@ import pytest
 
 from tacit_privacy import cli
 from tacit_simulations.commands.config import describe, flat
+from tacit_simulations.commands.simulate import _next_folder
 from tacit_simulations.scenario import Scenario, load_scenario, named_scenarios
 
 
@@ -28,6 +29,19 @@ def test_a_file_of_ones_own_and_set(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert "1,234 devices, 3 rounds" in printed
     assert "* federation.rounds = 3" in printed
     assert "privacy.clip_norm" not in printed
+
+
+def test_an_empty_file_runs_the_defaults(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "empty.toml").touch()
+    assert cli.main(["config", "check", str(tmp_path / "empty.toml")]) == 0
+    assert "nothing differs from the default" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["../../away", "a/../b", "..", "wörld fleet"])
+def test_a_folder_of_any_name_lies_in_runs(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert _next_folder(name).parent == Path("runs")
+    assert _next_folder("wörld fleet").name == "wörld-fleet-1"
 
 
 def test_without_a_model_nothing_is_said_about_one(capsys: pytest.CaptureFixture[str]) -> None:

@@ -99,6 +99,7 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
         (BudgetExhausted(9.0, 8.0), 1, f"tacit: {BudgetExhausted(9.0, 8.0)}\n"),
         (KeyboardInterrupt(), 130, "tacit: interrupted\n"),
         (click.Abort(), 130, "tacit: interrupted\n"),
+        (MemoryError(), 1, None),
         (click.UsageError("rounds must be positive, got -1"), 2, None),
         (typer.BadParameter("rounds must be positive, got -1"), 2, None),
         (typer.Exit(1), 1, ""),

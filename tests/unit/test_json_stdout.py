@@ -129,6 +129,15 @@ def test_whatever_else_is_printed_goes_to_stderr(
         ("privacy calibrate --rounds 3 --delta 0.1", "--epsilon"),
         ("models list --no-such-option", "--no-such-option"),
         ("models train --out ledger.jsonl --steps 1", "ledger.jsonl"),
+        ("models train --out . --steps 1", "is not an empty folder"),
+        ("audit verify ledger.jsonl --key ledger.pub --witness abc", "64 hexadecimal digits"),
+        ("privacy epsilon --noise-multiplier 1 --rounds 1" + "0" * 400 + " --delta 0.1", "range"),
+        ("config check home --set privacy.epsilon=inf", "privacy.epsilon: input should be a finite number"),
+        ("config check home --set training.learning_rate=1e400", "training.learning_rate"),
+        ("config check home --set evaluation.personal.weight_decay=nan", "evaluation.personal.weight_decay"),
+        ("config check home --set fleet.stragglers.longest=inf", "fleet.stragglers.longest"),
+        ("simulate home --set federation.tau=inf", "federation.tau"),
+        ("simulate million --devices 99999999999999999999", "fleet.devices"),
         ("config check nowhere.toml", "no scenario nowhere.toml"),
         ("config check home --set federation.cohrt=3", "unknown setting federation.cohrt"),
         ("doctor --dep", "--dep"),
@@ -163,6 +172,24 @@ def test_without_json_a_command_speaks_on_stdout(ledger: Path) -> None:
     assert done.returncode == 0
     assert "ledger.jsonl verifies: closed, 2 entries" in done.stdout
     assert done.stderr == ""
+    (head,) = (line.removeprefix("head ") for line in done.stdout.splitlines() if line.startswith("head "))
+    assert run(f"audit verify ledger.jsonl --key ledger.pub --witness {head.upper()}", ledger).returncode == 0
+
+
+def test_a_cut_ledger_is_said_to_be_open_and_a_witness_finds_the_cut(ledger: Path) -> None:
+    first, second = (ledger / "ledger.jsonl").read_text().splitlines()
+    (ledger / "cut.jsonl").write_text(first + "\n")
+    cut = run("audit verify cut.jsonl --key ledger.pub", ledger)
+    assert (cut.returncode, "last entries were cut off" in cut.stdout) == (0, True)
+    found = run(f"audit verify cut.jsonl --key ledger.pub --witness {json.loads(second)['hash']}", ledger)
+    assert found.returncode == 1
+    assert "not to be relied on" in found.stdout and "\n  witness: " in found.stdout
+
+
+def test_no_epsilon_is_claimed_for_what_is_no_ledger(ledger: Path) -> None:
+    (ledger / "other.jsonl").write_text("{}\n")
+    done = run("audit verify other.jsonl --key ledger.pub", ledger)
+    assert (done.returncode, "epsilon" in done.stdout) == (1, False)
 
 
 def test_an_unbounded_epsilon_is_null_because_json_has_no_infinity(

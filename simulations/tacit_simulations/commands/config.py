@@ -49,15 +49,17 @@ def describe(scenario: "Scenario", show_all: bool = False) -> list[str]:
     defaults = flat(type(scenario)().model_dump(mode="json"))
     lines = [
         f"{scenario.name}: {scenario.description}" if scenario.description else scenario.name,
-        f"{devices:,} devices, {federation.rounds} rounds of {federation.cohort:,}, {what}",
+        f"{devices:,} devices, {federation.rounds:,} rounds of {federation.cohort:,}, {what}",
         "",
     ]
     for key, value in flat(scenario.model_dump(mode="json", exclude={"name", "description"})).items():
         changed = key not in defaults or value != defaults[key]
         if changed or show_all:
             lines.append(f"{'*' if changed else ' '} {key} = {json.dumps(value, ensure_ascii=False)}")
-    more = "" if show_all else "; --all shows the others"
-    return [*lines, "", f"* differs from the default{more}", f"digest {scenario.digest}"]
+    changed = any(line.startswith("*") for line in lines)
+    said = "* differs from the default" if changed else "nothing differs from the default"
+    more = "" if show_all else "; --all shows the others" if changed else "; --all shows everything"
+    return [*lines, *([""] if len(lines) > 3 else []), f"{said}{more}", f"digest {scenario.digest}"]
 
 
 def flat(table: dict[str, Any], prefix: str = "") -> dict[str, Any]:

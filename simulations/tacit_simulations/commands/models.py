@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from tacit_privacy.cli import JsonOption, json_on_stdout
+from tacit_privacy.errors import BadInput
 
 app = typer.Typer(help="List the models that ship, or train tacit-nano anew.", no_args_is_help=True)
 
@@ -38,6 +39,8 @@ def train(
 ) -> None:
     """Train tacit-nano from nothing: tokenizer, then weights; seeded and resumable."""
     with json_on_stdout(as_json) as write:
+        if not resume and out.is_dir() and any(out.iterdir()):
+            raise BadInput(f"{out} is not an empty folder; choose another --out, or --resume to go on there")
         from tacit_simulations.pretraining.train import Size
         from tacit_simulations.pretraining.train import train as run
 

@@ -1,6 +1,7 @@
 """Run a scenario over an emulated fleet and write its report."""
 
 import json
+import re
 from pathlib import Path
 from typing import Annotated
 
@@ -45,16 +46,23 @@ def simulate(
         from tacit_simulations.progress import RichProgress
         from tacit_simulations.run import simulate as run
 
-        with RichProgress(loaded.name) as progress:
-            result = run(loaded, folder, resume, progress)
+        try:
+            with RichProgress(loaded.name) as progress:
+                result = run(loaded, folder, resume, progress)
+        except KeyboardInterrupt:
+            if loaded.mode == "train" and (folder / "state").is_dir():
+                typer.echo(f"The same command with --resume --out {folder} goes on from here.", err=True)
+            raise
         write(result)
     if not as_json:
         _tell(result, folder)
 
 
 def _next_folder(name: str) -> Path:
+    """A folder below ``runs`` that is not there yet, whatever a scenario calls itself."""
+    plain = re.sub(r"[^\w.-]+", "-", name).strip(".-") or "run"
     number = 1
-    while (folder := Path("runs") / f"{name}-{number}").exists():
+    while (folder := Path("runs") / f"{plain}-{number}").exists():
         number += 1
     return folder
 
