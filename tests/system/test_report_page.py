@@ -266,20 +266,20 @@ def test_on_paper_the_numbers_are_open(browser: Any, written: Path) -> None:
     opened.context.close()
 
 
-@pytest.mark.skipif(
-    "TACIT_SCREENSHOTS" not in os.environ, reason="set TACIT_SCREENSHOTS to a folder to look at the page"
-)
 @pytest.mark.parametrize(("name", "viewport"), [("desktop", DESKTOP), ("phone", PHONE)])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("evaluated", [True, False])
-def test_pictures(
+def test_every_dress_fits_its_window(
     browser: Any, tmp_path: Path, name: str, viewport: dict[str, int], scheme: str, evaluated: bool
 ) -> None:
+    """TACIT_SCREENSHOTS names a folder for the pictures, so that a person can look at them."""
     file = tmp_path / "report.html"
     file.write_text(report(made_up_result(10 if evaluated else 500, evaluated=evaluated)), encoding="utf-8")
     opened = Opened(browser, file, viewport=viewport, color_scheme=scheme)
-    kind = "trained" if evaluated else "timing"
-    target = Path(os.environ["TACIT_SCREENSHOTS"]) / f"{kind}-{name}-{scheme}.png"
-    opened.page.screenshot(path=target, full_page=True)
-    assert target.stat().st_size > 0
+    assert opened.complaints == []
+    assert opened.page.evaluate("document.documentElement.scrollWidth") <= viewport["width"]
+    assert (_brightness(opened.page) > 128) == (scheme == "light")
+    if pictures := os.environ.get("TACIT_SCREENSHOTS"):
+        kind = "trained" if evaluated else "timing"
+        opened.page.screenshot(path=Path(pictures) / f"{kind}-{name}-{scheme}.png", full_page=True)
     opened.context.close()
