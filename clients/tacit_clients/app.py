@@ -58,9 +58,9 @@ def _system_noise(round_number: int) -> NoiseSource:
 class Device:
     """What a device brings to a round.
 
-    ``rng`` draws the order of its examples for a round and ``noise`` the noise of example-level DP-SGD: seeded in a
-    simulation, the operating system's in deployment. ``server_key`` is the pinned key (hexadecimal) that terms must be
-    signed by; None pins nothing and belongs to simulations and trials. ``rank`` 0 means the adapter's own.
+    ``rng`` draws the order of its examples for a round, ``noise`` the noise and the coins of example-level DP-SGD:
+    seeded in a simulation, the operating system's in deployment. ``server_key`` is the pinned key (hexadecimal) that
+    terms must be signed by; None pins nothing: for simulations and trials. ``rank`` 0 means the adapter's own.
     """
 
     identity: str

@@ -3,7 +3,10 @@
 From the app's configuration (``context.run_config``): ``model``, ``data``, ``data-settings`` (JSON), ``seed``,
 ``devices``, ``adapter-method``, ``adapter-rank``, ``adapter-alpha``, ``adapter-seed``, ``adapter-targets`` (names with
 commas). From the node's own (``context.node_config``), which no server can set: ``partition-id``, ``rank``,
-``server-key`` (the pinned key, hexadecimal), ``device-key`` (path of a key file), ``identity``.
+``server-key`` (the pinned key, hexadecimal), ``device-key`` (path of a key file), ``identity``, ``simulated-seed``.
+
+The app's ``seed`` orders examples. Noise and coins of example-level DP-SGD guard the device against its server, so they
+come from the operating system unless the node itself says that it is simulated.
 """
 
 import json
@@ -47,7 +50,8 @@ def device_of(context: Context) -> Device:
         return np.random.default_rng() if seed == _NO_SEED else stream(seed, "device", index, "round", number)
 
     def noise(number: int) -> NoiseSource:
-        return SystemNoise() if seed == _NO_SEED else SeededNoise(seed, "device", index, "round", number)
+        own = node.get("simulated-seed")
+        return SystemNoise() if own is None else SeededNoise(int(own), "device", index, "round", number)
 
     return Device(
         identity=str(node.get("identity", f"device-{index}")),

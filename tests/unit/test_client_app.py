@@ -231,6 +231,18 @@ def test_the_app_that_flower_loads_trains_on_an_installed_data_set(installed: No
     assert reply.config_records[RECORD_REFUSAL]["reason"] == "signature"
 
 
+def test_no_server_chooses_the_noise_that_guards_a_device_against_it(installed: None) -> None:
+    """A seed in the app's configuration comes from the server; only the node's own makes noise and coins repeat."""
+    asked, own = under_flower(seed=4), under_flower(seed=4)
+    own.node_config["simulated-seed"] = 4
+    for draw in (
+        lambda at: device_of(at).noise(1).discrete_gaussian(1e5, 64, "step"),
+        lambda at: device_of(at).noise(1).coins(0.5, 256, "step"),
+    ):
+        assert (draw(asked) != draw(asked)).any()
+        assert (draw(own) == draw(own)).all()
+
+
 @pytest.mark.parametrize(
     ("run", "named"),
     [({"data": "nowhere"}, "nowhere"), ({"data-settings": "{"}, "JSON"), ({"adapter-method": "dora"}, "dora")],

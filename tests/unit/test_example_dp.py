@@ -105,9 +105,12 @@ def test_without_it_a_device_keeps_no_such_account(adapted: AdaptedModel) -> Non
 
 
 def test_the_update_that_leaves_is_noised(adapted: AdaptedModel) -> None:
-    """Two draws of the operating system's noise differ by what two steps of it add up to, and by nothing else."""
-    one, other = (update(ask(adapted, RecordDict())) for _ in range(2))
-    steps, per_step = PRIVATE.max_steps, DP.noise_multiplier * DP.clip_norm / DP.expected_batch
+    """Two draws of the operating system's noise differ by what two steps of it add up to, and by nothing else: every
+    example joins every step.
+    """
+    everybody = PRIVATE.model_copy(update={"example_dp": DP.model_copy(update={"expected_batch": len(DATA)})})
+    one, other = (update(ask(adapted, RecordDict(), training=everybody)) for _ in range(2))
+    steps, per_step = PRIVATE.max_steps, DP.noise_multiplier * DP.clip_norm / len(DATA)
     found = np.std((one - other).astype(np.float64)) * 5.0 / terms(adapted, 1, PRIVATE).levels
     assert found == pytest.approx(per_step * np.sqrt(2 * steps), rel=0.15)
 

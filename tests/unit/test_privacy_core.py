@@ -24,7 +24,7 @@ from tacit_privacy.ledger.chain import Ledger, PrivacyTables
 from tacit_privacy.ledger.keys import SigningKey
 from tacit_privacy.ledger.verify import verify
 from tacit_privacy.mechanisms.gaussian import GaussianSum, clip, clip_to_grid
-from tacit_privacy.mechanisms.noise import SeededNoise, SystemNoise
+from tacit_privacy.mechanisms.noise import NoiseSource, SeededNoise, SystemNoise
 
 finite = st.floats(-1e30, 1e30, allow_nan=False)
 updates = st.lists(finite, min_size=1, max_size=40).map(np.array)
@@ -89,6 +89,14 @@ def test_seeded_noise_repeats_by_label_and_system_noise_never() -> None:
     assert (first != SeededNoise(3).discrete_gaussian(1e5, 64, "release 2")).any()
     drawn = [SystemNoise().discrete_gaussian(1e5, 64, "same") for _ in range(2)]
     assert (drawn[0] != drawn[1]).any()
+
+
+@pytest.mark.parametrize("noise", [SeededNoise(1), SystemNoise()], ids=["seeded", "system"])
+@pytest.mark.parametrize("rate", [0.0, 0.03, 0.5, 1.0])
+def test_coins_fall_at_their_rate(noise: NoiseSource, rate: float) -> None:
+    size = 100_000
+    heads = np.count_nonzero(noise.coins(rate, size, "coins"))
+    assert abs(heads - rate * size) <= 6 * math.sqrt(rate * (1 - rate) * size)
 
 
 @given(mu=st.floats(0.01, 20), delta=st.floats(1e-12, 0.1))

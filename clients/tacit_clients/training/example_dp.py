@@ -67,14 +67,13 @@ def run_private(
     task: Task,
     training: LocalTraining,
     update: Callable[[], None],
-    rng: np.random.Generator,
     noise: NoiseSource,
 ) -> tuple[list[float], ExampleSpent]:
     """Train by noised sums of clipped per-example gradients; returns each step's loss and what it cost.
 
-    Each example joins a step with probability min(1, expected_batch / examples); the sum is divided by
-    ``expected_batch``, a public constant, also where a device holds fewer examples. ``batch_size`` bounds memory alone:
-    a larger draw is worked off in parts. Accumulation has no meaning here. Raises NonFiniteUpdate.
+    Each example joins a step with probability min(1, expected_batch / examples), by coins of ``noise``; the sum is
+    divided by ``expected_batch``, a public constant, also where a device holds fewer examples. ``batch_size`` bounds
+    memory alone: a larger draw is worked off in parts. Accumulation has no meaning here. Raises NonFiniteUpdate.
     """
     settings = training.example_dp
     if settings is None:
@@ -85,7 +84,8 @@ def run_private(
     losses = []
     with _per_example(adapted, flat) as gradients:
         for step in range(steps):
-            chosen = [row for row, joins in zip(rows, rng.random(len(rows)) < rate, strict=True) if joins]
+            joining = noise.coins(rate, len(rows), f"example-dp step {step}")
+            chosen = [row for row, joins in zip(rows, joining, strict=True) if joins]
             total, loss = np.zeros(flat.prefix, dtype=np.int64), 0.0
             for start in range(0, len(chosen), training.batch_size):
                 part, value = gradients(chosen[start : start + training.batch_size], task)

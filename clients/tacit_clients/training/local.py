@@ -82,9 +82,9 @@ def train(
 ) -> LocalResult:
     """Train the adapter ``which`` from ``start`` (prefix of ``rank``,) and say what changed.
 
-    With one torch thread the same arguments give the same bytes in any process. ``noise`` is for example-level DP-SGD
-    and comes from the operating system unless a simulation passes a seeded source. Raises BadInput without examples
-    or where the model cannot learn the task, NonFiniteUpdate when the loss stops being a number.
+    With one torch thread the same arguments give the same bytes in any process. ``noise`` is for example-level DP-SGD,
+    its coins too, and comes from the operating system unless a simulation passes a seeded source. Raises BadInput
+    without examples or where the model cannot learn the task, NonFiniteUpdate when the loss stops being a number.
     """
     check_task(adapted, task)
     rows = encode_all(adapted.model.tokenizer, data, task, training.max_length)
@@ -96,7 +96,7 @@ def train(
     update = _optimizer(flat, training, _planned(len(rows), training))
     if training.example_dp is not None:
         source = SystemNoise() if noise is None else noise
-        losses, spent = run_private(adapted, flat, rows, task, training, update, rng, source)
+        losses, spent = run_private(adapted, flat, rows, task, training, update, source)
     else:
         losses, spent = _run(adapted, flat, rows, task, training, update, rng), None
     delta = adapted.read_vector(rank, which) - start

@@ -1,4 +1,4 @@
-"""Integer Gaussian noise and salts, from the operating system's generator or, in simulations only, from a seed."""
+"""Integer Gaussian noise, coins and salts: from the operating system, or, in simulations only, from a seed."""
 
 import os
 from collections.abc import Callable
@@ -23,6 +23,10 @@ class NoiseSource(Protocol):
         """``size`` integers with probability proportional to exp(-x^2 / (2 sigma^2)), sigma in grid steps."""
         ...
 
+    def coins(self, rate: float, size: int, label: str) -> NDArray[np.bool_]:
+        """``size`` independent coins of probability ``rate``: amplification rests on nobody knowing them."""
+        ...
+
     def salt(self, label: str) -> bytes:
         """32 bytes that nobody can guess who cannot guess the noise: they hide what a commitment is over."""
         ...
@@ -34,7 +38,10 @@ class SystemNoise:
     name = "system"
 
     def discrete_gaussian(self, sigma: float, size: int, label: str) -> NDArray[np.int64]:
-        return discrete_gaussian(lambda n: np.frombuffer(os.urandom(8 * n), dtype=np.uint64), sigma, size)
+        return discrete_gaussian(_system_words, sigma, size)
+
+    def coins(self, rate: float, size: int, label: str) -> NDArray[np.bool_]:
+        return _uniform(_system_words, size) <= rate
 
     def salt(self, label: str) -> bytes:
         return os.urandom(_SALT_BYTES)
@@ -49,11 +56,21 @@ class SeededNoise:
         self._seed, self._path = seed, path
 
     def discrete_gaussian(self, sigma: float, size: int, label: str) -> NDArray[np.int64]:
-        generator = stream(self._seed, "noise", *self._path, label)
-        return discrete_gaussian(lambda n: generator.integers(0, 2**64, n, dtype=np.uint64), sigma, size)
+        return discrete_gaussian(self._words("noise", label), sigma, size)
+
+    def coins(self, rate: float, size: int, label: str) -> NDArray[np.bool_]:
+        return _uniform(self._words("coins", label), size) <= rate
 
     def salt(self, label: str) -> bytes:
         return stream(self._seed, "salt", *self._path, label).bytes(_SALT_BYTES)
+
+    def _words(self, purpose: str, label: str) -> _WORDS:
+        generator = stream(self._seed, purpose, *self._path, label)
+        return lambda n: generator.integers(0, 2**64, n, dtype=np.uint64)
+
+
+def _system_words(count: int) -> NDArray[np.uint64]:
+    return np.frombuffer(os.urandom(8 * count), dtype=np.uint64)
 
 
 def discrete_gaussian(words: _WORDS, sigma: float, size: int) -> NDArray[np.int64]:
