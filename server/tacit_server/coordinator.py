@@ -128,9 +128,7 @@ class Coordinator:
             state.participations[total.devices] += 1
         record.finished, record.accepted = self._clock.now(), tuple(total.devices)
         new = State(record.round, after, state.participations)
-        self._observe(
-            record, after.adapter
-        )  # before the commit: a round that a crash cuts off is seen again, never lost
+        self._observe(record, after.adapter)  # before the commit: a round that a crash cuts off is seen again
         self._commit(new, reservation, record, receipts)  # 7 one transaction: the charge's end and the checkpoint
         return new
 
