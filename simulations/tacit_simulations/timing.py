@@ -1,4 +1,4 @@
-"""Rounds without any model: who is asked, who finishes when, what it costs, at a million completions a second.
+"""Rounds without any model: who is asked, who finishes when, and what it costs.
 
 The cohorts and schedules of a training run of the same seed (``tacit_server.coordinator`` over ``FleetGrid``), reached
 through arrays instead of messages. Only what a device computes is missing, and with it faults of its code.

@@ -21,6 +21,7 @@ def test_json_holds_the_machine_and_the_fleet(capsys: pytest.CaptureFixture[str]
     assert found["machine"]["cores"] >= 1
     fleet = found["fleet"]
     assert (fleet["devices"], fleet["cohort"], fleet["rounds"]) == (400, 30, 3)
+    assert (fleet.pop("mix"), fleet.pop("policy")) == ("household", "sync")
     assert all(value >= 0 for value in fleet.values())
 
 

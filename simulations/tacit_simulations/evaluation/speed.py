@@ -9,7 +9,7 @@ import time
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from pydantic import ValidationError
@@ -34,13 +34,15 @@ class FleetSpeed:
     """Whole rounds without a model: draw, dispatch, close, count. Seconds are real unless they say virtual.
 
     ``completions_per_second`` counts replies that were used, ``tasks_per_second`` every device that was asked;
-    ``seconds_per_round`` and ``dispatch_seconds`` are medians. ``peak_rss_bytes`` is the whole process, libraries
-    included.
+    ``seconds_per_round`` and ``dispatch_seconds`` are medians. ``peak_rss_bytes`` is the whole process with its
+    libraries, by the end of the rounds.
     """
 
     devices: int
     cohort: int
     rounds: int
+    mix: str
+    policy: str
     completions_per_second: float
     tasks_per_second: float
     seconds_per_round: float
@@ -63,14 +65,18 @@ class TrainingSpeed:
     trainings_per_second: float  # of the median round; workers start in a round before, which is left out
 
 
-def measure_fleet(devices: int, cohort: int, rounds: int) -> FleetSpeed:
-    """Time ``rounds`` synchronous rounds; one before them warms up and is left out. Raises BadInput."""
+def measure_fleet(
+    devices: int, cohort: int, rounds: int, mix: str = "household", policy: Literal["sync", "buffered"] = "sync"
+) -> FleetSpeed:
+    """Time ``rounds`` rounds; one before them warms up and is left out. Raises BadInput."""
     if cohort > devices:
         raise BadInput(f"a cohort of {cohort} does not fit a fleet of {devices}; lower --cohort or raise --devices")
     begin = time.perf_counter()
-    emulator = _emulator(devices)
+    emulator = _emulator(devices, mix)
     drawn = time.perf_counter() - begin
-    simulation = TimingSimulation(emulator, TimingPlan(rounds + 1, cohort, _OVER_SELECTION), SEED).rounds()
+    asked_for = _OVER_SELECTION if policy == "sync" else 1.0
+    plan = TimingPlan(rounds + 1, cohort, asked_for, policy=policy)
+    simulation = TimingSimulation(emulator, plan, SEED).rounds()
     next(simulation)
     spent: list[float] = []
     timings: list[RoundTiming] = []
@@ -80,18 +86,21 @@ def measure_fleet(devices: int, cohort: int, rounds: int) -> FleetSpeed:
         spent.append(time.perf_counter() - begin)
     completed, asked = sum(t.completed for t in timings), sum(t.sampled for t in timings)
     displaced = sum(t.dropped.get("displaced", 0) for t in timings)
+    peak = peak_rss()
     return FleetSpeed(
         devices=devices,
         cohort=cohort,
         rounds=rounds,
+        mix=mix,
+        policy=policy,
         completions_per_second=completed / sum(spent),
         tasks_per_second=asked / sum(spent),
         seconds_per_round=float(np.median(spent)),
-        dispatch_seconds=_dispatch_seconds(devices, cohort),
+        dispatch_seconds=_dispatch_seconds(devices, cohort, mix),
         seconds_to_draw_population=drawn,
         lost_share=(asked - completed - displaced) / asked,
         virtual_seconds_per_round=sum(t.virtual_seconds for t in timings) / rounds,
-        peak_rss_bytes=peak_rss(),
+        peak_rss_bytes=peak,
     )
 
 
@@ -137,14 +146,14 @@ def peak_rss() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
-def _emulator(devices: int) -> Emulator:
-    config = FleetConfig(devices=devices)
+def _emulator(devices: int, mix: str) -> Emulator:
+    config = FleetConfig(devices=devices, mix=mix)
     return Emulator.of(SEED, config, Work.of_model(PARAMETERS, ADAPTER, TOKENS, EXAMPLES, config))
 
 
-def _dispatch_seconds(devices: int, asked: int) -> float:
+def _dispatch_seconds(devices: int, asked: int, mix: str) -> float:
     """Median seconds of a dispatch to ``asked`` devices, on a fleet where nobody is at work yet."""
-    emulator, spent = _emulator(devices), []
+    emulator, spent = _emulator(devices, mix), []
     rng, now = np.random.default_rng(SEED), emulator.config.start
     for _ in range(_DISPATCHES):
         chosen = rng.choice(devices, asked, replace=False)
