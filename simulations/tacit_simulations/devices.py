@@ -8,6 +8,7 @@ from flwr.app import Context, RecordDict
 from flwr.clientapp import ClientApp
 
 from tacit_clients.app import Device, make_client_app
+from tacit_clients.flower_seam import adopt_identity
 from tacit_clients.slm.adapters import AdaptedModel
 from tacit_clients.slm.models import load
 from tacit_clients.training.examples import ExampleSource
@@ -16,7 +17,7 @@ from tacit_privacy.mechanisms.noise import NoiseSource, SeededNoise
 from tacit_privacy.randomness import stream
 from tacit_simulations.data.config import DataConfig
 from tacit_simulations.data.sources import build_source
-from tacit_simulations.grid import RUN_ID, Answer, Call, adopt_identity
+from tacit_simulations.grid import RUN_ID, SERVER_NODE, Answer, Call
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ class Resident:
 @lru_cache(maxsize=1)
 def resident(setup: DeviceSetup) -> Resident:
     """Load the model once a process; later calls swap adapters in."""
-    adopt_identity()
+    adopt_identity(RUN_ID, SERVER_NODE)
     source = setup.source()
     adapted = AdaptedModel(load(setup.spec.model), setup.spec, labels=len(source.labels))
 

@@ -10,8 +10,8 @@ os.environ.setdefault("FLWR_TELEMETRY_ENABLED", "0")
 from flwr.app import Error, Message, RecordDict
 from flwr.serverapp import Grid
 from flwr.supercore.run import Run
-from flwr.supercore.task_identity import TaskIdentity
 
+from tacit_clients.flower_seam import adopt_identity
 from tacit_privacy.errors import BadInput
 from tacit_simulations import grid_state
 from tacit_simulations.clock import VirtualClock
@@ -40,32 +40,12 @@ class Answer:
     state: RecordDict
 
 
-def adopt_identity() -> None:
-    """Tell Flower which run this process belongs to; Message() asks for it. The one private seam on this side."""
-    TaskIdentity.run_id, TaskIdentity.node_id, TaskIdentity.task_id = RUN_ID, SERVER_NODE, 1
+class OneRunGrid(Grid):
+    """A Grid of one run, within this process: what is left is to carry messages."""
 
-
-class FleetGrid(Grid):
-    """Nodes are devices: node id = device index + 1. Nothing waits: a reply lies ready at its virtual time.
-
-    ``emulator`` says who finishes when, or why not; ``job`` (run by ``engine``) is the device's own ClientApp. Devices
-    that cannot finish within a message's time to live are not run at all: nobody would see their reply.
-    """
-
-    def __init__(self, emulator: Emulator, clock: VirtualClock, engine: Engine, job: Job) -> None:
-        adopt_identity()
-        self._emulator, self._clock, self._engine, self._job = emulator, clock, engine, job
-        self._due: list[tuple[float, str]] = []  # heap of (virtual time, message id)
-        self._replies: dict[str, Message] = {}  # by id of the message they answer
-        self._states: dict[int, RecordDict] = {}
-        self._sent = 0
+    def __init__(self) -> None:
+        adopt_identity(RUN_ID, SERVER_NODE)
         self._run = Run.create_empty(RUN_ID)
-        self.on_dispatch: Callable[[str, Dispatch], None] = lambda group, dispatch: None
-
-    @property
-    def states(self) -> Mapping[int, RecordDict]:
-        """What devices keep to themselves, by device: a simulator owns them all. No server ever sees it."""
-        return self._states
 
     def set_run(self, run: Run) -> None:
         self._run = run
@@ -78,6 +58,28 @@ class FleetGrid(Grid):
         self, content: RecordDict, message_type: str, dst_node_id: int, group_id: str, ttl: float | None = None
     ) -> Message:
         return Message(content, dst_node_id, message_type, ttl=ttl, group_id=group_id)
+
+
+class FleetGrid(OneRunGrid):
+    """Nodes are devices: node id = device index + 1. Nothing waits: a reply lies ready at its virtual time.
+
+    ``emulator`` says who finishes when, or why not; ``job`` (run by ``engine``) is the device's own ClientApp. Devices
+    that cannot finish within a message's time to live are not run at all: nobody would see their reply.
+    """
+
+    def __init__(self, emulator: Emulator, clock: VirtualClock, engine: Engine, job: Job) -> None:
+        super().__init__()
+        self._emulator, self._clock, self._engine, self._job = emulator, clock, engine, job
+        self._due: list[tuple[float, str]] = []  # heap of (virtual time, message id)
+        self._replies: dict[str, Message] = {}  # by id of the message they answer
+        self._states: dict[int, RecordDict] = {}
+        self._sent = 0
+        self.on_dispatch: Callable[[str, Dispatch], None] = lambda group, dispatch: None
+
+    @property
+    def states(self) -> Mapping[int, RecordDict]:
+        """What devices keep to themselves, by device: a simulator owns them all. No server ever sees it."""
+        return self._states
 
     def get_node_ids(self) -> Iterable[int]:
         """Nodes that can be reached now."""

@@ -11,22 +11,19 @@ from typing import Any, Literal
 
 import numpy as np
 import pytest
-from flwr.app import ArrayRecord, ConfigRecord, Message, RecordDict
+from flwr.app import ConfigRecord, Message, RecordDict
 from numpy.typing import NDArray
+from replies import terms_of, update_for
 
 from tacit_privacy.accounting.bounds import Adjacency
 from tacit_privacy.accounting.budget import Budget, BudgetPolicy
 from tacit_privacy.contract import (
     RECORD_RECEIPT,
     RECORD_REFUSAL,
-    RECORD_TERMS,
     RECORD_UPDATE,
     AdapterSpec,
     LinearSpec,
     LocalTraining,
-    Receipt,
-    RoundTerms,
-    digest,
 )
 from tacit_privacy.ledger.chain import Ledger
 from tacit_privacy.ledger.keys import SigningKey
@@ -53,26 +50,10 @@ FLEET = FleetConfig(devices=120, mix={"mini-pc-n150": 1.0}, crash_rate=0.0, requ
 
 def honest(call: Call) -> RecordDict:
     """The update of device i points along coordinate i: sums tell who is in them."""
-    payload = call.message.content.config_records[RECORD_TERMS]["payload"]
-    assert isinstance(payload, bytes)
-    terms = RoundTerms.from_bytes(payload)
+    terms = terms_of(call.message)
     update = np.zeros(SPEC.prefix(terms.rank), np.float32)
     update[call.device % len(update)] = 5.0
-    grid = clip_to_grid(update, terms.clip_norm, terms.levels)
-    return reply(grid, terms, digest(payload), call.device)
-
-
-def reply(grid: NDArray[Any], terms: RoundTerms, name: str, device: int) -> RecordDict:
-    receipt = Receipt(
-        run=terms.run,
-        round=terms.round,
-        device=str(device),
-        terms=name,
-        update=digest(grid.tobytes()),
-        participation=1,
-    )
-    signed = ConfigRecord({"payload": receipt.to_bytes(), "signature": b""})
-    return RecordDict({RECORD_UPDATE: ArrayRecord([grid]), RECORD_RECEIPT: signed})
+    return update_for(call.message, call.device, clip_to_grid(update, terms.clip_norm, terms.levels))
 
 
 def device(fault: str, call: Call) -> Answer:
@@ -87,10 +68,8 @@ def swapped(vector: Callable[[NDArray[Any]], NDArray[Any]]) -> Callable[[Call, R
     """The honest reply with another vector and a receipt for it."""
 
     def change(call: Call, content: RecordDict) -> RecordDict:
-        payload = call.message.content.config_records[RECORD_TERMS]["payload"]
-        assert isinstance(payload, bytes)
         before = next(iter(content.array_records[RECORD_UPDATE].values())).numpy()
-        return reply(vector(before), RoundTerms.from_bytes(payload), digest(payload), call.device)
+        return update_for(call.message, call.device, vector(before))
 
     return change
 
@@ -100,10 +79,7 @@ def raises(call: Call, content: RecordDict) -> RecordDict:
 
 
 def another_receipt(call: Call, content: RecordDict) -> RecordDict:
-    payload = call.message.content.config_records[RECORD_TERMS]["payload"]
-    assert isinstance(payload, bytes)
-    honest_reply = reply(np.zeros(16, np.int32), RoundTerms.from_bytes(payload), digest(payload), call.device)
-    content[RECORD_RECEIPT] = honest_reply[RECORD_RECEIPT]
+    content[RECORD_RECEIPT] = update_for(call.message, call.device, np.zeros(16, np.int32))[RECORD_RECEIPT]
     return content
 
 

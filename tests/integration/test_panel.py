@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tiny import TINY
 
 from tacit_privacy import cli
 from tacit_privacy.errors import EngineFailed
@@ -15,25 +16,19 @@ from tacit_simulations.progress import Silent
 from tacit_simulations.run import simulate
 from tacit_simulations.scenario import load_scenario
 
-TINY = [
-    "fleet.devices=30",
-    "federation.cohort=6",
+SCORED = [
+    *TINY,
     "federation.rounds=1",
-    "data.train_per_device=6",
-    "data.test_per_device=2",
-    "training.max_steps=1",
-    "adapter.rank=1",
     "evaluation.devices=4",
     "evaluation.personal.epochs=1",
     "evaluation.curve_examples=4",
     "evaluation.compare=['untrained', 'local_only', 'personalised']",
-    "runtime.engine=inline",
 ]
 PANEL = (0, 9, 19, 29)
 
 
 def run(folder: Path) -> dict[str, Any]:
-    return simulate(load_scenario("home-quick", TINY), folder, resume=False, watch=Silent())
+    return simulate(load_scenario("home-quick", SCORED), folder, resume=False, watch=Silent())
 
 
 class Faulty:
@@ -124,7 +119,7 @@ def test_a_store_is_closed_whatever_ends_a_run(
     monkeypatch.setattr(Store, "__init__", noted)
     monkeypatch.setattr(Store, "close", ended)
     monkeypatch.setattr("tacit_server.coordinator.Coordinator._round", broken)
-    words = [f"--set={setting}" for setting in TINY]
+    words = [f"--set={setting}" for setting in SCORED]
     assert cli.main(["simulate", "home-quick", *words, f"--out={tmp_path / 'run'}"]) in (1, 130)
     assert opened and closed == opened
 

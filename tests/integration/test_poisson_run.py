@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tiny import TINY
 
 from tacit_privacy.accounting.gaussian import composed_mu, epsilon_of
 from tacit_privacy.accounting.poisson import epsilon_poisson
@@ -16,24 +17,18 @@ from tacit_simulations.run import simulate
 from tacit_simulations.scenario import Scenario, load_scenario
 
 DEVICES, COHORT, ROUNDS = 40, 8, 3
-TINY = [
+POISSON = [
+    *TINY,
     f"fleet.devices={DEVICES}",
     f"federation.cohort={COHORT}",
     f"federation.rounds={ROUNDS}",
     "privacy.sampling=poisson",
     "privacy.participations=2",
-    "data.train_per_device=6",
-    "data.test_per_device=2",
-    "training.max_steps=1",
-    "adapter.rank=1",
-    "evaluation.devices=0",
-    "evaluation.compare=[]",
-    "runtime.engine=inline",
 ]
 
 
 def tiny(*more: str) -> Scenario:
-    return load_scenario("home-quick", [*TINY, *more])
+    return load_scenario("home-quick", [*POISSON, *more])
 
 
 def run(folder: Path, *more: str) -> dict[str, Any]:

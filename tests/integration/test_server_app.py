@@ -11,24 +11,19 @@ from typing import Any
 
 import numpy as np
 import pytest
-from flwr.app import ArrayRecord, ConfigRecord, Context, Message, RecordDict
+from flwr.app import ConfigRecord, Context, Message, RecordDict
 from flwr.common.config import flatten_dict
 from flwr.supercore.object_ref import validate
 from local_grid import LocalGrid
+from replies import terms_of, update_for
 from safetensors.numpy import load_file
 
 from tacit_clients import plain as device_side
 from tacit_privacy.contract import (
     QUERY_DESCRIBE,
     RECORD_DESCRIPTION,
-    RECORD_RECEIPT,
-    RECORD_TERMS,
-    RECORD_UPDATE,
     AdapterSpec,
     LinearSpec,
-    Receipt,
-    RoundTerms,
-    digest,
 )
 from tacit_privacy.errors import BadInput, BudgetExhausted, FleetExhausted, LedgerBroken
 from tacit_privacy.ledger.verify import Verification, verify
@@ -55,20 +50,9 @@ def device(message: Message) -> Message:
     if message.metadata.message_type == QUERY_DESCRIBE:
         said = ConfigRecord({"identity": name, "rank": 2, "spec": SPEC.to_bytes().decode()})
         return Message(RecordDict({RECORD_DESCRIPTION: said}), reply_to=message)
-    payload = message.content.config_records[RECORD_TERMS]["payload"]
-    assert isinstance(payload, bytes)
-    terms = RoundTerms.from_bytes(payload)
+    terms = terms_of(message)
     grid = clip_to_grid(np.ones(SPEC.prefix(terms.rank), np.float32), terms.clip_norm, terms.levels)
-    receipt = Receipt(
-        run=terms.run,
-        round=terms.round,
-        device=name,
-        terms=digest(payload),
-        update=digest(grid.tobytes()),
-        participation=1,
-    )
-    signed = ConfigRecord({"payload": receipt.to_bytes(), "signature": b""})
-    return Message(RecordDict({RECORD_UPDATE: ArrayRecord([grid]), RECORD_RECEIPT: signed}), reply_to=message)
+    return Message(update_for(message, name, grid), reply_to=message)
 
 
 def run(out: Path, nodes: int = 4, **changes: Any) -> Context:

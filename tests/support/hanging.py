@@ -3,17 +3,11 @@
 import time
 
 import numpy as np
-from flwr.app import ArrayRecord, ConfigRecord, Message, RecordDict
+from flwr.app import Message
+from replies import terms_of, update_for
 
-from tacit_privacy.contract import (
-    RECORD_RECEIPT,
-    RECORD_TERMS,
-    RECORD_UPDATE,
-    Receipt,
-    RoundTerms,
-    digest,
-)
-from tacit_simulations.grid import Answer, Call, adopt_identity
+from tacit_clients.flower_seam import adopt_identity
+from tacit_simulations.grid import Answer, Call
 
 
 def hang_or_answer(every: int, call: Call) -> Answer:
@@ -22,18 +16,6 @@ def hang_or_answer(every: int, call: Call) -> Answer:
     if call.device % every == 0:
         while True:
             time.sleep(0.01)
-    payload = call.message.content.config_records[RECORD_TERMS]["payload"]
-    assert isinstance(payload, bytes)
-    terms = RoundTerms.from_bytes(payload)
-    update = np.full(terms.spec.prefix(terms.rank), call.device, np.int32)
-    receipt = Receipt(
-        run=terms.run,
-        round=terms.round,
-        device=str(call.device),
-        terms=digest(payload),
-        update=digest(update.tobytes()),
-        participation=1,
-    )
-    signed = ConfigRecord({"payload": receipt.to_bytes(), "signature": b""})
-    content = RecordDict({RECORD_UPDATE: ArrayRecord([update]), RECORD_RECEIPT: signed})
-    return Answer(Message(content, reply_to=call.message), call.state)
+    terms = terms_of(call.message)
+    update = update_for(call.message, call.device, np.full(terms.spec.prefix(terms.rank), call.device, np.int32))
+    return Answer(Message(update, reply_to=call.message), call.state)

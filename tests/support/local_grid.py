@@ -4,35 +4,20 @@ from collections.abc import Callable, Iterable
 
 from flwr.app import Context, Message, RecordDict
 from flwr.clientapp import ClientApp
-from flwr.serverapp import Grid
-from flwr.supercore.run import Run
 
-from tacit_simulations.grid import adopt_identity
+from tacit_simulations.grid import OneRunGrid
 
 Node = Callable[[Message], Message | None]
 
 
-class LocalGrid(Grid):
+class LocalGrid(OneRunGrid):
     """``nodes`` may change at any time. Replies lie ready at once."""
 
     def __init__(self, nodes: dict[int, Node]) -> None:
-        adopt_identity()
+        super().__init__()
         self.nodes = nodes
         self.sent: list[Message] = []
         self._replies: dict[str, Message] = {}
-        self._run = Run.create_empty(1)
-
-    def set_run(self, run: Run) -> None:
-        self._run = run
-
-    @property
-    def run(self) -> Run:
-        return self._run
-
-    def create_message(
-        self, content: RecordDict, message_type: str, dst_node_id: int, group_id: str, ttl: float | None = None
-    ) -> Message:
-        return Message(content, dst_node_id, message_type, ttl=ttl, group_id=group_id)
 
     def get_node_ids(self) -> Iterable[int]:
         return list(self.nodes)

@@ -18,6 +18,7 @@ from typing import Any, Literal
 import numpy as np
 import pytest
 from hanging import hang_or_answer
+from tiny import TINY
 
 from tacit_privacy import cli
 from tacit_privacy.contract import AdapterSpec, LinearSpec, LocalTraining
@@ -41,24 +42,11 @@ from tacit_simulations.grid import FleetGrid
 from tacit_simulations.outputs import Journal
 from tacit_simulations.result import WALL
 
-TINY = [
-    "simulate",
-    "home-quick",
-    "--devices=30",
-    "--rounds=2",
-    "--engine=inline",
-    "--set=federation.cohort=6",
-    "--set=evaluation.devices=2",
-    "--set=evaluation.compare=[]",
-    "--set=data.train_per_device=6",
-    "--set=data.test_per_device=2",
-    "--set=training.max_steps=1",
-    "--set=adapter.rank=1",
-]
+COMMAND = ["simulate", "home-quick", *(f"--set={setting}" for setting in [*TINY, "evaluation.devices=2"])]
 
 
 def tacit(folder: Path, *more: str) -> int:
-    return cli.main([*TINY, f"--out={folder}", *more])
+    return cli.main([*COMMAND, f"--out={folder}", *more])
 
 
 def content(folder: Path) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from flwr.app import ArrayRecord, ConfigRecord, Context, RecordDict
+from tiny import TINY
 
 from tacit_clients.app import STATE_EXAMPLE_DP, Device, answer
 from tacit_clients.slm.adapters import AdaptedModel, build_spec, initial_vector
@@ -134,18 +135,6 @@ def test_the_steps_of_a_round_never_share_their_noise(adapted: AdaptedModel) -> 
     assert len(labels) == len(set(labels)) == 2
 
 
-TINY = [
-    "fleet.devices=30",
-    "federation.cohort=6",
-    "federation.rounds=2",
-    "data.train_per_device=8",
-    "data.test_per_device=2",
-    "training.max_steps=1",
-    "adapter.rank=1",
-    "evaluation.devices=0",
-    "evaluation.compare=[]",
-    "runtime.engine=inline",
-]
 WITH = ["training.example_dp={noise_multiplier = 1.0, clip_norm = 0.5, expected_batch = 4}"]
 
 

@@ -1,23 +1,17 @@
 """The timing-only rounds are the rounds of the coordinator over the emulated grid: same times and counts."""
 
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
+from flwr.app import Message
+from replies import update_for
 
 from tacit_privacy.contract import (
-    RECORD_RECEIPT,
-    RECORD_TERMS,
-    RECORD_UPDATE,
     AdapterSpec,
     LinearSpec,
     LocalTraining,
-    Receipt,
-    RoundTerms,
-    digest,
 )
 from tacit_privacy.ledger.keys import SigningKey
 from tacit_privacy.mechanisms.gaussian import GaussianSum
@@ -44,24 +38,10 @@ SPEC = AdapterSpec(
 )
 
 
-def answer(zeros: np.ndarray, call: Call) -> Answer:
+def idle(call: Call) -> Answer:
     """A device that learns nothing, correctly."""
-    payload = call.message.content.config_records[RECORD_TERMS]["payload"]
-    assert isinstance(payload, bytes)
-    terms = RoundTerms.from_bytes(payload)
-    receipt = Receipt(
-        run=terms.run,
-        round=terms.round,
-        device=str(call.device),
-        terms=digest(payload),
-        update=digest(zeros.tobytes()),
-        participation=1,
-    )
-    records: dict[str, ArrayRecord | MetricRecord | ConfigRecord] = {
-        RECORD_UPDATE: ArrayRecord([zeros]),
-        RECORD_RECEIPT: ConfigRecord({"payload": receipt.to_bytes(), "signature": b""}),
-    }
-    return Answer(Message(RecordDict(records), reply_to=call.message), call.state)
+    update = update_for(call.message, call.device, np.zeros(4, dtype=np.int32))
+    return Answer(Message(update, reply_to=call.message), call.state)
 
 
 def emulator_of(**settings: Any) -> Emulator:
@@ -72,7 +52,7 @@ def emulator_of(**settings: Any) -> Emulator:
 def coordinated(federation: FederationConfig, privacy: PrivacyConfig, folder: Path, **fleet: Any) -> list[RoundRecord]:
     emulator = emulator_of(**fleet)
     clock, records = VirtualClock(emulator.config.start), []
-    grid = FleetGrid(emulator, clock, InlineEngine(RuntimeConfig()), partial(answer, np.zeros(4, dtype=np.int32)))
+    grid = FleetGrid(emulator, clock, InlineEngine(RuntimeConfig()), idle)
     initial = np.zeros(SPEC.dimension, dtype=np.float32)
     job = Job("run", SPEC, LocalTraining(), federation, privacy, initial, "0" * 64, SEED)
     coordinator = BufferedCoordinator if federation.policy == "buffered" else Coordinator

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tiny import TINY
 
 from tacit_privacy import cli
 from tacit_privacy.errors import BadInput
@@ -13,25 +14,20 @@ from tacit_simulations.progress import Silent
 from tacit_simulations.run import Prepared, simulate
 from tacit_simulations.scenario import load_scenario
 
-TINY = [
+MIXED = [
+    *TINY,
     "fleet.devices=60",
     "fleet.mix=mixed",
     "federation.cohort=12",
     "federation.rounds=1",
-    "data.train_per_device=6",
-    "data.test_per_device=2",
-    "training.max_steps=1",
     "adapter.rank=8",
-    "evaluation.devices=0",
-    "evaluation.compare=[]",
-    "runtime.engine=inline",
 ]
 LOW = {"hub": 1, "phone-low": 1, "phone-mid": 2, "phone-high": 2, "sbc": 1}
 RANKS = ["adapter.tiers={" + ", ".join(f'"{tier}" = {rank}' for tier, rank in LOW.items() if tier in TIERS) + "}"]
 
 
 def prepared(*more: str) -> Prepared:
-    return Prepared.of(load_scenario("home-quick", [*TINY, *more]))
+    return Prepared.of(load_scenario("home-quick", [*MIXED, *more]))
 
 
 def test_bytes_and_memory_follow_the_rank_of_the_tier() -> None:
@@ -57,7 +53,7 @@ def test_without_tiers_there_is_one_figure_for_all() -> None:
 @pytest.mark.parametrize("mode", ["train", "timing"])
 def test_a_result_says_what_the_tiers_carried(tmp_path: Path, mode: str) -> None:
     def carried(name: str, *more: str) -> dict[str, Any]:
-        scenario = load_scenario("home-quick", [*TINY, f"mode={mode}", *more])
+        scenario = load_scenario("home-quick", [*MIXED, f"mode={mode}", *more])
         return dict(simulate(scenario, tmp_path / name, False, Silent())["rounds"][0])
 
     whole, tiered = carried("whole"), carried("tiered", *RANKS)
