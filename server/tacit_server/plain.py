@@ -31,7 +31,7 @@ from tacit_server.clock import WallClock
 from tacit_server.config import FederationConfig, PrivacyConfig, check_together
 from tacit_server.coordinator import Coordinator, Job
 from tacit_server.grid_roster import GridRoster, JoiningConfig
-from tacit_server.planning import noise_for, policy_for, sampling_for
+from tacit_server.planning import noise_for, policy_for
 from tacit_server.rounds import RoundRecord
 from tacit_server.store import Store
 from tacit_server.store.adapters import save_adapter
@@ -119,7 +119,7 @@ class PlainFederation:
     def coordinator(self, grid: Grid, context: Context) -> Coordinator:
         """Gather the fleet and plan its budget.
 
-        Raises FleetExhausted or BadInput as ``GridRoster.gather`` does, BudgetExhausted when the plan passes epsilon.
+        Raises FleetExhausted or BadInput as ``GridRoster.gather`` does, BadInput when the plan passes epsilon.
         """
         settings = self._settings
         federation, privacy = settings.federation, settings.privacy
@@ -129,7 +129,6 @@ class PlainFederation:
         mechanism = GaussianSum(privacy.clip_norm, noise_for(privacy, federation, roster.population))
         noise = SeededNoise(settings.seed, "release") if settings.simulated else SystemNoise()
         budget = Budget(policy, self._ledger, mechanism, noise, replay=settings.simulated)
-        budget.plan(sampling_for(privacy, federation, roster.population), federation.rounds)
         _log.info("Tacit: %s noise, multiplier %.4g, in %s", noise.name, mechanism.noise_multiplier, self._folder)
         kind = BufferedCoordinator if federation.policy == "buffered" else Coordinator
         job = self._job(self._spec)

@@ -1,8 +1,9 @@
 """From a federation's settings to what is promised: the policy of its budget and the noise that keeps it."""
 
 from tacit_privacy.accounting.budget import BudgetPolicy
-from tacit_privacy.accounting.events import Sampling
 from tacit_privacy.accounting.plan import Plan
+from tacit_privacy.errors import BadInput
+from tacit_privacy.wording import rounded_up
 from tacit_server.config import FederationConfig, PrivacyConfig
 
 
@@ -19,9 +20,10 @@ def policy_for(privacy: PrivacyConfig, population: int) -> BudgetPolicy:
 
 
 def noise_for(privacy: PrivacyConfig, federation: FederationConfig, population: int) -> float:
-    """The noise multiplier: as set, else the least that keeps the planned rounds within epsilon."""
-    if privacy.noise_multiplier is not None:
-        return privacy.noise_multiplier
+    """The noise multiplier: as set, else the least that keeps the planned rounds within epsilon.
+
+    Raises BadInput where what is set does not keep them there: such a run is refused before its first round.
+    """
     sealed_poisson = privacy.sampling == "poisson" and privacy.roster == "sealed"
     plan = Plan.of(
         "poisson" if sealed_poisson else "none",
@@ -32,9 +34,13 @@ def noise_for(privacy: PrivacyConfig, federation: FederationConfig, population: 
         privacy.delta_for(population),
         str(privacy.adjacency),
     )
-    return plan.calibrate(privacy.epsilon)
-
-
-def sampling_for(privacy: PrivacyConfig, federation: FederationConfig, population: int) -> Sampling:
-    """How every round of the plan draws its cohort."""
-    return Sampling(kind=privacy.sampling, cohort=federation.cohort, population=population)
+    if privacy.noise_multiplier is None:
+        return plan.calibrate(privacy.epsilon)
+    _, best = plan.bounds(privacy.noise_multiplier)
+    if best.epsilon > privacy.epsilon:
+        raise BadInput(
+            f"with privacy.noise_multiplier {privacy.noise_multiplier:g} the run would end at epsilon "
+            f"{rounded_up(best.epsilon)}, and privacy.epsilon is {privacy.epsilon:g}; "
+            "leave privacy.noise_multiplier out, and it is computed"
+        )
+    return privacy.noise_multiplier

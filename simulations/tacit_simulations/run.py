@@ -25,7 +25,7 @@ from tacit_server.app import make_server_app, outcome_of
 from tacit_server.buffered import BufferedCoordinator
 from tacit_server.charging import NoBudget
 from tacit_server.coordinator import Coordinator, Job
-from tacit_server.planning import noise_for, policy_for, sampling_for
+from tacit_server.planning import noise_for, policy_for
 from tacit_server.rounds import RoundRecord
 from tacit_server.store import Store
 from tacit_server.store.adapters import save_adapter
@@ -137,9 +137,6 @@ class Prepared:
         key = SigningKey.simulated(scenario.seed)
         prepared = cls(scenario, model, spec, devices, work, noise, delta, key, scenario.digest)
         prepared.emulator()  # refuses a model that no device of the fleet can hold
-        if scenario.privacy.enabled:
-            sampling = sampling_for(scenario.privacy, scenario.federation, devices)
-            prepared.budget(Ledger(key.sign, float)).plan(sampling, scenario.federation.rounds)
         return prepared
 
     def budget(self, ledger: Ledger) -> Budget:

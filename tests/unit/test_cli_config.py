@@ -31,6 +31,17 @@ def test_a_file_of_ones_own_and_set(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert "privacy.clip_norm" not in printed
 
 
+@pytest.mark.parametrize("command", [["config", "check", "home"], ["simulate", "home-quick", "--out=run"]])
+def test_an_impossible_budget_is_refused_before_anything_is_written(
+    command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert cli.main([*command, "--set=privacy.noise_multiplier=0.1"]) == 2
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert "with privacy.noise_multiplier 0.1 the run would end at epsilon 8" in said
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_an_empty_file_runs_the_defaults(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "empty.toml").touch()
     assert cli.main(["config", "check", str(tmp_path / "empty.toml")]) == 0

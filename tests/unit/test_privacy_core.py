@@ -233,13 +233,6 @@ def test_a_second_participation_is_refused_when_the_cap_has_no_room() -> None:
     assert budget.spent(session).epsilon < 8
 
 
-def test_an_impossible_plan_is_refused_before_anything_is_written() -> None:
-    budget, session, ledger = _budget(epsilon=1.0)
-    with pytest.raises(BudgetExhausted):
-        budget.plan(FIXED, 10)
-    assert ledger.length(session) == 1
-
-
 def test_a_simulation_replays_an_open_reservation_and_charges_once() -> None:
     budget, session, _ = _budget(replay=True)
     first = budget.reserve(session, 1, np.arange(200), FIXED)

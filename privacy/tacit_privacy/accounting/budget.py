@@ -77,15 +77,6 @@ class Budget:
         elif first.body != json.loads(json.dumps(body)):
             raise LedgerBroken("the ledger was opened under another policy or configuration; start in an empty folder")
 
-    def plan(self, sampling: Sampling, releases: int) -> Bound:
-        """The bound that ``releases`` further equal releases would end at. Raises BudgetExhausted, spends nothing."""
-        event = self._mechanism.event(sampling)
-        worst = min(self._policy.participations, releases)
-        bound = self._smallest([event] * releases, worst)
-        if bound.epsilon > self._policy.epsilon:
-            raise BudgetExhausted(bound.epsilon, self._policy.epsilon)
-        return bound
-
     def reserve(
         self, session: Session, round_number: int, devices: NDArray[np.integer[Any]], sampling: Sampling
     ) -> Reservation:

@@ -8,7 +8,8 @@ from functools import lru_cache
 from tacit_privacy.accounting.gaussian import check_delta, epsilon_of
 
 ACCOUNTANT = "dp-accounting PLD"
-_LEAST_NOISE, _MOST_NOISE, _WIDEST = 0.15, 1e6, 1e3  # within them distributions take seconds and fit into memory
+# Within them distributions take seconds and fit into memory.
+_LEAST_NOISE, _MOST_NOISE, _WIDEST, _MOST_ROUNDS = 0.15, 1e6, 1e3, 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +34,8 @@ def epsilon_composed(parts: tuple[PoissonRounds, ...], delta: float) -> float:
     on the number of rounds: equal ones are composed as one event (Koskela et al. 2020; Doroshenko et al. 2022).
 
     Edges: where the loss is spread so widely that distributions would not fit into memory (epsilon in the thousands),
-    and where there is next to none of it, the bound without sampling is given. It holds too: sampling is a channel
-    that a release passes after everybody was in it.
+    where there are more than a million rounds, and where there is next to no loss, the bound without sampling is given.
+    It holds too: sampling is a channel that a release passes after everybody was in it.
     """
     check_delta(delta)
     parts = tuple(part for part in parts if part.rounds)
@@ -56,7 +57,8 @@ def epsilon_composed(parts: tuple[PoissonRounds, ...], delta: float) -> float:
 def tractable(parts: Sequence[PoissonRounds]) -> bool:
     """Whether ``epsilon_composed`` composes distributions; where not, it gives the bound without sampling."""
     within = all(_LEAST_NOISE <= part.noise_multiplier <= _MOST_NOISE for part in parts)
-    return within and _spread(parts) <= _WIDEST
+    few = sum(part.rounds for part in parts) <= _MOST_ROUNDS
+    return within and few and _spread(parts) <= _WIDEST
 
 
 def _spread(parts: Sequence[PoissonRounds]) -> float:

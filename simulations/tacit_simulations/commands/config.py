@@ -34,6 +34,10 @@ def check(
         from tacit_simulations.scenario import load_scenario
 
         found = load_scenario(scenario, override or [])
+        if found.mode == "train" and found.privacy.enabled:
+            from tacit_server.planning import noise_for
+
+            noise_for(found.privacy, found.federation, found.fleet.devices)  # refuses what no budget pays for
         write({"ok": True, "digest": found.digest, "scenario": found.model_dump(mode="json")})
     if not as_json:
         for line in describe(found, show_all):
