@@ -8,6 +8,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from tacit_privacy.files import write_whole
+
 RESULTS = Path(__file__).parent / "results"
 _LIBRARIES = ("torch", "flwr", "ray", "numpy")
 
@@ -29,9 +31,8 @@ def save(name: str, figures: Sequence[Figure], details: dict[str, Any]) -> Path:
     machine |= {library: version(library).partition("+")[0] for library in _LIBRARIES}
     found = {"machine": machine, "figures": [asdict(figure) for figure in figures], "details": details}
     RESULTS.mkdir(exist_ok=True)
-    path, beside = RESULTS / f"{name}.json", RESULTS / f".{name}.json.new"
-    beside.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
-    beside.replace(path)
+    path = RESULTS / f"{name}.json"
+    write_whole(path, json.dumps(found, indent=2) + "\n")
     for figure in figures:
         print(f"{_state(figure.ok):<5} {figure.what}: {figure.measured} (beside {figure.beside})", flush=True)
     return path

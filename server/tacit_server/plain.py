@@ -6,7 +6,6 @@ beside them: ``tacit_clients.plain`` reads those, and the server only knows thei
 """
 
 import logging
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
@@ -21,6 +20,7 @@ from tacit_privacy.accounting.budget import Budget
 from tacit_privacy.adapters import initial_vector
 from tacit_privacy.contract import AdapterSpec, LocalTraining, canonical, digest
 from tacit_privacy.errors import BadInput
+from tacit_privacy.files import write_whole
 from tacit_privacy.ledger.chain import Ledger
 from tacit_privacy.ledger.keys import SigningKey
 from tacit_privacy.mechanisms.gaussian import GaussianSum
@@ -138,10 +138,10 @@ class PlainFederation:
     def export(self, adapter: NDArray[np.float32]) -> None:
         """Leave ``ledger.jsonl``, ``ledger.pub``, ``rounds.jsonl`` and ``adapter/``; ``adapter`` is (dimension,)."""
         with self._store.begin() as session:
-            lines = [entry.line() for entry in self._ledger.entries(session)]
-        _write(self._folder / "ledger.jsonl", lines)
-        _write(self._folder / "ledger.pub", [self._key.public])
-        _write(self._folder / "rounds.jsonl", [canonical(record).decode() for record in self._store.rounds()])
+            entries = [entry.line() for entry in self._ledger.entries(session)]
+        rounds = [canonical(record).decode() for record in self._store.rounds()]
+        for name, lines in (("ledger.jsonl", entries), ("ledger.pub", [self._key.public]), ("rounds.jsonl", rounds)):
+            write_whole(self._folder / name, "".join(line + "\n" for line in lines))
         if self._spec is not None:
             save_adapter(self._folder / "adapter", self._spec, adapter)
 
@@ -173,10 +173,3 @@ class PlainFederation:
 def _tell(record: RoundRecord, adapter: NDArray[np.float64]) -> None:
     said = f"epsilon {record.epsilon:.4g}" if record.epsilon is not None else "nothing released"
     _log.info("Tacit: round %s, %s of %s updates, %s", record.round, record.completed, record.sampled, said)
-
-
-def _write(path: Path, lines: list[str]) -> None:
-    """A reader sees the old file or the new one."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    beside.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
-    beside.replace(path)

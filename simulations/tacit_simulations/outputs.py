@@ -9,6 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from tacit_privacy import files
 from tacit_privacy.contract import canonical
 from tacit_privacy.errors import BadInput
 
@@ -55,17 +56,8 @@ class OutputFolder:
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Write beside, flush to disk, rename: a reader sees the old file or the new one. Raises BadInput."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with beside.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(path)
-    except OSError as error:
-        beside.unlink(missing_ok=True)
-        raise BadInput(f"cannot write {path}: {error.strerror}; make room, then --resume") from error
+    """A file of a run: a reader sees the old one or the new one. Raises BadInput."""
+    files.write_whole(path, text, "make room, then --resume")
 
 
 class Journal:
