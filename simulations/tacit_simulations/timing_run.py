@@ -4,6 +4,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from tacit_privacy.errors import FleetExhausted
 from tacit_simulations.fleet.dispatch import Work
 from tacit_simulations.fleet.emulator import Emulator
 from tacit_simulations.fleet.figures import fleet_facts
@@ -21,7 +22,8 @@ _NANO_PARAMETERS, _FLOATS_PER_RANK = 1.1e6, 1024.0  # what a device would train 
 def simulate_timing(scenario: Scenario, out: Path, resume: bool, watch: Watcher) -> dict[str, Any]:
     """Rounds in virtual time; time, energy, bytes and money only. Nothing is learnt and nothing is spent.
 
-    It takes seconds and keeps nothing on the way: to resume is to do it again, in the folder of the same scenario.
+    It takes seconds and keeps nothing on the way: to resume is to do it again, in the folder of the same scenario. A
+    fleet that runs out of devices ends the run early with what it has; raises FleetExhausted when that is nothing.
     """
     began = time.monotonic()
     examples = float(scenario.data.train_per_device * scenario.training.epochs)
@@ -33,10 +35,16 @@ def simulate_timing(scenario: Scenario, out: Path, resume: bool, watch: Watcher)
     folder.claim(scenario.digest, resume)
     watch.stage("Rounds", scenario.federation.rounds)
     plan = TimingPlan.of(scenario.federation, scenario.privacy)
-    rounds = []
-    for timing in TimingSimulation(emulator, plan, scenario.seed).rounds():
-        rounds.append(timing.row())
-        watch.step(f"{timing.completed} completed")
+    rounds: list[dict[str, Any]] = []
+    stopped = ""
+    try:
+        for timing in TimingSimulation(emulator, plan, scenario.seed).rounds():
+            rounds.append(timing.row())
+            watch.step(f"{timing.completed} completed")
+    except FleetExhausted as exhausted:
+        if not rounds:
+            raise
+        stopped = str(exhausted)
     result: dict[str, Any] = {
         "scenario": scenario.name,
         "description": scenario.description,
@@ -49,6 +57,8 @@ def simulate_timing(scenario: Scenario, out: Path, resume: bool, watch: Watcher)
         "config_digest": scenario.digest,
         "wall_seconds": round(time.monotonic() - began, 3),
     }
+    if stopped:
+        result["stopped"] = stopped
     write_whole(out / "report.html", report(result))
     write_whole(out / "result.json", to_json(result))
     return result

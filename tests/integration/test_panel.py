@@ -124,6 +124,14 @@ def test_a_store_is_closed_whatever_ends_a_run(
     assert opened and closed == opened
 
 
+def test_a_timing_run_that_runs_out_of_devices_keeps_what_it_has(tmp_path: Path) -> None:
+    settings = ["mode=timing", "fleet.devices=120", "federation.cohort=40", "federation.rounds=30"]
+    result = simulate(load_scenario("home-quick", settings), tmp_path / "run", resume=False, watch=Silent())
+    assert 0 < len(result["rounds"]) < 30
+    assert "devices could be asked" in result["stopped"]
+    assert "The run ended early." in (tmp_path / "run" / "report.html").read_text()
+
+
 def test_a_timing_run_goes_on_where_it_is_told_to(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """It keeps nothing and takes seconds: going on is doing it again, and the advice to do so is right."""
     words = ["simulate", "million", "--devices=200", "--set=federation.cohort=10", f"--out={tmp_path / 'run'}"]
