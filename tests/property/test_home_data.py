@@ -274,3 +274,11 @@ def test_every_slot_of_the_grammar_can_be_filled(dialect: str) -> None:
             json.dumps([utterance.text, utterance.action])
             said[utterance.intent] += 1
     assert set(said) == {intent.name for intent in grammar.intents(dialect)}
+
+
+def test_the_fleet_asks_politely_for_commands_alone() -> None:
+    said = [utterance.text for home in range(60) for utterance in Household(5, home).say(60)]
+    assert any(text.startswith("could you turn ") for text in said)
+    for odd in ("we need", "where is", "what is", "i want", "i lost", "forecast", "the ", "alarm", "wifi for"):
+        assert any(text.startswith(odd) for text in said)
+        assert not [text for text in said if text.startswith(("could you " + odd, "let's " + odd, "time to " + odd))]

@@ -78,7 +78,8 @@ class Household:
         frame = self._pick(grammar.frames(intent, self._dialect))
         opener, closer = ("", "")
         if not intent.whole:
-            opener, closer = self._pick(grammar.openers(self._dialect)), self._pick(grammar.closers(self._dialect))
+            opener = self._pick(grammar.openers(frame, self._dialect))
+            closer = self._pick(grammar.closers(frame, self._dialect))
         text, spans = self._render(opener + frame + closer, slots)
         meaning = _SLOT.sub(lambda m: self._slot(m[1], slots).meant, self._pick(grammar.actions(intent, self._dialect)))
         return Utterance(text, meaning.lower(), intent.name, tuple(spans))
