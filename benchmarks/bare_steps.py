@@ -58,31 +58,30 @@ def start() -> list[np.ndarray]:
     return [parameter.detach().numpy().copy() for parameter in resident()[1]]
 
 
-def _loop(clients: int, barrier: Any) -> float:
-    arrays = start()
+def _worker(clients: int, rounds: int, barrier: Any, results: Any) -> None:
+    arrays, spent = start(), []
     train(arrays, 0)
     barrier.wait()
-    begin = time.perf_counter()
-    for client in range(clients):
-        train(arrays, client)
-    return time.perf_counter() - begin
+    for number in range(rounds):
+        begin = time.perf_counter()
+        for client in range(clients):
+            train(arrays, number * clients + client)
+        spent.append(time.perf_counter() - begin)
+    results.put(spent)
 
 
-def _worker(clients: int, barrier: Any, results: Any) -> None:
-    results.put(_loop(clients, barrier))
-
-
-def bare_rate(processes: int, clients: int) -> float:
-    """Clients per second of a bare loop in ``processes`` processes: the physical limit of these steps here."""
+def bare_rate(processes: int, cohort: int, rounds: int) -> float:
+    """Clients per second of a bare loop in ``processes`` processes, the median round of ``cohort`` clients in all."""
     context = multiprocessing.get_context("spawn")
     barrier, results = context.Barrier(processes), context.Queue()
-    workers = [context.Process(target=_worker, args=(clients, barrier, results)) for _ in range(processes)]
+    share = cohort // processes
+    workers = [context.Process(target=_worker, args=(share, rounds, barrier, results)) for _ in range(processes)]
     for worker in workers:
         worker.start()
-    seconds = max(results.get() for _ in workers)
+    spent = [results.get() for _ in workers]
     for worker in workers:
         worker.join()
-    return float(processes * clients / seconds)
+    return float(processes * share / np.median(spent))
 
 
 def flower_rate(population: int, cohort: int, rounds: int) -> float:

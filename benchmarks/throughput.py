@@ -1,8 +1,9 @@
-"""Training fleet: client trainings per second of each engine, beside a bare loop and Flower's runtime, in one run.
+"""Training fleet: client trainings per second of the pool, beside a bare loop and Flower's runtime, in one run.
 
 The work is the same everywhere: tacit-nano, rank 8 on the query and value projections, A frozen, four SGD steps of
 8 x 32 tokens. Ours runs whole rounds (cohort, ledger, messages, guard, clip, sum, noise, checkpoint); the bare loop
-only trains.
+only trains. A rate is that of the median round after a warm-up; a ratio is the median over repeats, each of which runs
+all three one after the other.
 """
 
 import json
@@ -17,7 +18,7 @@ import numpy as np
 from figures import Figure, save
 
 WORK = "4 SGD steps of 8 x 32 tokens, tacit-nano, rank 8 on q and v; 2 processes; population 2,000, cohort 50"
-POPULATION, COHORT, ROUNDS, PROCESSES, REPEATS = 2000, 50, 6, 2, 3
+POPULATION, COHORT, ROUNDS, PROCESSES, REPEATS = 2000, 50, 6, 2, 5
 SCENARIO = """
 name = "throughput"
 [data]
@@ -101,7 +102,7 @@ def ours(folder: Path, engine: str) -> float:
 def peer(name: str) -> float:
     """A peer in a process of its own, so that neither sees the other's threads."""
     call = {
-        "bare": f"bare_steps.bare_rate({PROCESSES}, 60)",
+        "bare": f"bare_steps.bare_rate({PROCESSES}, {COHORT}, {ROUNDS - 1})",
         "flower": f"bare_steps.flower_rate({POPULATION}, {COHORT}, {ROUNDS})",
     }[name]
     code = f"import bare_steps\nif __name__ == '__main__': print('rate', {call})"
@@ -115,12 +116,14 @@ def peer(name: str) -> float:
 def main() -> None:
     figures: dict[str, list[float]] = {"bare": [], "pool": [], "flower": []}
     with tempfile.TemporaryDirectory() as folder:
-        for _ in range(REPEATS):
-            figures["bare"].append(peer("bare"))
-            figures["pool"].append(ours(Path(folder), "pool"))
-            figures["flower"].append(peer("flower"))
+        for number in range(REPEATS):
+            for name in ("bare", "pool", "flower"):
+                figures[name].append(ours(Path(folder), name) if name == "pool" else peer(name))
+            print(
+                f"repeat {number + 1}: {', '.join(f'{n} {found[-1]:.1f}' for n, found in figures.items())}", flush=True
+            )
     median = {name: float(np.median(values)) for name, values in figures.items()}
-    of_bare, of_flower = median["pool"] / median["bare"], median["pool"] / median["flower"]
+    of_bare, of_flower = (float(np.median(np.divide(figures["pool"], figures[n]))) for n in ("bare", "flower"))
     rows = [
         Figure(
             "pool engine, client trainings per second over the bare loop's",
