@@ -1,27 +1,48 @@
 """How a bound and an error of a library are said to a person."""
 
 import math
+from collections.abc import Iterator
+from decimal import ROUND_CEILING, Context
+from difflib import get_close_matches
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
+
+_UPWARDS = Context(prec=4, rounding=ROUND_CEILING)
 
 
 def rounded_up(value: float) -> str:
     """Four significant digits, rounded up: a bound is never shown smaller than it is."""
-    if not 0 < value < math.inf:
-        return f"{value:g}"
-    step = 10.0 ** (math.floor(math.log10(value)) - 3)
-    return f"{math.ceil(value / step - 1e-9) * step:.4g}"
+    return f"{float(_UPWARDS.create_decimal_from_float(value)):.4g}" if math.isfinite(value) else f"{value:g}"
 
 
-def sentence(error: ValidationError) -> str:
-    """What pydantic found first, as one sentence with the key and the value."""
+def sentence(error: ValidationError, model: type[BaseModel]) -> str:
+    """What pydantic found first in settings of ``model``: one sentence with the key and the value."""
     first = error.errors(include_url=False)[0]
     key = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":
-        text = f"unknown setting {key}"
+        text = f"unknown setting {key}{_instead(key, list(_settings(model)))}"
     elif first["type"] == "value_error":
         text = f"{key}: {first['ctx']['error']}" if key else str(first["ctx"]["error"])
     else:
-        text = f"{key}: {first['msg'].lower()}, got {first['input']!r}"
+        said = first["msg"].lower().replace("a valid tuple", 'a list, such as ["a", "b"]')
+        text = f"{key}: {said}, got {first['input']!r}"
     more = len(error.errors()) - 1
     return f"{text} (and {more} more)" if more else text
+
+
+def _instead(key: str, known: list[str]) -> str:
+    last = key.rpartition(".")[2]
+    found = [name for name in known if name.rpartition(".")[2] == last] or get_close_matches(
+        key, known, n=1, cutoff=0.7
+    )
+    return f"; did you mean {' or '.join(found)}?" if found else ""
+
+
+def _settings(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
+    """Every key below ``model``, dotted."""
+    for name, field in model.model_fields.items():
+        key, inner = prefix + (field.alias or name), field.annotation
+        if isinstance(inner, type) and issubclass(inner, BaseModel):
+            yield from _settings(inner, f"{key}.")
+        else:
+            yield key

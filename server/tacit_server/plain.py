@@ -72,7 +72,7 @@ class PlainSettings(BaseModel, frozen=True, extra="forbid"):
         try:
             return cls.model_validate(tables)
         except ValidationError as error:
-            raise BadInput(f"the app's configuration: {sentence(error)}") from error
+            raise BadInput(f"the app's configuration: {sentence(error, cls)}") from error
 
     @property
     def simulated(self) -> bool:

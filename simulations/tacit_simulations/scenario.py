@@ -105,7 +105,7 @@ def load_scenario(name_or_path: str, overrides: Sequence[str] = ()) -> Scenario:
     try:
         return Scenario.model_validate(table)
     except ValidationError as error:
-        raise BadInput(f"{name_or_path}: {sentence(error)}") from error
+        raise BadInput(f"{name_or_path}: {sentence(error, Scenario)}") from error
 
 
 def _read(name_or_path: str, extending: tuple[str, ...] = ()) -> dict[str, Any]:

@@ -176,6 +176,14 @@ def test_without_json_a_command_speaks_on_stdout(ledger: Path) -> None:
     assert run(f"audit verify ledger.jsonl --key ledger.pub --witness {head.upper()}", ledger).returncode == 0
 
 
+def test_a_ledger_may_come_on_stdin(ledger: Path) -> None:
+    command = [str(Path(sys.executable).with_name("tacit")), "audit", "verify", "-", "--key", "ledger.pub"]
+    text = (ledger / "ledger.jsonl").read_text()
+    done = subprocess.run(command, cwd=ledger, input=text, capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("stdin verifies: closed, 2 entries")
+
+
 def test_a_cut_ledger_is_said_to_be_open_and_a_witness_finds_the_cut(ledger: Path) -> None:
     first, second = (ledger / "ledger.jsonl").read_text().splitlines()
     (ledger / "cut.jsonl").write_text(first + "\n")

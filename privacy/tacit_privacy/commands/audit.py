@@ -1,6 +1,7 @@
 """Verify the ledger of a run, offline."""
 
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from tacit_privacy.ledger.verify import Verification
 
 _HEX = r"[0-9a-fA-F]{64}"
+_STDIN = Path("-")
 _MOST = 20  # problems that are printed one by one
 
 app = typer.Typer(help="Verify the ledger of a run, offline.", no_args_is_help=True)
@@ -27,7 +29,7 @@ def main() -> None:
 
 @app.command()
 def verify(
-    ledger: Annotated[Path, typer.Argument(help="ledger.jsonl of a run")],
+    ledger: Annotated[Path, typer.Argument(help="ledger.jsonl of a run; - reads stdin")],
     key: Annotated[Path, typer.Option(help="file with the public key, 64 hexadecimal digits")],
     witness: Annotated[str | None, typer.Option(help="a head seen earlier: finds rollback and fork")] = None,
     as_json: JsonOption = False,
@@ -49,7 +51,7 @@ def verify(
 
 def _tell(ledger: Path, found: "Verification") -> None:
     verdict = "verifies" if found.ok else "does NOT verify"
-    typer.echo(f"{ledger} {verdict}: {found.state}, {found.entries} entries")
+    typer.echo(f"{'stdin' if ledger == _STDIN else ledger} {verdict}: {found.state}, {found.entries} entries")
     typer.echo(f"head {found.head}")
     if found.delta:  # the policy could be read
         trust = "" if found.ok else "; as far as it could be read, and not to be relied on"
@@ -88,6 +90,9 @@ def _public_key(path: Path) -> str:
 def _lines(path: Path) -> Iterator[str]:
     """One entry at a time: a ledger of any length is never held whole."""
     try:
+        if path == _STDIN:
+            yield from sys.stdin
+            return
         with path.open(encoding="utf-8") as file:
             yield from file
     except (OSError, UnicodeDecodeError) as error:

@@ -18,7 +18,7 @@ def _source(kind: str, settings: Mapping[str, Any], seed: int, devices: int) -> 
     try:
         config = DataConfig.model_validate({**settings, "kind": kind})
     except ValidationError as error:
-        raise BadInput(f"data-settings of {kind}: {sentence(error)}") from error
+        raise BadInput(f"data-settings of {kind}: {sentence(error, DataConfig)}") from error
     return build_source(config, seed, devices)
 
 

@@ -121,7 +121,7 @@ def measure_training(engine: str, workers: int) -> TrainingSpeed:
     try:
         scenario = Scenario.model_validate(_training_job() | {"runtime": {"engine": engine, "workers": workers}})
     except ValidationError as error:
-        raise BadInput(sentence(error)) from error
+        raise BadInput(sentence(error, Scenario)) from error
     with tempfile.TemporaryDirectory(prefix="tacit-bench-") as folder:
         result = simulate(scenario, Path(folder) / "run", False, Marks())
     trained = [row["completed"] for row in result["rounds"]][1:]
