@@ -118,14 +118,6 @@ def test_bad_input_is_one_sentence_and_leaves_nothing(tmp_path: Path, words: lis
     assert not (tmp_path / "run" / "result.json").exists()
 
 
-def test_an_impossible_budget_is_refused_before_the_first_round(tmp_path: Path) -> None:
-    words = ["home-quick", "--set=privacy.epsilon=1", "--set=privacy.noise_multiplier=0.5", "--out=run"]
-    done = tacit("simulate", *words, cwd=tmp_path)
-    assert done.returncode == 1
-    assert "epsilon would reach" in done.stderr
-    assert not (tmp_path / "run").exists()
-
-
 def test_a_folder_that_holds_something_is_not_written_to(tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "mine.txt").write_text("mine")
