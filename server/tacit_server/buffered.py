@@ -93,7 +93,10 @@ class BufferedCoordinator(Coordinator):
 
     def _take(self, state: State, buffer: _Buffer) -> None:
         for reply in self._grid.pull_messages(list(self._outstanding)):
-            sent = self._outstanding.pop(reply.metadata.reply_to_message_id)
+            sent = self._outstanding.pop(reply.metadata.reply_to_message_id, None)
+            if sent is None:
+                buffer.record.drop("duplicate")
+                continue
             staleness = state.server.steps - sent.version
             weight = (1.0 + staleness) ** -self._job.federation.staleness_exponent
             if self._accept(reply, sent, buffer.total, buffer.record, buffer.receipts, weight):

@@ -36,6 +36,8 @@ class Charging(Protocol):
 
     def head(self, session: Session, settled: bool = False) -> tuple[str, int]: ...
 
+    def participations(self, session: Session) -> dict[int, int]: ...
+
 
 class NoBudget:
     """For runs without privacy, which say so wherever a figure stands: nothing promised, nothing charged."""
@@ -62,3 +64,6 @@ class NoBudget:
 
     def head(self, session: Session, settled: bool = False) -> tuple[str, int]:
         return GENESIS, 0
+
+    def participations(self, session: Session) -> dict[int, int]:
+        return {}

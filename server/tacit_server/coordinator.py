@@ -28,7 +28,7 @@ from tacit_server.charging import Charging
 from tacit_server.clock import PATIENCE_S, RETRY_S, Clock
 from tacit_server.config import FederationConfig, PrivacyConfig
 from tacit_server.optimizers import ServerState
-from tacit_server.roster import Devices, Roster
+from tacit_server.roster import Counts, Devices, Roster
 from tacit_server.rounds import RoundRecord, Sent, read_update
 from tacit_server.sampling import fixed_cohort, poisson_cohort
 from tacit_server.store import Checkpoint, Store
@@ -81,7 +81,10 @@ class Coordinator:
         self.stopped = ""  # why the run ended before its last round
 
     def run(self) -> ServerState:
-        """All rounds, or as many as the budget pays for; from the newest checkpoint where there is one."""
+        """All rounds, or as many as the budget pays for; from the newest checkpoint where there is one.
+
+        A run that found too few devices leaves its ledger open: it can go on when they are back.
+        """
         with self._store.begin() as session:
             self._charging.open(session, self._job.config_digest, self._key.public)
         state = self._resume()
@@ -95,7 +98,7 @@ class Coordinator:
                 if state.round == 0:
                     raise  # nothing was learnt: the settings are wrong, not the run over
                 self.stopped = str(exhausted)
-                break
+                return state.server
         with self._store.begin() as session:
             self._charging.close(session)
         return state.server
@@ -137,7 +140,7 @@ class Coordinator:
         federation, privacy = self._job.federation, self._job.privacy
         if privacy.sampling == "poisson":
             rate = federation.cohort / self._roster.population
-            tossed = poisson_cohort(self._rng("cohort", number), self._roster.population, rate)
+            tossed = poisson_cohort(self._noise, self._roster.population, rate, number)
             fresh = tossed[state.participations[tossed] < privacy.participations]
             asked = fresh[self._roster.eligible(fresh, self._clock.now())]
             record.sampled = len(tossed)
@@ -224,8 +227,10 @@ class Coordinator:
         in_full = not outstanding or self._job.privacy.sampling == "poisson"
         while outstanding and record.completed < cohort:
             for reply in self._grid.pull_messages(list(outstanding)):
-                sent = outstanding.pop(reply.metadata.reply_to_message_id)
-                if record.completed == cohort:
+                sent = outstanding.pop(reply.metadata.reply_to_message_id, None)
+                if sent is None:
+                    record.drop("duplicate")  # a second answer to one message, or an answer to none
+                elif record.completed == cohort:
                     record.drop("displaced")
                 else:
                     self._accept(reply, sent, total, record, receipts)
@@ -279,13 +284,20 @@ class Coordinator:
         found = self._store.newest()
         if found is None:
             start = ServerState.start(self._job.initial.astype(np.float64))
-            return State(0, start, np.zeros(self._roster.population, dtype=np.uint16))
+            return State(0, start, self._counted(np.zeros(self._roster.population, dtype=np.uint16)))
         restore = getattr(self._grid, "restore", None)
         if restore is not None and found.grid:
             restore(found.grid, found.time)
         arrays = found.arrays
         server = ServerState(arrays["adapter"], arrays["first"], arrays["second"], found.steps)
-        return State(found.round, server, arrays["participations"])
+        return State(found.round, server, self._counted(arrays["participations"]))
+
+    def _counted(self, participations: Counts) -> Counts:
+        """With what is charged beyond the checkpoint: a crash may have cut off a release to these devices."""
+        with self._store.begin() as session:
+            for device, releases in self._charging.participations(session).items():
+                participations[device] = max(participations[device], releases)
+        return participations
 
     def _rng(self, *path: str | int) -> np.random.Generator:
         return np.random.default_rng() if self._job.seed is None else stream(self._job.seed, *path)

@@ -45,6 +45,7 @@ def ledger(sealed: bool) -> tuple[str, ...]:
             budget.commit(session, reservation, devices, "1" * 64, [bytes(device) for device in devices])
         budget.abandon(session, budget.reserve(session, 4, np.array([5]), POISSON), "too few devices")
         budget.reserve(session, 5, np.array([6]), POISSON)
+        budget.open(session, "0" * 64, KEY.public)  # after a crash
         again = budget.reserve(session, 5, np.array([6]), POISSON)
         budget.commit(session, again, [6], "2" * 64, [b"six"])
         budget.close(session)

@@ -241,12 +241,41 @@ def test_a_simulation_replays_an_open_reservation_and_charges_once() -> None:
 
 
 def test_a_deployment_keeps_an_open_reservation_charged_and_draws_new_noise() -> None:
-    budget, session, ledger = _budget(epsilon=100.0, replay=False)
+    """A crash costs the devices that were asked one participation each, and nobody else anything."""
+    budget, session, ledger = _budget(participations=2, epsilon=100.0, replay=False)
     first = budget.reserve(session, 1, np.arange(200), FIXED)
-    second = budget.reserve(session, 1, np.arange(200), FIXED)
-    assert second.label != first.label
-    assert second.epsilon == epsilon_of(math.sqrt(2) / 0.53, 2.3e-4)
-    assert verify(_lines(ledger, session), KEY.public).problems == []
+    with pytest.raises(LedgerBroken, match="is open"):
+        budget.reserve(session, 1, np.arange(200), FIXED)
+    budget.open(session, "0" * 64, KEY.public)  # the server comes back
+    assert budget.participations(session) == dict.fromkeys(range(200), 1)
+    others = budget.reserve(session, 1, np.arange(200, 400), FIXED)
+    assert others.label != first.label
+    assert others.epsilon == epsilon_of(1 / 0.53, 2.3e-4)
+    budget.commit(session, others, list(range(200, 400)), "1" * 64, [b"receipt"])
+    again = budget.reserve(session, 2, np.arange(200), FIXED)
+    assert again.epsilon == epsilon_of(math.sqrt(2) / 0.53, 2.3e-4)
+    budget.close(session)  # before it was settled: what is open stays charged
+    found = verify(_lines(ledger, session), KEY.public)
+    assert (found.problems, found.state, found.epsilon) == ([], "closed", again.epsilon)
+
+
+def test_a_ledger_that_is_closed_takes_no_further_release() -> None:
+    budget, session, ledger = _budget()
+    budget.close(session)
+    with pytest.raises(LedgerBroken, match="is closed"):
+        budget.reserve(session, 1, np.arange(200), FIXED)
+    assert verify(_lines(ledger, session), KEY.public).state == "closed"
+
+
+@pytest.mark.parametrize(("told", "wrong"), [(0, True), (1, False), (2, False), (3, True)])
+def test_a_verifier_believes_no_count_beyond_the_policy(told: int, wrong: bool) -> None:
+    _, session, ledger = _budget(participations=2, epsilon=100.0)
+    event = GaussianSum(1.0, 0.53).event(FIXED)
+    epsilon = epsilon_of(1 / 0.53, 2.3e-4) if told else 0.0  # of the one release there is
+    body = {"reservation": "1.1", "round": 1, "event": event.model_dump(mode="json"), "participations": told}
+    ledger.append(session, "reserve", body | {"epsilon": epsilon})
+    problems = verify(_lines(ledger, session), KEY.public).problems
+    assert [problem.kind for problem in problems] == (["participations"] if wrong else [])
 
 
 def test_an_abandoned_round_is_given_back() -> None:

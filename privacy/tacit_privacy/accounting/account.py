@@ -34,7 +34,6 @@ class Account:
     first: Entry | None = None
     charged: dict[str, Charge] = field(default_factory=dict)  # by reservation, in order
     waiting: Reservation | None = None  # the newest entry, where that is a reservation
-    lost: int = 0
     releases: int = 0
     closed: bool = False
 
@@ -50,7 +49,5 @@ class Account:
                 self.waiting = Reservation(name, body["round"], body["epsilon"], f"release {name}")
             case "abandon":
                 self.charged.pop(body["reservation"], None)
-            case "lost":
-                self.lost += 1
             case "commit":
                 self.releases += 1

@@ -7,16 +7,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, PositiveFloat, PositiveInt
-from sqlalchemy import func, select
+from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
 
 from tacit_privacy.accounting.account import Account
 from tacit_privacy.accounting.account import Reservation as Reservation
 from tacit_privacy.accounting.bounds import Adjacency, Bound, bounds, smallest
 from tacit_privacy.accounting.events import GaussianEvent, Sampling
-from tacit_privacy.contract import Fact, digest
+from tacit_privacy.contract import Fact
 from tacit_privacy.errors import BudgetExhausted, LedgerBroken
-from tacit_privacy.ledger.chain import Ledger, ParticipationRow
+from tacit_privacy.ledger.chain import Entry, Ledger, ParticipationRow, ReservedRow
 from tacit_privacy.ledger.sealing import Opening
 from tacit_privacy.mechanisms.gaussian import GaussianSum
 from tacit_privacy.mechanisms.noise import NoiseSource
@@ -40,11 +40,12 @@ class Budget:
     """Charges releases of one mechanism against one policy, in the ledger.
 
     Only rounds that were reserved may be released. A reservation that a crash left open is replayed by a simulation
-    (``replay=True``: same cohort, same noise, charged once); a deployment keeps it charged, as if it had been released
-    to everybody in it, and reserves anew.
+    (``replay=True``: same cohort, same noise, charged once); a deployment keeps it charged, as if it had been released,
+    with a participation to everybody in it, and reserves anew.
 
-    Where the roster is sealed, nothing that is written or charged depends on who took part: every release is charged
-    as if some device had used up its participations, and receipts stand behind a salted commitment.
+    Receipts stand behind a salted commitment: they name the exact update of a device, which no noise covers. Where the
+    roster is sealed, nothing at all that is written or charged depends on who took part: every release is charged as if
+    some device had used up its participations.
     """
 
     def __init__(
@@ -59,9 +60,8 @@ class Budget:
         return self._policy
 
     def open(self, session: Session, config_digest: str, public_key: str) -> None:
-        """Write the first entry; after a crash, check that the ledger belongs to this policy and configuration.
-
-        Raises LedgerBroken when it does not.
+        """Write the first entry; after a crash, check that the ledger belongs to this policy and configuration, and
+        settle what a deployment left open. Raises LedgerBroken when it does not.
         """
         body = {
             "policy": self._policy.model_dump(mode="json"),
@@ -76,21 +76,29 @@ class Budget:
             self._ledger.append(session, "open", body)
         elif first.body != json.loads(json.dumps(body)):
             raise LedgerBroken("the ledger was opened under another policy or configuration; start in an empty folder")
+        elif not self._replay:
+            self._lose(session)
 
     def reserve(
         self, session: Session, round_number: int, devices: NDArray[np.integer[Any]], sampling: Sampling
     ) -> Reservation:
-        """Charge a release in which at most ``devices`` take part. Raises BudgetExhausted, with nothing written."""
-        opened = self._current(session).waiting
-        if opened is not None and self._replay:
-            return opened
-        if opened is not None:
-            self._ledger.append(session, "lost", {"reservation": opened.id})
+        """Charge a release in which at most ``devices`` take part. Raises BudgetExhausted, with nothing written, and
+        LedgerBroken where the ledger is closed or an earlier reservation was left open.
+        """
+        account = self._current(session)
+        if account.waiting is not None and self._replay:
+            return account.waiting
+        if account.waiting is not None:
+            raise LedgerBroken(
+                f"reservation {account.waiting.id} is open; commit it, give it back or open the budget anew"
+            )
         event = self._mechanism.event(sampling)
         worst = self._worst(session, devices)
         bound = self._smallest([*self.events(session), event], worst)
         if bound.epsilon > self._policy.epsilon:
             raise BudgetExhausted(bound.epsilon, self._policy.epsilon)
+        if account.closed:
+            raise LedgerBroken("the ledger is closed: its run is over; start in an empty folder")
         name = f"{round_number}.{self._ledger.length(session)}"
         reservation = Reservation(name, round_number, bound.epsilon, f"release {name}")
         body = {
@@ -101,6 +109,7 @@ class Budget:
             "epsilon": bound.epsilon,
         }
         self._ledger.append(session, "reserve", body)
+        session.add(ReservedRow(reservation=name, devices=devices.astype(np.int64).tobytes()))
         return reservation
 
     def commit(
@@ -111,23 +120,16 @@ class Budget:
         release: str,
         receipts: Sequence[bytes],
     ) -> None:
-        """Record what was released: its digest, a digest of the receipts, and one participation per device.
+        """Record what was released: its digest, a commitment to the receipts, and one participation per device.
 
-        Behind a sealed roster the receipts' digest is salted, and ``Opening.kept`` gives what it is over.
+        ``Opening.kept`` gives what the commitment is over.
         """
-        if self._policy.roster_sealed:
-            opening = Opening.of(receipts, self._noise.salt(reservation.label))
-            opening.keep(session, reservation.id)
-            named = opening.commitment
-        else:
-            named = digest(b"".join(sorted(receipts)))
-        body: dict[str, Any] = {"reservation": reservation.id, "release": release, "receipts": named}
+        opening = Opening.of(receipts, self._noise.salt(reservation.label))
+        opening.keep(session, reservation.id)
+        body: dict[str, Any] = {"reservation": reservation.id, "release": release, "receipts": opening.commitment}
         entry = self._ledger.append(session, "commit", body)
-        known = {row.device: row for row in self._rows(session, accepted)}
-        for device in accepted:
-            row = known.setdefault(device, ParticipationRow(device=device, count=0))
-            row.count, row.newest = row.count + 1, entry.index
-            session.add(row)
+        self._count(session, accepted, entry)
+        self._settle(session, reservation.id)
 
     def abandon(self, session: Session, reservation: Reservation, why: str) -> None:
         """Give a reservation back: nothing was released. ``why`` (too few devices, never their data) is public, but
@@ -135,11 +137,13 @@ class Budget:
         """
         said = "too few devices" if self._policy.roster_sealed else why
         self._ledger.append(session, "abandon", {"reservation": reservation.id, "why": said})
+        self._settle(session, reservation.id)
 
     def close(self, session: Session) -> None:
-        """End the ledger, once: a finished ledger can then be told from a truncated one."""
-        account = self._current(session)
-        if not account.closed:
+        """End the ledger, once: a finished ledger can then be told from a truncated one. What is open is lost."""
+        if not self._current(session).closed:
+            self._lose(session)
+            account = self._current(session)
             body = {"releases": account.releases, "epsilon": self.spent(session).epsilon}
             self._ledger.append(session, "close", body)
 
@@ -158,7 +162,7 @@ class Budget:
         return smallest(self.listed(session), self._policy.adjacency)
 
     def participations(self, session: Session) -> dict[int, int]:
-        """Releases that each device contributed to; devices that never did are absent."""
+        """Releases that each device contributed to, or may have; devices that never did are absent."""
         return {row.device: row.count for row in session.scalars(select(ParticipationRow))}
 
     def head(self, session: Session, settled: bool = False) -> tuple[str, int]:
@@ -186,15 +190,36 @@ class Budget:
     def _worst(self, session: Session, devices: NDArray[np.integer[Any]]) -> int:
         """The most releases that a device contributed to, if ``devices`` contribute to one more.
 
-        Reservations that a crash cut off may have been released to any device, so each counts for all. Behind a sealed
-        roster it is what the policy allows and not what came to pass: the realised maximum would tell who was there.
+        Behind a sealed roster it is what the policy allows and not what came to pass: the realised maximum would tell
+        who was there.
         """
-        lost = self._current(session).lost
         if self._policy.roster_sealed:
-            return self._policy.participations + lost
+            return self._policy.participations
         so_far = session.scalar(select(func.max(ParticipationRow.count))) or 0
         again = max((row.count for row in self._rows(session, devices.tolist())), default=0) + 1
-        return max(so_far, again if len(devices) else 0) + lost
+        return max(so_far, again if len(devices) else 0)
+
+    def _lose(self, session: Session) -> None:
+        """Settle a reservation that a crash left open: whoever was in it may have been released."""
+        opened = self._current(session).waiting
+        if opened is None:
+            return
+        entry = self._ledger.append(session, "lost", {"reservation": opened.id})
+        reserved = session.get(ReservedRow, opened.id)
+        if reserved is not None:
+            self._count(session, np.frombuffer(reserved.devices, dtype=np.int64).tolist(), entry)
+        self._settle(session, opened.id)
+
+    def _settle(self, session: Session, reservation: str) -> None:
+        session.execute(delete(ReservedRow).where(ReservedRow.reservation == reservation))
+
+    def _count(self, session: Session, devices: Sequence[int], entry: Entry) -> None:
+        """One more participation of each of ``devices``, in ``entry``."""
+        known = {row.device: row for row in self._rows(session, devices)}
+        for device in devices:
+            row = known.setdefault(device, ParticipationRow(device=device, count=0))
+            row.count, row.newest = row.count + 1, entry.index
+            session.add(row)
 
     def _rows(self, session: Session, devices: Sequence[int]) -> Iterator[ParticipationRow]:
         """The rows of those of ``devices`` that ever contributed."""

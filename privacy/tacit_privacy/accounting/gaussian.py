@@ -48,11 +48,6 @@ def mu_for(epsilon: float, delta: float) -> float:
     return root / _ROUND_UP**2
 
 
-def composed_mu(noise_multiplier: float, participations: int) -> float:
-    """mu of ``participations`` Gaussian releases that one device contributed to: sqrt(k) / z."""
-    return math.inf if noise_multiplier == 0 else math.sqrt(participations) / noise_multiplier
-
-
 def check_delta(delta: float) -> None:
     """Raise BadInput unless 0 < delta < 1."""
     if not 0 < delta < 1:

@@ -40,8 +40,17 @@ class ParticipationRow(PrivacyTables):
     newest: Mapped[int | None] = mapped_column(ForeignKey("ledger.index"))
 
 
+class ReservedRow(PrivacyTables):
+    """Whom the newest reservation may be released to, until it is settled."""
+
+    __tablename__ = "reserved"
+
+    reservation: Mapped[str] = mapped_column(String(40), primary_key=True)
+    devices: Mapped[bytes] = mapped_column(LargeBinary)  # int64
+
+
 class SealRow(PrivacyTables):
-    """What a sealed commitment is over: the server's own secret, kept so that it can be opened later."""
+    """What a commitment is over: the server's own secret, kept so that it can be opened later."""
 
     __tablename__ = "seals"
 

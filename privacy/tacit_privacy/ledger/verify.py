@@ -152,7 +152,7 @@ class _Replay:
         self._policy: BudgetPolicy | None = None
         self._events: dict[str, tuple[GaussianEvent, int]] = {}
         self._waiting: str | None = None
-        self._lost = self._releases = 0
+        self._releases = 0
         self._closed = False
 
     def step(self, number: int, entry: dict[str, Any]) -> None:
@@ -198,9 +198,11 @@ class _Replay:
             return
         if epsilon > self._policy.epsilon * (1 + _TOLERANCE):
             self._wrong(number, "over_budget", f"{epsilon:.6g} passes the cap of {self._policy.epsilon:.6g}")
-        planned = self._policy.participations + self._lost
-        if self._policy.roster_sealed and body.participations != planned:
-            self._wrong(number, "unsealed", f"tells of {body.participations} participations; the plan says {planned}")
+        told, most = body.participations, self._policy.participations
+        if self._policy.roster_sealed and told != most:
+            self._wrong(number, "unsealed", f"tells of {told} participations; the plan says {most}")
+        elif told > most or (told == 0 and body.event.sampling.kind == "fixed"):
+            self._wrong(number, "participations", f"{told} participations; a device of a round has 1 to {most}")
 
     def _settle(self, number: int, body: Committed | Lost | Abandoned) -> None:
         if body.reservation != self._waiting:
@@ -209,8 +211,6 @@ class _Replay:
         match body:
             case Committed():
                 self._releases += 1
-            case Lost():
-                self._lost += 1
             case Abandoned():
                 self._events.pop(body.reservation, None)
 
