@@ -127,7 +127,7 @@ class PlainFederation:
         self._spec = roster.gather()
         policy = policy_for(privacy, roster.population)
         mechanism = GaussianSum(privacy.clip_norm, noise_for(privacy, federation, roster.population))
-        noise = SeededNoise(settings.seed, "release") if settings.simulated else SystemNoise()
+        noise = SeededNoise.of_server(settings.seed) if settings.simulated else SystemNoise()
         budget = Budget(policy, self._ledger, mechanism, noise, replay=settings.simulated)
         _log.info("Tacit: %s noise, multiplier %.4g, in %s", noise.name, mechanism.noise_multiplier, self._folder)
         kind = BufferedCoordinator if federation.policy == "buffered" else Coordinator

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from tacit_privacy.mechanisms.noise import NoiseSource
 from tacit_server.roster import Bools, Counts, Devices, Roster
 
 Eligible = Callable[[Devices], Bools]
@@ -75,10 +76,9 @@ def fixed_cohort(
     return Selector(roster.population).draw(rng, count, allowed)
 
 
-def poisson_cohort(rng: np.random.Generator, population: int, rate: float) -> Devices:
+def poisson_cohort(noise: NoiseSource, population: int, rate: float, number: int) -> Devices:
     """Every device of the population tosses its own coin of probability ``rate``; a cohort may be empty.
 
-    The number of heads is binomial and, given that number, every set of devices is equally likely.
+    The coins of round ``number`` come from where the noise comes from: amplification rests on nobody knowing them.
     """
-    heads = int(rng.binomial(population, rate))
-    return np.sort(Selector(population).draw(rng, heads, lambda devices: np.ones(len(devices), dtype=np.bool_)))
+    return np.flatnonzero(noise.coins(rate, population, f"cohort {number}"))

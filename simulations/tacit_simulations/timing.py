@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tacit_privacy.errors import BadInput, FleetExhausted
+from tacit_privacy.mechanisms.noise import SeededNoise
 from tacit_privacy.randomness import stream
 from tacit_server.clock import PATIENCE_S, RETRY_S
 from tacit_server.config import FederationConfig, PrivacyConfig
@@ -130,6 +131,7 @@ class TimingSimulation:
                 "choose a smaller cohort or a larger fleet"
             )
         self.emulator, self.plan, self.seed = emulator, plan, seed
+        self._noise = SeededNoise.of_server(seed)
         self.clock = clock or VirtualClock(emulator.config.start)
         self._selector = Selector(emulator.devices)
         self._cap = plan.participations or np.iinfo(np.uint32).max
@@ -181,7 +183,7 @@ class TimingSimulation:
     def _poisson(self, number: int) -> tuple[Devices, int, Unasked]:
         """Toss a coin for every device; those that cannot be asked stay in the cohort and contribute nothing."""
         devices = self.emulator.devices
-        tossed = poisson_cohort(stream(self.seed, "cohort", number), devices, self.plan.cohort / devices)
+        tossed = poisson_cohort(self._noise, devices, self.plan.cohort / devices, number)
         fresh = tossed[self._participations[tossed] < self._cap]
         asked = fresh[self.emulator.eligible(fresh, self.clock.now())]
         unasked = {"exhausted": len(tossed) - len(fresh), "unavailable": len(fresh) - len(asked)}

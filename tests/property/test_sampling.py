@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
+from tacit_privacy.mechanisms.noise import SeededNoise, SystemNoise
 from tacit_server.roster import Bools, Devices
 from tacit_server.sampling import fixed_cohort, poisson_cohort
 
@@ -135,8 +136,8 @@ def test_devices_that_are_used_up_are_not_even_looked_at() -> None:
 @pytest.mark.parametrize("rate", [0.004, 0.1, 0.5, 0.97])
 def test_a_poisson_cohort_has_binomial_size(rate: float) -> None:
     population, draws = 400, 3000
-    rng = np.random.default_rng(21)
-    sizes = np.array([len(poisson_cohort(rng, population, rate)) for _ in range(draws)])
+    noise = SeededNoise(21)
+    sizes = np.array([len(poisson_cohort(noise, population, rate, number)) for number in range(draws)])
     law = stats.binom(population, rate)
     edges = np.unique(law.ppf(np.linspace(0.05, 0.95, 13)))
     edges = np.concatenate([[-1.0], edges, [float(population)]])
@@ -151,10 +152,10 @@ def test_a_poisson_cohort_has_binomial_size(rate: float) -> None:
 def test_poisson_coins_are_fair_and_independent(rate: float) -> None:
     """Each device's own share of rounds is the rate, and no two devices' coins know of each other."""
     population, draws = 40, 6000
-    rng = np.random.default_rng(4)
+    noise = SeededNoise(4)
     joined = np.zeros((draws, population))
-    for row in joined:
-        row[poisson_cohort(rng, population, rate)] = 1
+    for number, row in enumerate(joined):
+        row[poisson_cohort(noise, population, rate, number)] = 1
     spread = (joined.sum(0) - draws * rate) / np.sqrt(draws * rate * (1 - rate))
     assert stats.chi2.sf(float((spread**2).sum()), population) > LEAST
     correlations = np.atleast_2d(np.corrcoef(joined.T))[np.triu_indices(population, 1)] * np.sqrt(draws)
@@ -166,20 +167,20 @@ def test_poisson_coins_are_fair_and_independent(rate: float) -> None:
 @given(st.integers(1, 3000), st.floats(0, 1), st.integers(0, 2**32))
 @settings(max_examples=60, deadline=None)
 def test_a_poisson_cohort_is_sorted_and_distinct(population: int, rate: float, seed: int) -> None:
-    cohort = poisson_cohort(np.random.default_rng(seed), population, rate)
+    cohort = poisson_cohort(SeededNoise(seed), population, rate, 1)
     assert (np.diff(cohort) > 0).all()
     assert not len(cohort) or (cohort[0] >= 0 and cohort[-1] < population)
 
 
 def test_certain_and_impossible_coins() -> None:
-    rng = np.random.default_rng(0)
-    assert len(poisson_cohort(rng, 70, 0.0)) == 0
-    np.testing.assert_array_equal(poisson_cohort(rng, 70, 1.0), np.arange(70))
+    for noise in (SeededNoise(0), SystemNoise()):
+        assert len(poisson_cohort(noise, 70, 0.0, 1)) == 0
+        np.testing.assert_array_equal(poisson_cohort(noise, 70, 1.0, 1), np.arange(70))
 
 
 DRAWS: dict[str, Callable[[np.random.Generator], Devices]] = {
     "fixed": lambda rng: fixed_cohort(rng, Fleet(np.ones(300, np.bool_)), np.zeros(300, np.uint16), 1, 30, 0.0),
-    "poisson": lambda rng: poisson_cohort(rng, 300, 0.1),
+    "poisson": lambda rng: poisson_cohort(SeededNoise(int(rng.integers(2**31))), 300, 0.1, 1),
 }
 
 

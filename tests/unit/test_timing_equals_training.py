@@ -63,7 +63,7 @@ def coordinated(federation: FederationConfig, privacy: PrivacyConfig, folder: Pa
         FleetRoster(emulator, SPEC.rank),
         GaussianSum(1.0, 0.0),
         NoBudget(),
-        SeededNoise(SEED, "noise"),
+        SeededNoise.of_server(SEED),
         Store(f"sqlite:///{folder}/run.db"),
         SigningKey.simulated(SEED),
         lambda record, adapter: records.append(record),

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable
-from typing import Protocol
+from typing import Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,6 +54,11 @@ class SeededNoise:
 
     def __init__(self, seed: int, *path: str | int) -> None:
         self._seed, self._path = seed, path
+
+    @classmethod
+    def of_server(cls, seed: int) -> Self:
+        """What a simulated server draws from."""
+        return cls(seed, "release")
 
     def discrete_gaussian(self, sigma: float, size: int, label: str) -> NDArray[np.int64]:
         return discrete_gaussian(self._words("noise", label), sigma, size)
