@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 os.environ.setdefault("FLWR_TELEMETRY_ENABLED", "0")
@@ -30,7 +31,7 @@ from tacit_privacy.contract import (
     digest,
 )
 from tacit_privacy.contract import RECORD_DESCRIPTION as RECORD_DESCRIPTION
-from tacit_privacy.errors import BadInput, TermsRefused, UpdateRefused
+from tacit_privacy.errors import BadInput, NonFiniteUpdate, TacitError, TermsRefused, UpdateRefused
 from tacit_privacy.ledger.keys import SigningKey
 from tacit_privacy.mechanisms.gaussian import clip_to_grid
 from tacit_privacy.mechanisms.noise import NoiseSource, SystemNoise
@@ -77,7 +78,11 @@ class Device:
 
 
 def make_client_app(device_of: Callable[[Context], Device]) -> ClientApp:
-    """A ClientApp whose devices come from ``device_of``: a simulation's fleet, or the one device it runs on."""
+    """A ClientApp whose devices come from ``device_of``: a simulation's fleet, or the one device it runs on.
+
+    Flower sends the text of an exception to the server. It may quote the device's data, so what leaves is a word or the
+    name of the exception's class.
+    """
     app = ClientApp()
 
     @app.train()
@@ -87,14 +92,23 @@ def make_client_app(device_of: Callable[[Context], Device]) -> ClientApp:
         except (TermsRefused, UpdateRefused) as refused:
             content = refusal(refused.reason)
         except BadInput:
-            content = refusal("bad_input")  # the message of the error may quote the device's own files
+            content = refusal("bad_input")
+        except Exception as error:
+            raise _nameless(error) from None
         return Message(content, reply_to=message)
 
     @app.query(QUERY_DESCRIBE.removeprefix("query."))
     def describe(message: Message, context: Context) -> Message:
-        return Message(describe_device(device_of(context)), reply_to=message)
+        try:
+            return Message(describe_device(device_of(context)), reply_to=message)
+        except Exception as error:
+            raise _nameless(error) from None
 
     return app
+
+
+def _nameless(error: Exception) -> TacitError:
+    return TacitError(f"the device failed with {type(error).__name__}")
 
 
 def refusal(reason: str) -> RecordDict:
@@ -113,8 +127,7 @@ def describe_device(device: Device) -> RecordDict:
 def answer(content: RecordDict, state: RecordDict, device: Device) -> RecordDict:
     """One round on the device: guard, train, clip, sign. Updates ``state``. No metric, loss or count is in the reply.
 
-    Raises TermsRefused when the guard says no, UpdateRefused when training did not give numbers, BadInput when there is
-    nothing to train on.
+    Raises TermsRefused when the guard says no, BadInput when the model cannot learn the task.
     """
     terms, payload, signature = _terms(content)
     memory = _memory(state)
@@ -123,16 +136,7 @@ def answer(content: RecordDict, state: RecordDict, device: Device) -> RecordDict
         raise TermsRefused("rank", f"rank {terms.rank} is above this device's {device.rank}")
     start = _start(content, device, terms)
     before = _score(device, start, terms) if device.scores else {}
-    result = train(
-        device.adapted,
-        device.data.train,
-        device.task,
-        start,
-        terms.rank,
-        terms.training,
-        device.rng(terms.round),
-        noise=device.noise(terms.round),
-    )
+    result = _learn(device, start, terms)
     grid = clip_to_grid(result.delta, terms.clip_norm, terms.levels)
     receipt = Receipt(
         run=terms.run,
@@ -151,6 +155,27 @@ def answer(content: RecordDict, state: RecordDict, device: Device) -> RecordDict
             RECORD_RECEIPT: ConfigRecord({"payload": receipt, "signature": signed}),
         }
     )
+
+
+def _learn(device: Device, start: Vector, terms: RoundTerms) -> LocalResult:
+    """What training changed: nothing, where the device has no example or its examples do not give numbers.
+
+    It then contributes zeros, as its neighbour in the sense of the guarantee does. A refusal would tell what it holds,
+    and could give its place in a cohort to another device.
+    """
+    if device.data.train:
+        with suppress(NonFiniteUpdate):
+            return train(
+                device.adapted,
+                device.data.train,
+                device.task,
+                start,
+                terms.rank,
+                terms.training,
+                device.rng(terms.round),
+                noise=device.noise(terms.round),
+            )
+    return LocalResult(np.zeros_like(start), 0, 0, 0.0, 0.0)
 
 
 def _memory(state: RecordDict) -> guard.Memory:
@@ -199,8 +224,9 @@ def _remember(
         steps = known.get(kind, 0)
         known[kind] = (steps if isinstance(steps, int) else 0) + spent.steps
         state[STATE_EXAMPLE_DP] = ConfigRecord(known)
-    if device.personal is not None:
-        scores |= _train_personal(state, device, device.personal, terms, start)
+    if device.personal is not None and device.data.train:
+        with suppress(NonFiniteUpdate):  # it costs the owner this round's personal adapter, and the fleet nothing
+            scores |= _train_personal(state, device, device.personal, terms, start)
     if scores:
         state[STATE_SCORES] = ConfigRecord({"round": terms.round, **scores})
 

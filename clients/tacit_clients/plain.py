@@ -3,7 +3,8 @@
 From the app's configuration (``context.run_config``): ``model``, ``data``, ``data-settings`` (JSON), ``seed``,
 ``devices``, ``adapter-method``, ``adapter-rank``, ``adapter-alpha``, ``adapter-seed``, ``adapter-targets`` (names with
 commas). From the node's own (``context.node_config``), which no server can set: ``partition-id``, ``rank``,
-``server-key`` (the pinned key, hexadecimal), ``device-key`` (path of a key file), ``identity``, ``simulated-seed``.
+``server-key`` (the pinned key, hexadecimal), ``device-key`` (path of a key file), ``identity``, ``personal-rank``,
+``simulated-seed``.
 
 The app's ``seed`` orders examples. Noise and coins of example-level DP-SGD guard the device against its server, so they
 come from the operating system unless the node itself says that it is simulated.
@@ -18,10 +19,11 @@ from typing import Any, Literal
 import numpy as np
 from flwr.app import Context
 
-from tacit_clients.app import Device
+from tacit_clients.app import Device, Personal
 from tacit_clients.slm.adapters import AdaptedModel, build_spec
 from tacit_clients.slm.models import NANO, load, single_thread
 from tacit_clients.training.examples import ExampleSource
+from tacit_privacy.contract import LocalTraining
 from tacit_privacy.errors import BadInput
 from tacit_privacy.ledger.keys import SigningKey
 from tacit_privacy.mechanisms.noise import NoiseSource, SeededNoise, SystemNoise
@@ -46,6 +48,8 @@ def device_of(context: Context) -> Device:
         len(source.labels),
     )
 
+    own_rank = int(node.get("personal-rank", 0))
+
     def rng(number: int) -> np.random.Generator:
         return np.random.default_rng() if seed == _NO_SEED else stream(seed, "device", index, "round", number)
 
@@ -63,6 +67,7 @@ def device_of(context: Context) -> Device:
         server_key=str(node["server-key"]) if "server-key" in node else None,
         rank=int(node.get("rank", 0)),
         noise=noise,
+        personal=Personal(own_rank, LocalTraining()) if own_rank else None,
     )
 
 

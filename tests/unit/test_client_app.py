@@ -32,7 +32,7 @@ from tacit_privacy.contract import (
     RoundTerms,
     digest,
 )
-from tacit_privacy.errors import BadInput
+from tacit_privacy.errors import BadInput, TacitError
 from tacit_privacy.ledger.keys import SigningKey, verifies
 from tacit_privacy.randomness import stream
 
@@ -136,11 +136,45 @@ def test_a_refused_round_says_one_word_and_changes_nothing(device: client.Device
     assert refused(device, at, content_of(good, np.full(spec.prefix(3), np.nan, dtype=np.float32))) == "adapter"
     assert refused(replace(device, rank=2), at, content_of(good)) == "rank"
     assert refused(replace(device, server_key=OWN.public), at, content_of(good)) == "signature"
-    assert refused(replace(device, data=DeviceData((), ())), at, content_of(good)) == "bad_input"
-    wild = LocalTraining(optimizer="sgd", learning_rate=1e30, epochs=9)
-    assert refused(device, at, content_of(terms_for(spec, training=wild))) == "non_finite"
     ask(device, at, content_of(good))  # none of these counted as a participation
     assert refused(device, at, content_of(terms_for(spec, round=2))) == "exhausted"
+
+
+@pytest.mark.parametrize("examples", [(), DATA])
+def test_a_device_without_numbers_contributes_zeros_as_others_contribute(
+    device: client.Device, examples: tuple[Example, ...]
+) -> None:
+    """A refusal would tell what its data holds, and give its place in a cohort to another device."""
+    wild = LocalTraining(optimizer="sgd", learning_rate=1e30, epochs=9)
+    own = replace(device, data=DeviceData(examples, ()), personal=client.Personal(rank=1, training=wild))
+    at, honest = context(), ask(device, context(), content_of(terms_for(device.adapted.spec)))
+    reply = ask(own, at, content_of(terms_for(device.adapted.spec, training=wild)))
+    assert sorted(reply) == sorted(honest)
+    (vector,) = reply.array_records[RECORD_UPDATE].to_numpy_ndarrays()
+    assert vector.dtype == np.int32 and not vector.any()
+    payload = reply.config_records[RECORD_RECEIPT]["payload"]
+    assert isinstance(payload, bytes) and Receipt.from_bytes(payload).participation == 1
+    assert client.STATE_PERSONAL not in at.state
+    again = ask(device, context(), content_of(terms_for(device.adapted.spec)))
+    assert again.array_records[RECORD_UPDATE].to_numpy_ndarrays()[0].tobytes() == (
+        honest.array_records[RECORD_UPDATE].to_numpy_ndarrays()[0].tobytes()
+    )
+
+
+@pytest.mark.parametrize("message_type", ["train", QUERY_DESCRIBE])
+def test_no_exception_carries_a_devices_words_to_the_server(device: client.Device, message_type: str) -> None:
+    """Flower sends the text of what a ClientApp raises."""
+
+    def broken(at: Context) -> client.Device:
+        raise KeyError("what Anna said")
+
+    adopt_identity()
+    content = content_of(terms_for(device.adapted.spec))
+    message = Message(content, dst_node_id=1, message_type=message_type)
+    with pytest.raises(TacitError) as failed:
+        client.make_client_app(broken)(message, context())
+    assert str(failed.value) == "the device failed with KeyError"
+    assert failed.value.__cause__ is None and failed.value.__suppress_context__
 
 
 def test_the_personal_adapter_stays(device: client.Device) -> None:
@@ -163,7 +197,7 @@ def test_the_personal_adapter_stays(device: client.Device) -> None:
 
 def test_what_example_level_dp_spent_stays_and_adds_up(device: client.Device) -> None:
     private = ExampleDp(noise_multiplier=1.0, clip_norm=1.0, expected_batch=3)
-    training = LocalTraining(optimizer="sgd", learning_rate=0.1, max_steps=2, example_dp=private)
+    training = LocalTraining(optimizer="sgd", learning_rate=0.1, epochs=2, max_steps=2, example_dp=private)
     at = context()
     for number in (1, 2):
         reply = ask(
@@ -229,6 +263,12 @@ def test_the_app_that_flower_loads_trains_on_an_installed_data_set(installed: No
     at = under_flower(**{"server-key": OWN.public})
     reply = client.app(Message(forged, dst_node_id=9, message_type="train"), at).content
     assert reply.config_records[RECORD_REFUSAL]["reason"] == "signature"
+    device = device_of(under_flower())
+    at = under_flower(seed=4)
+    at.node_config["personal-rank"] = 1
+    assert device.personal is None and device_of(at).personal is not None
+    client.app(Message(content, dst_node_id=9, message_type="train"), at)
+    assert client.STATE_PERSONAL in at.state
 
 
 def test_no_server_chooses_the_noise_that_guards_a_device_against_it(installed: None) -> None:

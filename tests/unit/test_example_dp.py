@@ -109,7 +109,8 @@ def test_the_update_that_leaves_is_noised(adapted: AdaptedModel) -> None:
     """Two draws of the operating system's noise differ by what two steps of it add up to, and by nothing else: every
     example joins every step.
     """
-    everybody = PRIVATE.model_copy(update={"example_dp": DP.model_copy(update={"expected_batch": len(DATA)})})
+    whole = DP.model_copy(update={"expected_batch": len(DATA)})
+    everybody = PRIVATE.model_copy(update={"example_dp": whole, "epochs": PRIVATE.max_steps})
     one, other = (update(ask(adapted, RecordDict(), training=everybody)) for _ in range(2))
     steps, per_step = PRIVATE.max_steps, DP.noise_multiplier * DP.clip_norm / len(DATA)
     found = np.std((one - other).astype(np.float64)) * 5.0 / terms(adapted, 1, PRIVATE).levels

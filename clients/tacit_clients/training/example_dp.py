@@ -56,8 +56,9 @@ def total_epsilon(spent: Sequence[ExampleSpent], delta: float) -> float:
 
 
 def planned_draws(examples: int, training: LocalTraining, settings: ExampleDp) -> int:
-    """Steps that training on ``examples`` takes: as many as set, else as many as the epochs expect."""
-    return training.max_steps or training.epochs * math.ceil(examples / settings.expected_batch)
+    """Steps that training on ``examples`` takes: as many as the epochs expect, and at most ``max_steps``."""
+    most = training.epochs * math.ceil(examples / settings.expected_batch)
+    return min(training.max_steps, most) if training.max_steps else most
 
 
 def run_private(

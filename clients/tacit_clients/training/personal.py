@@ -27,12 +27,18 @@ def train_personal(
     training: LocalTraining,
     rng: np.random.Generator,
 ) -> Vector:
-    """Train a fresh personal adapter of ``rank`` over the frozen shared vector; returns it, shape (prefix,)."""
+    """Train a fresh personal adapter of ``rank`` over the frozen shared vector; returns it, shape (prefix,).
+
+    It stays loaded for ``evaluate_personal``, and switched off.
+    """
     spec = personal_spec(adapted.spec, rank)
     adapted.load_vector(shared, shared_rank)
     adapted.add_personal(spec)
     start = initial_vector(spec)
-    result = train(adapted, data, task, start, rank, training, rng, which="personal")
+    try:
+        result = train(adapted, data, task, start, rank, training, rng, which="personal")
+    finally:
+        adapted.train_only("shared")  # the model is resident: what comes next must not meet this adapter
     return start + result.delta
 
 
