@@ -1,17 +1,19 @@
 """Where a run writes: one folder, claimed before any work, whose files appear whole or not at all."""
 
 import json
+import math
 import os
 import platform
 import shutil
 from collections.abc import ItemsView, Iterator
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from tacit_privacy import files
 from tacit_privacy.contract import canonical
-from tacit_privacy.errors import BadInput
+from tacit_privacy.errors import BadInput, FleetExhausted
 
 _NEEDED_BYTES = 200_000_000  # checkpoints of a long run; asked for before the first round
 
@@ -51,8 +53,17 @@ class OutputFolder:
         except OSError as error:
             raise BadInput(f"cannot write to {self.path}: {error.strerror}; choose another --out") from error
 
-    def finished(self) -> bool:
-        return (self.path / "result.json").is_file()
+    @contextmanager
+    def claimed(self, scenario_digest: str, resume: bool) -> Iterator[None]:
+        """``claim`` for the time of a run. One that finds no device to begin with leaves no folder behind."""
+        own = not self.path.exists()
+        self.claim(scenario_digest, resume)
+        try:
+            yield
+        except FleetExhausted:
+            if not resume:
+                shutil.rmtree(self.path if own else self.state)
+            raise
 
 
 def write_whole(path: Path, text: str) -> None:
@@ -109,6 +120,11 @@ _LIBRARIES = ("tacit", "flwr", "torch", "transformers", "peft", "numpy", "dp-acc
 def versions() -> dict[str, str]:
     """Of the libraries that can change a result."""
     return {"python": platform.python_version()} | {name: version(name) for name in _LIBRARIES}
+
+
+def finite(value: float) -> float | None:
+    """A number as strict JSON can hold it: None for what is no number, such as the loss of a model that diverged."""
+    return float(value) if math.isfinite(value) else None
 
 
 def to_json(result: dict[str, Any]) -> str:

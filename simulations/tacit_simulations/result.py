@@ -10,7 +10,7 @@ from tacit_clients.training.local import Score
 from tacit_simulations.evaluation.study import Study, Vector, add
 from tacit_simulations.fleet.figures import fleet_facts
 from tacit_simulations.fleet.population import Population
-from tacit_simulations.outputs import Journal, OutputFolder, versions
+from tacit_simulations.outputs import Journal, OutputFolder, finite, versions
 from tacit_simulations.progress import Watcher
 from tacit_simulations.scenario import Scenario
 
@@ -38,8 +38,8 @@ def compare(
     shared = {name: arm.vector} | ({"federated": plain.vector} if plain else {})
     if "untrained" in wanted:
         shared["untrained"] = initial_vector(study.setup.spec)
-    if "centralised" in wanted:
-        shared["centralised"] = study.centralised(_took_part(arm))
+    if "centralised" in wanted and (devices := _took_part(arm)):
+        shared["centralised"] = study.centralised(devices)
         watch.step("centralised")
     scores = _scores(study, wanted, shared, arm.vector, watch)
     found: dict[str, Any] = {"metric_name": METRICS[study.setup.source().task], "simulator_only": True}
@@ -79,11 +79,11 @@ def _scores(
 
 def _took_part(arm: "Trained") -> list[int]:
     """Devices whose data the federation learnt from: the centralised model learns from the same."""
-    return sorted({device for row in arm.rounds for device in row["accepted"]})
+    return sorted({device for row in arm.rounds if row["released"] for device in row["accepted"]})
 
 
 def _figures(score: Score) -> dict[str, Any]:
-    return {"loss": score.loss, "metric": score.metric, "examples": score.count}
+    return {"loss": finite(score.loss), "metric": finite(score.metric), "examples": score.count}
 
 
 def _curve(journal: Journal) -> list[dict[str, Any]]:
@@ -100,7 +100,7 @@ def _per_tier(
         for device, score in scores.get(key, {}).items():
             grouped.setdefault(population.tier(device), []).append(score)
         for tier, found in grouped.items():
-            tiers.setdefault(tier, {"devices": len(found)})[key] = add(found).metric
+            tiers.setdefault(tier, {"devices": len(found)})[key] = finite(add(found).metric)
     return dict(sorted(tiers.items()))
 
 

@@ -34,7 +34,7 @@ from tacit_simulations.data.sources import build_source
 from tacit_simulations.devices import DeviceSetup, run_device
 from tacit_simulations.engines import Engine, make_engine
 from tacit_simulations.evaluation.example_level import example_level
-from tacit_simulations.evaluation.study import Study
+from tacit_simulations.evaluation.study import Study, check_source
 from tacit_simulations.fleet.catalogue import TIERS
 from tacit_simulations.fleet.dispatch import Work
 from tacit_simulations.fleet.emulator import Dispatch, Emulator
@@ -43,7 +43,7 @@ from tacit_simulations.fleet.outcomes import Outcome
 from tacit_simulations.fleet.population import Population
 from tacit_simulations.fleet.roster import FleetRoster
 from tacit_simulations.grid import RUN_ID, SERVER_NODE, FleetGrid
-from tacit_simulations.outputs import Journal, OutputFolder, to_json, write_whole
+from tacit_simulations.outputs import Journal, OutputFolder, finite, to_json, write_whole
 from tacit_simulations.progress import Watcher
 from tacit_simulations.result import assemble, compare
 from tacit_simulations.scenario import Scenario
@@ -60,11 +60,12 @@ class Trained:
     rounds: list[dict[str, Any]]
     journal: Journal
     stopped: str
+    trainings: int  # of this process: a resumed run goes on with what others trained
     seconds: float
 
 
 def simulate(scenario: Scenario, out: Path, resume: bool, watch: Watcher) -> dict[str, Any]:
-    """Run a scenario and leave its folder; returns the result. Raises BadInput before anything is written.
+    """Run a scenario and leave its folder; returns the result. Raises BadInput, with nothing written.
 
     The result depends on the scenario alone, never on engine, workers or interruptions, but for its wall times.
     """
@@ -75,16 +76,16 @@ def simulate(scenario: Scenario, out: Path, resume: bool, watch: Watcher) -> dic
     began = time.monotonic()
     prepared = Prepared.of(scenario)
     folder = OutputFolder(out)
-    folder.claim(scenario.digest, resume)
-    with make_engine(scenario.runtime) as engine:
+    with folder.claimed(scenario.digest, resume), make_engine(scenario.runtime) as engine:
         arm = prepared.arm(engine, folder, private=scenario.privacy.enabled, watch=watch)
         plain = None
-        if scenario.privacy.enabled and "federated" in scenario.evaluation.compare:
+        scored = scenario.evaluation.devices > 0
+        if scored and scenario.privacy.enabled and "federated" in scenario.evaluation.compare:
             plain = prepared.arm(engine, folder, private=False, watch=watch)
         evaluation = compare(prepared.study(engine), scenario, arm, plain, prepared.emulator().population, watch)
     result = assemble(scenario, prepared, arm, evaluation, folder)
     seconds = arm.seconds + (plain.seconds if plain else 0.0)
-    trained = sum(row["executed"] for a in (arm, plain) if a for row in _dispatches(a.journal))
+    trained = arm.trainings + (plain.trainings if plain else 0)
     result["wall_seconds"] = round(time.monotonic() - began, 3)
     result["client_trainings_per_second"] = round(trained / seconds, 3) if seconds else None
     save_adapter(out / "adapter", prepared.spec, arm.vector)
@@ -97,10 +98,6 @@ def _write_report(out: Path, result: dict[str, Any]) -> None:
 
     write_whole(out / "report.html", report(result))
     write_whole(out / "result.json", to_json(result))
-
-
-def _dispatches(journal: Journal) -> list[dict[str, Any]]:
-    return [row for key, row in journal.items() if key.startswith("dispatch/")]
 
 
 @dataclass
@@ -123,6 +120,7 @@ class Prepared:
         """Load the model, count the data, calibrate the noise, and refuse what cannot work."""
         source = build_source(scenario.data, scenario.seed, scenario.fleet.devices)
         devices = source.devices
+        check_source(source, scenario.evaluation)
         if scenario.federation.cohort > devices:
             raise BadInput(f"federation.cohort is {scenario.federation.cohort} but the data has {devices} devices")
         model, chosen = load(scenario.model.name), scenario.adapter
@@ -160,7 +158,7 @@ class Prepared:
         return GaussianSum(clip * _UNCLIPPED, 0.0, LEVELS * int(_UNCLIPPED))
 
     def noise(self) -> SeededNoise:
-        return SeededNoise(self.scenario.seed, "release")
+        return SeededNoise.of_server(self.scenario.seed)
 
     def policy(self) -> BudgetPolicy:
         return policy_for(self.scenario.privacy, self.devices)
@@ -178,7 +176,13 @@ class Prepared:
         began = time.monotonic()
         emulator, clock = self.emulator(), VirtualClock(self.scenario.fleet.start)
         fleet = FleetGrid(emulator, clock, engine, partial(run_device, self.setup()))
-        fleet.on_dispatch = partial(_note_dispatch, journal, emulator)
+        trained: list[int] = []
+
+        def note(group: str, dispatch: Dispatch) -> None:
+            trained.append(int(dispatch.completes.sum()))
+            _note_dispatch(journal, emulator, group, dispatch)
+
+        fleet.on_dispatch = note
         ledger = Ledger(self.key.sign, clock.now)
         budget = self.budget(ledger) if private else None
         buffered = self.scenario.federation.policy == "buffered"
@@ -209,7 +213,7 @@ class Prepared:
             if budget:
                 _export(budget, ledger, session, folder, self.key, journal)
         seconds = time.monotonic() - began
-        return Trained(outcome.adapter, store.rounds(), journal, outcome.stopped, seconds)
+        return Trained(outcome.adapter, store.rounds(), journal, outcome.stopped, sum(trained), seconds)
 
     def _job(self, private: bool) -> Job:
         scenario = self.scenario
@@ -234,20 +238,20 @@ class Prepared:
         last = record.round == self.scenario.federation.rounds
         if self.scenario.evaluation.devices and (last or record.round % self.scenario.evaluation.every == 0):
             _note_score(journal, record.round, study, adapter.astype(np.float32))
-        score = journal.get(f"score/{record.round}")
-        watch.step(f"metric {score['metric']:.3f}" if score else "")
+        metric = (journal.get(f"score/{record.round}") or {}).get("metric")
+        watch.step("" if metric is None else f"metric {metric:.3f}")
 
 
 def _note_score(journal: Journal, number: int, study: Study, vector: NDArray[np.float32]) -> None:
     score = study.curve_point(vector)
-    journal.put(f"score/{number}", {"round": number, "loss": score.loss, "metric": score.metric})
+    journal.put(f"score/{number}", {"round": number, "loss": finite(score.loss), "metric": finite(score.metric)})
 
 
 def _note_dispatch(journal: Journal, emulator: Emulator, group: str, dispatch: Dispatch) -> None:
     tiers = emulator.population.tiers(dispatch.device)
     lost = {int(d): Outcome(int(code)).word for d, code in zip(dispatch.device, dispatch.outcome, strict=True) if code}
     row = turnout(dispatch.outcome, tiers) | costs(dispatch)
-    row |= {"executed": int(dispatch.completes.sum()), "lost": {str(d): word for d, word in lost.items()}}
+    row |= {"lost": {str(d): word for d, word in lost.items()}}
     row["asked"] = {str(int(d)): TIERS[int(tier)] for d, tier in zip(dispatch.device, tiers, strict=True)}
     journal.put(f"dispatch/{group}", row)
 

@@ -24,6 +24,9 @@ class ModelConfig(BaseModel, frozen=True, extra="forbid"):
     """The small language model that every device holds."""
 
     name: str = Field(default="tacit-nano", description="tacit-nano, a Hugging Face model id or a local folder")
+    parameters: int = Field(
+        default=0, ge=0, description="timing: size of the model that devices would train; 0: tacit-nano's"
+    )
 
 
 class EvaluationConfig(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
@@ -79,6 +82,8 @@ class Scenario(BaseModel, frozen=True, extra="forbid"):
                 "choose a cohort no larger than the fleet"
             )
         check_together(self.federation, self.privacy)
+        if self.mode == "timing" and self.model.name != ModelConfig().name and not self.model.parameters:
+            raise ValueError(f"mode timing loads no model; say how large {self.model.name} is in model.parameters")
         return self
 
     @cached_property

@@ -29,7 +29,8 @@ def summary(result: dict[str, Any]) -> Iterator[str]:
     for key, label in _NAMES.items():
         if key in evaluation:
             figures = evaluation[key]
-            yield f"  {label:<28}{evaluation['metric_name']} {figures['metric']:.3f}   loss {figures['loss']:.3f}"
+            metric, loss = (_shown(figures[name]) for name in ("metric", "loss"))
+            yield f"  {label:<28}{evaluation['metric_name']} {metric}   loss {loss}"
     privacy = result.get("privacy") or {}
     if privacy.get("epsilon") is not None:
         spent = (
@@ -39,3 +40,7 @@ def summary(result: dict[str, Any]) -> Iterator[str]:
         yield "  The noise is seeded: this is a simulation and protects nobody."
     if result.get("stopped"):
         yield f"Stopped early: {result['stopped']}"
+
+
+def _shown(figure: float | None) -> str:
+    return "no number" if figure is None else f"{figure:.3f}"

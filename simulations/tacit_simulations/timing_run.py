@@ -4,6 +4,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from tacit_privacy.errors import FleetExhausted
 from tacit_simulations.fleet.dispatch import Work
 from tacit_simulations.fleet.emulator import Emulator
@@ -15,6 +17,7 @@ from tacit_simulations.progress import Watcher
 from tacit_simulations.report import report
 from tacit_simulations.scenario import Scenario
 from tacit_simulations.timing import TimingPlan, TimingSimulation
+from tacit_simulations.workload import examples_seen
 
 _NANO_PARAMETERS, _FLOATS_PER_RANK = 1.1e6, 1024.0  # what a device would train where no model is loaded
 
@@ -26,25 +29,25 @@ def simulate_timing(scenario: Scenario, out: Path, resume: bool, watch: Watcher)
     fleet that runs out of devices ends the run early with what it has; raises FleetExhausted when that is nothing.
     """
     began = time.monotonic()
-    examples = float(scenario.data.train_per_device * scenario.training.epochs)
+    examples = examples_seen(scenario.training, np.array([float(scenario.data.train_per_device)]))[0]
     population = Population.of(scenario.seed, scenario.fleet)
+    parameters = scenario.model.parameters or _NANO_PARAMETERS
     floats = _FLOATS_PER_RANK * ranks_of(population, scenario.adapter.rank, scenario.adapter.tiers)
-    work = Work.of_model(_NANO_PARAMETERS, floats, scenario.training.max_length, examples, scenario.fleet)
+    work = Work.of_model(parameters, floats, scenario.training.max_length, float(examples), scenario.fleet)
     emulator = Emulator(population, scenario.fleet, work)
-    folder = OutputFolder(out)
-    folder.claim(scenario.digest, resume)
-    watch.stage("Rounds", scenario.federation.rounds)
-    plan = TimingPlan.of(scenario.federation, scenario.privacy)
-    rounds: list[dict[str, Any]] = []
-    stopped = ""
-    try:
-        for timing in TimingSimulation(emulator, plan, scenario.seed).rounds():
-            rounds.append(timing.row())
-            watch.step(f"{timing.completed} completed")
-    except FleetExhausted as exhausted:
-        if not rounds:
-            raise
-        stopped = str(exhausted)
+    with OutputFolder(out).claimed(scenario.digest, resume):
+        watch.stage("Rounds", scenario.federation.rounds)
+        plan = TimingPlan.of(scenario.federation, scenario.privacy)
+        rounds: list[dict[str, Any]] = []
+        stopped = ""
+        try:
+            for timing in TimingSimulation(emulator, plan, scenario.seed).rounds():
+                rounds.append(timing.row())
+                watch.step(f"{timing.completed} completed")
+        except FleetExhausted as exhausted:
+            if not rounds:
+                raise
+            stopped = str(exhausted)
     result: dict[str, Any] = {
         "scenario": scenario.name,
         "description": scenario.description,

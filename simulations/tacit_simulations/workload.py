@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tacit_clients.slm.models import LanguageModel
-from tacit_privacy.contract import AdapterSpec
+from tacit_privacy.contract import AdapterSpec, LocalTraining
 from tacit_simulations.fleet.dispatch import Work
 from tacit_simulations.fleet.per_device import PerDevice
 from tacit_simulations.fleet.population import Population
@@ -27,10 +27,7 @@ def work_of(
     Raises BadInput on a tier that does not exist.
     """
     training = scenario.training
-    seen = examples * float(training.epochs)
-    if training.max_steps:
-        seen = np.minimum(seen, training.max_steps * training.batch_size * training.accumulation)
-
+    seen = examples_seen(training, examples)
     ranks = ranks_of(population, spec.rank, scenario.adapter.tiers)
     size = _by_rank(ranks, lambda rank: 4.0 * spec.prefix(rank) + _TERMS_BYTES)
     memory = _by_rank(
@@ -38,7 +35,20 @@ def work_of(
         lambda rank: _RUNTIME_BYTES + model.training_bytes(spec.prefix(rank), training.batch_size, training.max_length),
     )
     flops = model.training_flops(training.max_length) * float(training.max_length)
-    return Work(size, size, flops, seen.astype(np.float64), memory, scenario.fleet.fixed_seconds)
+    return Work(size, size, flops, seen, memory, scenario.fleet.fixed_seconds)
+
+
+def examples_seen(training: LocalTraining, examples: NDArray[Any]) -> NDArray[np.float64]:
+    """How many examples devices that hold ``examples`` train on in a round, repeats counted; of draws, the mean."""
+    if training.example_dp is None:
+        seen = examples * float(training.epochs)
+        most = training.max_steps * training.batch_size * training.accumulation
+        return np.asarray(np.minimum(seen, most) if most else seen, dtype=np.float64)
+    batch = training.example_dp.expected_batch
+    steps = training.epochs * np.ceil(examples / batch)
+    if training.max_steps:
+        steps = np.minimum(steps, training.max_steps)
+    return np.asarray(steps * np.minimum(examples, batch), dtype=np.float64)
 
 
 def _by_rank(ranks: PerDevice, figure: Callable[[int], float]) -> PerDevice:

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 
@@ -21,18 +20,6 @@ def build_source(config: DataConfig, seed: int, devices: int) -> ExampleSource:
     if config.kind == "home":
         return HomeSource(seed, devices, config.train_per_device, config.test_per_device)
     return PartitionedSource(config, seed, devices)
-
-
-def describe(source: ExampleSource) -> dict[str, Any]:
-    """Counts for reports: devices, training examples, and the smallest, median and largest device of a sample."""
-    looked = np.unique(np.linspace(0, source.devices - 1, min(source.devices, 200)).astype(int))
-    found = [len(source.device(int(index)).train) for index in looked]
-    return {
-        "devices": source.devices,
-        "task": str(source.task),
-        "labels": len(source.labels),
-        "examples_per_device": {"min": min(found), "median": float(np.median(found)), "max": max(found)},
-    }
 
 
 @dataclass(frozen=True, slots=True)

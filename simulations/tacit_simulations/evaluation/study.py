@@ -5,25 +5,44 @@ The panel is a set of devices spread evenly over the fleet; every model is score
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tacit_clients.slm.adapters import initial_vector
-from tacit_clients.training.examples import Example
+from tacit_clients.training.examples import Example, ExampleSource
 from tacit_clients.training.local import NOTHING, Score, evaluate, train
 from tacit_clients.training.personal import evaluate_personal, train_personal
 from tacit_privacy.contract import LocalTraining
-from tacit_privacy.errors import EngineFailed
+from tacit_privacy.errors import BadInput, EngineFailed
 from tacit_privacy.randomness import stream
 from tacit_simulations.devices import DeviceSetup, resident
 from tacit_simulations.engines import Engine, Failed
-from tacit_simulations.scenario import Scenario
+from tacit_simulations.scenario import EvaluationConfig, Scenario
 
 Vector = NDArray[np.float32]
 _HELD_OUT_CHUNK = 128  # examples scored by one job: the same batches whatever the engine
+
+
+def check_source(source: ExampleSource, settings: EvaluationConfig) -> None:
+    """Raise BadInput where the data cannot be scored as the settings ask."""
+    if settings.devices and not panel_of(source, settings.devices):
+        raise BadInput(
+            "no device of the panel has examples to be scored on; raise data.test_fraction, "
+            "give devices more examples, or set evaluation.devices = 0"
+        )
+    if settings.held_out and not source.held_out():
+        raise BadInput(
+            f"evaluation.held_out is {settings.held_out}, but this data keeps no examples from all devices; set it to 0"
+        )
+
+
+def panel_of(source: ExampleSource, wanted: int) -> list[int]:
+    """At most ``wanted`` devices, spread evenly over the fleet, that have test examples."""
+    spread = np.unique(np.linspace(0, source.devices - 1, min(wanted, source.devices)).astype(int))
+    return [int(device) for device in spread if source.device(int(device)).test]
 
 
 @dataclass(frozen=True)
@@ -39,11 +58,10 @@ class Study:
     engine: Engine
     left_out: set[int] = field(default_factory=set)
 
-    @property
+    @cached_property
     def panel(self) -> list[int]:
         """Devices that everything is scored on."""
-        wanted = min(self.scenario.evaluation.devices, self.setup.devices)
-        return [int(device) for device in np.unique(np.linspace(0, self.setup.devices - 1, wanted).astype(int))]
+        return panel_of(self.setup.source(), self.scenario.evaluation.devices)
 
     def curve_point(self, vector: Vector) -> Score:
         """Score of a shared adapter on as much of the panel as a curve needs."""

@@ -1,6 +1,5 @@
 """Figures for reports: who is in the fleet, who can be reached when, who is lost and why."""
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -9,7 +8,6 @@ from numpy.typing import NDArray
 from tacit_simulations.fleet.availability import Availability
 from tacit_simulations.fleet.catalogue import TIERS
 from tacit_simulations.fleet.dispatch import Schedule
-from tacit_simulations.fleet.habits import Devices
 from tacit_simulations.fleet.outcomes import Outcome
 from tacit_simulations.fleet.population import DAY, HOUR, Population
 
@@ -45,12 +43,6 @@ def turnout(outcome: NDArray[np.uint8], tiers: NDArray[np.uint8]) -> dict[str, A
 def _turnout_row(row: NDArray[np.intp]) -> dict[str, Any]:
     dropped = {outcome.word: int(row[outcome]) for outcome in Outcome if outcome and row[outcome]}
     return {"sampled": int(row.sum()), "completed": int(row[Outcome.COMPLETED]), "dropped": dropped}
-
-
-def losses_by_tier(population: Population, devices: Devices, outcome: NDArray[np.uint8]) -> dict[str, dict[str, int]]:
-    """Counts of lost tasks by tier and reason."""
-    rows: Mapping[str, Any] = turnout(outcome, population.tiers(devices))["tiers"]
-    return {tier: row["dropped"] for tier, row in rows.items() if row["dropped"]}
 
 
 def costs(schedule: Schedule) -> dict[str, float]:

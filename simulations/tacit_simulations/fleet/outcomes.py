@@ -1,10 +1,6 @@
 """Why a device cannot be asked, or what became of its task. One list of codes for both."""
 
-from collections.abc import Iterable
 from enum import IntEnum
-
-import numpy as np
-from numpy.typing import NDArray
 
 
 class Outcome(IntEnum):
@@ -28,14 +24,3 @@ class Outcome(IntEnum):
     @property
     def word(self) -> str:
         return self.name.lower()
-
-
-def words(codes: NDArray[np.uint8] | Iterable[int]) -> list[str]:
-    """Names of codes, in order."""
-    return [Outcome(int(code)).word for code in codes]
-
-
-def tally(codes: NDArray[np.uint8]) -> dict[str, int]:
-    """Counts by name of everything but COMPLETED, zeros left out."""
-    counts = np.bincount(codes, minlength=len(Outcome))
-    return {outcome.word: int(counts[outcome]) for outcome in Outcome if outcome and counts[outcome]}

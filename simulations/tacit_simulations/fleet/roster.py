@@ -30,13 +30,6 @@ class FleetRoster:
     def node_id(self, device: int) -> int:
         return device + 1
 
-    def device_of(self, node_id: int) -> int:
-        if not 1 <= node_id <= self.population:
-            raise BadInput(
-                f"no node {node_id} in a fleet of {self.population} devices; nodes are 1 to {self.population}"
-            )
-        return node_id - 1
-
     def tier(self, device: int) -> str:
         return self._emulator.population.tier(device)
 
