@@ -14,7 +14,7 @@ from typing import Any
 os.environ["FLWR_TELEMETRY_ENABLED"] = "0"
 
 import numpy as np
-from figures import Figure, save
+from figures import Figure, save, verdict
 from flwr.app import ArrayRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 from flwr.serverapp import ServerApp
@@ -30,7 +30,7 @@ def echo(message: Message, context: Context) -> Message:
 
 
 def ours() -> dict[str, float]:
-    """Median seconds to push the messages, and until every reply is in."""
+    """Median seconds to push the messages and until every reply is in, and how many come: some devices are lost."""
     from tacit_simulations.clock import VirtualClock
     from tacit_simulations.engines import RuntimeConfig, make_engine
     from tacit_simulations.fleet.config import FleetConfig
@@ -45,7 +45,9 @@ def ours() -> dict[str, float]:
     config = FleetConfig(devices=POPULATION, crash_rate=0.0)
     clock, rng = VirtualClock(config.start), np.random.default_rng(1)
     emulator = Emulator.of(1, config, Work.of_model(1.5e6, DIMENSION, 32, 48, config))
-    pushed, heard = [], []
+    pushed: list[float] = []
+    heard: list[float] = []
+    answers: list[float] = []
     with make_engine(RuntimeConfig(engine="inline")) as engine:
         grid = FleetGrid(emulator, clock, engine, job)
         for number in range(4 * ROUNDS):
@@ -59,8 +61,9 @@ def ours() -> dict[str, float]:
             clock.advance_to(clock.now() + 3600.0)
             replies = list(grid.pull_messages(names))
             heard.append(time.perf_counter() - begin)
-            assert len(replies) > ASKED // 2, len(replies)
-    return {"pushed": float(np.median(pushed[1:])), "heard": float(np.median(heard[1:]))}
+            answers.append(len(replies))
+    medians = {"pushed": pushed[1:], "heard": heard[1:], "answers": answers[1:]}
+    return {name: float(np.median(values)) for name, values in medians.items()}
 
 
 def flower() -> float:
@@ -104,7 +107,8 @@ def main() -> None:
     peer = next(float(line.split()[1]) for line in done.stdout.splitlines() if line.startswith("seconds "))
     rows = [
         Figure(
-            "dispatch of 500 out of 10,000 devices with real messages, every device's ClientApp called",
+            f"dispatch of 500 out of 10,000 devices with real messages, in one process; the ClientApp of the "
+            f"{mine['answers']:.0f} that finish is called",
             f"{mine['pushed']:.3f} s",
             f"a round of Flower's simulation runtime: {peer:.1f} s",
             f"under {WANTED_S} s",
@@ -117,6 +121,7 @@ def main() -> None:
         ),
     ]
     save("dispatch", rows, {"ours": mine, "flower_seconds_per_round": peer, "rounds": ROUNDS})
+    sys.exit(verdict(rows))
 
 
 if __name__ == "__main__":

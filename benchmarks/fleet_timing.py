@@ -15,7 +15,7 @@ from dataclasses import asdict
 from typing import Any
 
 import numpy as np
-from figures import Figure, save
+from figures import Figure, save, verdict
 
 from tacit_simulations.evaluation.speed import measure_fleet
 
@@ -118,7 +118,7 @@ def main() -> int:
     found = everything(options.rounds)
     rows = judge(found)
     save("fleet_timing", rows, found)
-    return 0 if all(row.ok for row in rows) else 1
+    return verdict(rows)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import bare_steps
 import numpy as np
-from figures import Figure, save
+from figures import Figure, save, verdict
 
 WORK = "4 SGD steps of 8 x 32 tokens, tacit-nano, rank 8 on q and v; 2 processes; population 2,000, cohort 50"
 POPULATION, COHORT, ROUNDS, PROCESSES, REPEATS = 2000, 50, 6, 2, 5
@@ -141,6 +141,7 @@ def main() -> None:
         ),
     ]
     save("throughput", rows, {"work": WORK, "clients_per_second": figures, "median": median})
+    sys.exit(verdict(rows))
 
 
 if __name__ == "__main__":
