@@ -30,8 +30,11 @@ def test_faults_cost_their_own_device_alone(engine: Engine) -> None:
     assert [r for i, r in enumerate(results) if i not in (1, 3)] == [f"{x} done" for x in "abcdef"]
 
 
-def test_a_device_that_takes_its_worker_down_costs_itself_alone() -> None:
-    with make_engine(RuntimeConfig(engine="pool", workers=2, device_timeout_s=5.0)) as running:
+@pytest.mark.filterwarnings("ignore")  # Ray's own
+@pytest.mark.parametrize("kind", ["pool", "ray"])
+def test_a_device_that_takes_its_worker_down_costs_itself_alone(kind: str) -> None:
+    config = RuntimeConfig.model_validate({"engine": kind, "workers": 2, "device_timeout_s": 5.0})
+    with make_engine(config) as running:
         assert running.map(misbehave, ["a", "die", "b", "c"]) == ["a done", Failed("died"), "b done", "c done"]
         assert running.map(misbehave, ["again"]) == ["again done"]
 
@@ -44,6 +47,8 @@ def test_patient_work_may_take_longer_than_a_device(kind: str) -> None:
         assert running.map(misbehave, ["slow", "a"], patience=5.0) == ["slow done", "a done"]
 
 
-def test_a_failure_never_carries_a_devices_text() -> None:
-    with make_engine(RuntimeConfig(engine="inline")) as running:
-        assert "travel" not in repr(running.map(misbehave, ["raise"]))
+@pytest.mark.filterwarnings("ignore")  # Ray's own
+def test_a_failure_never_carries_a_devices_text(engine: Engine, capfd: pytest.CaptureFixture[str]) -> None:
+    assert "travel" not in repr(engine.map(misbehave, ["raise", "a", "raise"]))
+    printed = capfd.readouterr()
+    assert "travel" not in printed.out + printed.err

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.numpy import load_file
+from tiny import TINY
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import (
     BertConfig,
@@ -24,6 +26,10 @@ from tacit_clients.training.examples import Example, Task
 from tacit_clients.training.local import evaluate, train
 from tacit_privacy.contract import ExampleDp, LocalTraining
 from tacit_privacy.errors import BadInput
+from tacit_privacy.ledger.verify import verify
+from tacit_simulations.progress import Silent
+from tacit_simulations.run import simulate
+from tacit_simulations.scenario import load_scenario
 
 SENTENCE = "Once upon a time, there was a little girl named Lily. She loved to play outside in the park."
 LABELLED = [
@@ -148,13 +154,36 @@ def test_an_encoder_cannot_speak(bert: LanguageModel) -> None:
 
 
 @pytest.fixture(scope="module")
-def gpt2(tmp_path_factory: pytest.TempPathFactory) -> LanguageModel:
+def gpt2_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Linear layers that store their weight the other way round (Conv1D), and rows wider than columns."""
     folder = tmp_path_factory.mktemp("gpt2")
     torch.manual_seed(0)
     GPT2LMHeadModel(GPT2Config(vocab_size=64, n_positions=64, n_embd=32, n_layer=2, n_head=4)).save_pretrained(folder)
     characters(unk_token="<unk>", bos_token="<s>", eos_token="</s>").save_pretrained(folder)
-    return load(str(folder))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def gpt2(gpt2_folder: Path) -> LanguageModel:
+    return load(str(gpt2_folder))
+
+
+def test_a_fleet_runs_on_a_model_of_ones_own(gpt2_folder: Path, tmp_path: Path) -> None:
+    own = [
+        f"model.name={gpt2_folder}",
+        "adapter.targets=[]",
+        "evaluation.devices=2",
+        "evaluation.compare=['untrained']",
+    ]
+    out = tmp_path / "run"
+    result = simulate(load_scenario("home-quick", [*TINY, *own]), out, resume=False, watch=Silent())
+    assert result["model"]["name"] == str(gpt2_folder)
+    assert all(row["released"] for row in result["rounds"])
+    with (out / "ledger.jsonl").open() as lines:
+        assert verify(lines, (out / "ledger.pub").read_text().strip()).problems == []
+    assert (out / "report.html").stat().st_size > 10_000
+    weights = load_file(out / "adapter" / "adapter_model.safetensors")
+    assert any(name.endswith("c_attn.lora_B.weight") and values.any() for name, values in weights.items())
 
 
 @pytest.mark.parametrize("task", list(Task))

@@ -18,7 +18,7 @@ from tacit_privacy.errors import BadInput
 from tacit_simulations.data import partition
 from tacit_simulations.data.config import DataConfig
 from tacit_simulations.data.loaders import Columns, load
-from tacit_simulations.data.sources import PartitionedSource, build_source, describe
+from tacit_simulations.data.sources import PartitionedSource, build_source
 
 laws = settings(max_examples=60, deadline=None)
 counts = st.integers(1, 400).flatmap(lambda examples: st.tuples(st.just(examples), st.integers(1, examples)))
@@ -154,7 +154,7 @@ def test_own_files_are_cut_without_overlap(tmp_path: Path, kind: str, task: Task
         number = int(example.prompt.split()[1])
         assert example.label == (number % 3 if task is Task.CLASSIFY else -1)
         assert example.target == (f"t{number}" if task is Task.INSTRUCT else "")
-    assert describe(source)["devices"] == 7
+    assert source.devices == 7
 
 
 @given(st.integers(0, 1000), st.integers(2, 40), st.floats(0.01, 0.99))

@@ -18,6 +18,7 @@ from typing import Any, Literal
 import numpy as np
 import pytest
 from hanging import hang_or_answer
+from runs import content
 from tiny import TINY
 
 from tacit_privacy import cli
@@ -40,7 +41,6 @@ from tacit_simulations.fleet.emulator import Emulator
 from tacit_simulations.fleet.roster import FleetRoster
 from tacit_simulations.grid import FleetGrid
 from tacit_simulations.outputs import Journal
-from tacit_simulations.result import WALL
 
 COMMAND = ["simulate", "home-quick", *(f"--set={setting}" for setting in [*TINY, "evaluation.devices=2"])]
 
@@ -49,16 +49,8 @@ def tacit(folder: Path, *more: str) -> int:
     return cli.main([*COMMAND, f"--out={folder}", *more])
 
 
-def content(folder: Path) -> dict[str, Any]:
-    """The result without its wall times, and the bytes of ledger and adapter."""
-    result = json.loads((folder / "result.json").read_text())
-    names = ("ledger.jsonl", "ledger.pub", "adapter/adapter_model.safetensors")
-    timeless = {key: value for key, value in result.items() if key not in WALL}
-    return {"result": timeless} | {name: (folder / name).read_bytes() for name in names}
-
-
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     folder = tmp_path_factory.mktemp("whole") / "run"
     assert tacit(folder) == 0
     return content(folder)
@@ -126,7 +118,7 @@ def test_no_room_for_the_state_is_one_sentence(tmp_path: Path, capsys: pytest.Ca
 
 
 def test_a_run_that_ran_out_of_room_goes_on_when_there_is_some(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], whole: dict[str, Any]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], whole: dict[str, bytes]
 ) -> None:
     with files_of_at_most(100_000):
         assert tacit(tmp_path / "run") == 2
@@ -140,7 +132,7 @@ def test_no_room_for_what_a_run_leaves_is_one_sentence(
     stopped: Path,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
-    whole: dict[str, Any],
+    whole: dict[str, bytes],
     size: int,
     named: str,
 ) -> None:
@@ -295,7 +287,7 @@ def test_a_damaged_state_is_one_sentence(stopped: Path, capsys: pytest.CaptureFi
 
 
 @pytest.mark.parametrize("cut", [1, 7])
-def test_the_last_line_of_a_killed_run_may_be_cut(stopped: Path, whole: dict[str, Any], cut: int) -> None:
+def test_the_last_line_of_a_killed_run_may_be_cut(stopped: Path, whole: dict[str, bytes], cut: int) -> None:
     path = stopped / "state" / "private.jsonl"
     path.write_bytes(path.read_bytes() + b'["dispatch/2",{"asked":{}}]\n'[:-cut])
     assert tacit(stopped, "--resume") == 0
@@ -304,14 +296,14 @@ def test_the_last_line_of_a_killed_run_may_be_cut(stopped: Path, whole: dict[str
         json.loads(line)
 
 
-def test_an_interrupted_run_ends_as_it_would_have(stopped: Path, whole: dict[str, Any]) -> None:
+def test_an_interrupted_run_ends_as_it_would_have(stopped: Path, whole: dict[str, bytes]) -> None:
     assert tacit(stopped, "--resume") == 0
     assert content(stopped) == whole
 
 
 @pytest.mark.parametrize("after", ["commit", "score"])
 def test_a_kill_around_the_score_of_a_round_loses_no_score(
-    tmp_path: Path, whole: dict[str, Any], monkeypatch: pytest.MonkeyPatch, after: str
+    tmp_path: Path, whole: dict[str, bytes], monkeypatch: pytest.MonkeyPatch, after: str
 ) -> None:
     """The score of a round and its commit are two writes; whichever came first, a resumed run has both."""
     target, name = (Coordinator, "_commit") if after == "commit" else (run, "_note_score")

@@ -8,9 +8,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tiny import TINY
 
 from tacit_privacy.randomness import stream
+from tacit_simulations.progress import Silent
 from tacit_simulations.report import report
+from tacit_simulations.run import simulate
+from tacit_simulations.scenario import load_scenario
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install playwright")
 
@@ -171,6 +175,30 @@ def written(tmp_path: Path) -> Path:
     file = tmp_path / "report.html"
     file.write_text(report(made_up_result()), encoding="utf-8")
     return file
+
+
+@pytest.fixture(scope="module")
+def of_a_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The report of a real run, small."""
+    out = tmp_path_factory.mktemp("run") / "run"
+    scored = ["evaluation.devices=4", "evaluation.curve_examples=8", "evaluation.personal.epochs=1", "fleet.mix=mixed"]
+    arms = "evaluation.compare=['untrained', 'centralised', 'local_only', 'federated', 'personalised']"
+    simulate(load_scenario("home-quick", [*TINY, *scored, arms]), out, resume=False, watch=Silent())
+    return out / "report.html"
+
+
+def test_the_report_of_a_real_run_opens_offline_and_fits(browser: Any, of_a_run: Path) -> None:
+    for viewport in (DESKTOP, PHONE):
+        opened = Opened(browser, of_a_run, viewport=viewport, offline=True)
+        assert (opened.fetched(), opened.complaints) == ([], [])
+        assert opened.page.evaluate("document.documentElement.scrollWidth") <= viewport["width"]
+        charts = [chart for chart in opened.page.locator("figure svg.chart").all() if chart.is_visible()]
+        assert len(charts) >= 8
+        assert [chart.evaluate(OVERRUN) for chart in charts] == [[]] * len(charts)
+        said = opened.page.locator("main").inner_text()
+        for words in ("Seeded noise protects nobody", "personalised", "exact", "zero-out"):
+            assert words in said
+        opened.context.close()
 
 
 def test_it_opens_offline_without_a_complaint(browser: Any, written: Path) -> None:

@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-from tacit_simulations.result import WALL
+from runs import content
 
 SMALL = [
     "home-quick",
@@ -32,13 +31,9 @@ def tacit(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=280, check=False)
 
 
-def content(folder: Path) -> dict[str, Any]:
-    """The result without its wall times, and the bytes of ledger and adapter."""
-    result: dict[str, Any] = json.loads((folder / "result.json").read_text())
-    for key in WALL:
-        result.pop(key)
-    files = ("ledger.jsonl", "ledger.pub", "adapter/adapter_model.safetensors")
-    return {"result": result} | {name: (folder / name).read_bytes() for name in files}
+def result_of(folder: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((folder / "result.json").read_text())
+    return found
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +48,7 @@ def reference(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_folder_holds_what_the_contract_names(reference: Path) -> None:
     names = {path.name for path in reference.iterdir()}
     assert {"result.json", "report.html", "ledger.jsonl", "ledger.pub", "adapter"} <= names
-    result = content(reference)["result"]
+    result = result_of(reference)
     assert len(result["rounds"]) == 3
     assert result["privacy"]["epsilon"] <= 8
     assert result["privacy"]["noise_source"] == "seeded"
@@ -66,7 +61,7 @@ def test_the_ledger_of_a_run_verifies_offline(reference: Path) -> None:
     done = tacit("audit", "verify", "ledger.jsonl", "--key=ledger.pub", "--json", cwd=reference)
     found = json.loads(done.stdout)
     assert (done.returncode, found["ok"], found["state"], found["noise_source"]) == (0, True, "closed", "seeded")
-    assert found["epsilon"] == content(reference)["result"]["privacy"]["epsilon"]
+    assert found["epsilon"] == result_of(reference)["privacy"]["epsilon"]
 
 
 @pytest.mark.parametrize("engine", [("pool", 1), ("pool", 2), ("ray", 2)])
@@ -77,25 +72,29 @@ def test_engines_and_workers_change_no_byte(reference: Path, tmp_path: Path, eng
     assert content(tmp_path / "run") == content(reference)
 
 
-def test_a_killed_run_resumes_to_the_same_bytes(reference: Path, tmp_path: Path) -> None:
-    rng = random.Random(os.environ.get("PYTEST_XDIST_TESTRUNUID", "seed"))
-    command = [str(Path(sys.executable).with_name("tacit")), "simulate", *SMALL, "--engine=inline", "--out=run"]
+@pytest.mark.parametrize("engine", ["inline", "pool"])
+def test_a_killed_run_resumes_to_the_same_bytes(reference: Path, tmp_path: Path, engine: str) -> None:
+    """Killed at a moment that nobody chose, once it has begun; the moments are in the message of a failure."""
+    command = [str(Path(sys.executable).with_name("tacit")), "simulate", *SMALL, f"--engine={engine}", "--out=run"]
+    moments, ends = [], []
     for extra in ([], ["--resume"]):
         running = subprocess.Popen([*command, *extra], cwd=tmp_path, stderr=subprocess.DEVNULL, start_new_session=True)
-        wait_for(tmp_path / "run" / "state" / "private.db")
-        time.sleep(rng.uniform(0.0, 6.0))
-        running.send_signal(signal.SIGKILL)
-        running.wait()
-    done = tacit("simulate", *SMALL, "--engine=inline", "--out=run", "--resume", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert content(tmp_path / "run") == content(reference)
+        wait_for(tmp_path / "run" / "state" / ("plain.db" if extra else "private.jsonl"))
+        moments.append(random.uniform(0.0, 1.5))
+        time.sleep(moments[-1])
+        os.killpg(running.pid, signal.SIGKILL)
+        ends.append(running.wait())
+    assert -signal.SIGKILL in ends, f"both runs were over when they were to be killed, {moments} s after they began"
+    done = tacit("simulate", *SMALL, f"--engine={engine}", "--out=run", "--resume", cwd=tmp_path)
+    assert done.returncode == 0, f"killed {moments} s after it began: {done.stderr}"
+    assert content(tmp_path / "run") == content(reference), f"killed {moments} s after it began"
 
 
 def wait_for(path: Path) -> None:
     deadline = time.monotonic() + 60
     while not path.exists():
         assert time.monotonic() < deadline, f"{path} did not appear"
-        time.sleep(0.05)
+        time.sleep(0.02)
 
 
 @pytest.mark.parametrize(
@@ -115,7 +114,17 @@ def test_bad_input_is_one_sentence_and_leaves_nothing(tmp_path: Path, words: lis
     lines = [line for line in done.stderr.splitlines() if line and not line.startswith("Tacit simulates")]
     assert len(lines) == 1
     assert said in lines[0]
-    assert not (tmp_path / "run" / "result.json").exists()
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("mode", ["train", "timing"])
+def test_a_fleet_with_nobody_to_ask_leaves_nothing(tmp_path: Path, mode: str) -> None:
+    """Whoever mends the settings can use the same folder."""
+    nobody = [f"--set=mode={mode}", "--set=federation.minimum_share=1.0", "--set=federation.cohort=60"]
+    done = tacit("simulate", *SMALL, *nobody, "--engine=inline", "--out=run", cwd=tmp_path)
+    assert done.returncode == 2, done.stderr
+    assert "for two days fewer than 60" in done.stderr.splitlines()[-1]
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_folder_that_holds_something_is_not_written_to(tmp_path: Path) -> None:

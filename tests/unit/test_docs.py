@@ -113,8 +113,8 @@ def test_every_page_is_in_the_navigation() -> None:
 
 def test_links_of_the_pages_beside_the_site_lead_somewhere() -> None:
     """Those within the site are checked by ``mkdocs build --strict``."""
-    for page in (ROOT / "README.md", ROOT / "CONTRIBUTING.md"):
-        for target in re.findall(r"(?<!!)\[[^]]*\]\(([^)#]+)\)", text(page)):
+    for page in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"):
+        for target in re.findall(r"(?<!!)\[[^]]*\]\(([^)#]+)(?:#[^)]*)?\)", text(page)):
             assert target.startswith("https://") or (ROOT / target).is_file(), f"{page.name}: {target}"
 
 
