@@ -107,9 +107,6 @@ class GridRoster:
         """As the device said; it may be above the adapter's own."""
         return self._said[self._nodes[device]].rank
 
-    def tier(self, device: int) -> str:
-        return f"rank {self.rank(device)}"
-
     def _await_fleet(self) -> None:
         start = self._clock.now()
         end, newest = start + self._joining.patience_s, start

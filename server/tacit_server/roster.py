@@ -25,7 +25,5 @@ class Roster(Protocol):
         """Adapter rank of the device's tier."""
         ...
 
-    def tier(self, device: int) -> str: ...
-
 
 Counts = NDArray[np.unsignedinteger[Any]]
