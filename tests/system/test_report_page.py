@@ -202,6 +202,7 @@ def test_the_report_of_a_real_run_opens_offline_and_fits(browser: Any, of_a_run:
 
 
 def test_it_opens_offline_without_a_complaint(browser: Any, written: Path) -> None:
+    assert 100_000 < written.stat().st_size < 200_000  # of ten rounds
     opened = Opened(browser, written, viewport=DESKTOP, offline=True)
     assert opened.fetched() == []
     assert opened.complaints == []
