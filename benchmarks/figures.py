@@ -53,7 +53,9 @@ ORDER = {  # results file: heading of the page
     "throughput": "The training fleet",
     "learning_home": "Learning: generated homes",
     "learning_sms": "Learning: real users' messages",
+    "learning_shakespeare": "Learning: Shakespeare's characters",
     "learning_banking77": "Learning: real questions, tacit-nano",
+    "learning_clinc150": "Learning: real requests to an assistant",
     "learning_minilm": "Learning: real questions, MiniLM",
 }
 _HEAD = """# Benchmarks
@@ -67,12 +69,12 @@ noisy, ratios less so. It wants the sets of real text in `TACIT_DATA` and, for M
 _TAIL = """
 ## How to read them
 
-- **Learning** is scored as scenarios say: `home` and `sms` on the own test examples of a panel of devices, `banking77`
-  on its public test set. The private runs of banking77 and MiniLM have settings of their own (more devices, larger
-  cohorts, [Scenarios](scenarios.md)), since what suits noise does not suit its absence: their rows tell what privacy
-  costs at good settings of each, not at equal ones.
+- **Learning** is scored as scenarios say: `home`, `sms` and `shakespeare` on the own test examples of a panel of
+  devices, `banking77` and `clinc150` on their public test sets. The private runs of banking77 and MiniLM have settings
+  of their own (more devices, larger cohorts, [Scenarios](scenarios.md)), since what suits noise does not suit its
+  absence: their rows tell what privacy costs at good settings of each, not at equal ones.
 - **Pooled data** means one adapter of the same shape trained by AdamW on everybody's examples, batch 32, its learning
-  rate falling by a cosine, for as many epochs as the federation makes.
+  rate falling by a cosine; for banking77 and MiniLM for as many epochs as the federation makes.
 - **Noise** is seeded in a simulation, so these runs protect nobody; a deployment with the same settings would.
 - **Throughput**: the bare loop trains the same steps in two processes with no server, no messages and no privacy. The
   pool engine adds the ledger, the messages, clipping, the guard and the checkpoint, and makes up for it by faster steps

