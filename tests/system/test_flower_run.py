@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -55,12 +56,17 @@ def of_this_home(home: Path) -> Iterator[psutil.Process]:
 
 
 def end(home: Path) -> None:
+    """One of them may be gone by itself at any moment: then there is nothing left to end."""
     for superlink in list(of_this_home(home)):
-        family = [superlink, *superlink.children(recursive=True)]
+        family = [superlink]
+        with suppress(psutil.NoSuchProcess):
+            family += superlink.children(recursive=True)
         for process in family:
-            process.terminate()
+            with suppress(psutil.NoSuchProcess):
+                process.terminate()
         for process in psutil.wait_procs(family, timeout=20)[1]:
-            process.kill()
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
 
 
 @pytest.fixture
