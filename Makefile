@@ -33,7 +33,7 @@ DEVELOP := $(VENV)/.stamp-develop
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-demo: $(RUNTIME) ## Install, simulate a private federated fleet, say where the report lies (about 3 minutes on 2 cores)
+demo: $(RUNTIME) ## Install, simulate a private federated fleet, say where the report lies (about 2 minutes on 2 cores)
 	@$(BIN)/tacit simulate home-quick
 
 test: $(DEVELOP) tests ## Install what developers need and pass the tests
