@@ -112,9 +112,7 @@ class Coordinator:
             head, length = self._charging.head(session)
         terms = self._terms(state, number, head, length)
         outstanding = self._push(asked, terms, state.server, str(number), record)  # 3 ask
-        total, receipts = self._collect(
-            outstanding, terms.deadline, cohort, record
-        )  # 4 sum what comes, refuse the rest
+        total, receipts = self._collect(outstanding, terms.deadline, cohort, record)  # 4 sum what comes
         return self._release(state, total, reservation, record, receipts)
 
     def _release(
