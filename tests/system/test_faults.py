@@ -208,7 +208,7 @@ def below_a_dangling_link(parent: Path) -> Path:
 
 def read_only(parent: Path) -> Path:
     if os.geteuid() == 0:
-        pytest.skip("root may write to any folder")
+        return Path("/proc/tacit/run")  # root may write to any folder but those of the kernel
     (parent / "shut").mkdir(mode=0o555)
     return parent / "shut" / "run"
 
