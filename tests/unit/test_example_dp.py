@@ -1,6 +1,7 @@
 """Example-level DP-SGD is a guarantee of its own: never a part of the ledger's, never in a reply, and really noised."""
 
 import json
+import math
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -14,10 +15,10 @@ from tiny import TINY
 from tacit_clients.app import STATE_EXAMPLE_DP, Device, answer
 from tacit_clients.slm.adapters import AdaptedModel, build_spec, initial_vector
 from tacit_clients.slm.models import NANO, load, single_thread
-from tacit_clients.training.example_dp import ExampleSpent, total_epsilon
+from tacit_clients.training.example_dp import ExampleSpent, _grid_sum, total_epsilon
 from tacit_clients.training.examples import DeviceData, Example, Task
 from tacit_privacy.accounting.poisson import epsilon_poisson
-from tacit_privacy.contract import RECORD_RECEIPT, RECORD_UPDATE, ExampleDp, LocalTraining, RoundTerms
+from tacit_privacy.contract import LEVELS, RECORD_RECEIPT, RECORD_UPDATE, ExampleDp, LocalTraining, RoundTerms
 from tacit_privacy.mechanisms.noise import SeededNoise
 from tacit_privacy.randomness import stream
 from tacit_simulations import devices
@@ -115,6 +116,23 @@ def test_the_update_that_leaves_is_noised(adapted: AdaptedModel) -> None:
     steps, per_step = PRIVATE.max_steps, DP.noise_multiplier * DP.clip_norm / len(DATA)
     found = np.std((one - other).astype(np.float64)) * 5.0 / terms(adapted, 1, PRIVATE).levels
     assert found == pytest.approx(per_step * np.sqrt(2 * steps), rel=0.15)
+
+
+@pytest.mark.parametrize("wrong", [math.nan, math.inf])
+def test_an_example_without_a_gradient_counts_as_zeros(wrong: float) -> None:
+    gradients = np.ones((3, 4), dtype=np.float32)
+    gradients[1, 2] = wrong
+    found = _grid_sum(gradients, DP, LEVELS)
+    np.testing.assert_array_equal(found, _grid_sum(gradients[[0, 2]], DP, LEVELS))
+    assert found.any()
+
+
+def test_what_noise_carries_beyond_all_numbers_is_spent_and_sends_zeros(adapted: AdaptedModel) -> None:
+    state = RecordDict()
+    wild = PRIVATE.model_copy(update={"learning_rate": 3e38, "epochs": 20, "max_steps": 40})
+    reply = ask(adapted, state, training=wild)
+    assert set(reply) == {RECORD_UPDATE, RECORD_RECEIPT} and not update(reply).any()
+    assert dict(state.config_records[STATE_EXAMPLE_DP]) == {"1.3/0.5": 40}
 
 
 def test_a_seeded_source_repeats_and_another_seed_does_not(adapted: AdaptedModel) -> None:

@@ -22,7 +22,7 @@ from tacit_clients.training.examples import Task
 from tacit_clients.training.objective import training_loss
 from tacit_privacy.accounting.poisson import PoissonRounds, epsilon_composed
 from tacit_privacy.contract import ExampleDp, LocalTraining
-from tacit_privacy.errors import BadInput, NonFiniteUpdate
+from tacit_privacy.errors import BadInput
 from tacit_privacy.mechanisms.gaussian import GaussianSum, clip_to_grid
 from tacit_privacy.mechanisms.noise import NoiseSource
 
@@ -74,7 +74,7 @@ def run_private(
 
     Each example joins a step with probability min(1, expected_batch / examples), by coins of ``noise``; the sum is
     divided by ``expected_batch``, a public constant, also where a device holds fewer examples. ``batch_size`` bounds
-    memory alone: a larger draw is worked off in parts. Accumulation has no meaning here. Raises NonFiniteUpdate.
+    memory alone: a larger draw is worked off in parts. Accumulation has no meaning here.
     """
     settings = training.example_dp
     if settings is None:
@@ -100,9 +100,12 @@ def run_private(
 
 
 def _grid_sum(gradients: Gradients, settings: ExampleDp, levels: int) -> NDArray[np.int64]:
-    """(examples, prefix) to the sum of clipped grid vectors, (prefix,)."""
+    """(examples, prefix) to the sum of clipped grid vectors, (prefix,).
+
+    An example whose gradient is no number counts as zeros: that it is in a batch must not show.
+    """
     total = np.zeros(gradients.shape[1], dtype=np.int64)
-    for one in gradients:
+    for one in gradients[np.isfinite(gradients).all(axis=1)]:
         total += clip_to_grid(one, settings.clip_norm, levels)
     return total
 
@@ -120,8 +123,6 @@ def _per_example(adapted: AdaptedModel, flat: FlatAdapter) -> Iterator[PerExampl
 
     def gradients(rows: Sequence[Row], task: Task) -> tuple[Gradients, float]:
         loss = training_loss(adapted, collate(rows), task, per_example=True)
-        if not bool(torch.isfinite(loss)):
-            raise NonFiniteUpdate(detail="the local loss is not a number; lower training.learning_rate")
         with warnings.catch_warnings():  # the first adapted layer sees frozen inputs, which is no fault
             warnings.filterwarnings("ignore", "Full backward hook is firing", UserWarning)
             torch.autograd.grad(

@@ -101,6 +101,8 @@ def train(
         losses, spent = _run(adapted, flat, rows, task, training, update, rng), None
     delta = adapted.read_vector(rank, which) - start
     if not np.isfinite(delta).all():
+        if spent is not None:  # it went wrong on noised sums, which may be told; what they cost is spent
+            return LocalResult(np.zeros_like(delta), len(losses), len(rows), losses[0], losses[-1], spent)
         raise NonFiniteUpdate(detail="the trained adapter holds NaN or infinity; lower training.learning_rate")
     return LocalResult(delta, len(losses), len(rows), losses[0], losses[-1], spent)
 
