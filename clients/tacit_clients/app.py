@@ -142,9 +142,12 @@ def answer(content: RecordDict, state: RecordDict, device: Device) -> RecordDict
         run=terms.run,
         round=terms.round,
         device=device.identity,
+        public_key=device.key.public if device.key else "",
         terms=digest(payload),
         update=digest(grid.tobytes()),
         participation=agreed.of(terms.run).participations,
+        ledger_head=terms.ledger_head,
+        ledger_length=terms.ledger_length,
     ).to_bytes()
     signed = device.key.sign(receipt) if device.key else b""
     _remember(state, device, terms, start, result, before)

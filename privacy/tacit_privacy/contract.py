@@ -8,7 +8,7 @@ import json
 from functools import cached_property
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, Field, PositiveFloat, PositiveInt
+from pydantic import BaseModel, Field, PositiveFloat, PositiveInt, model_validator
 
 from tacit_privacy.schedules import Schedule
 
@@ -123,10 +123,33 @@ class LocalTraining(Fact, allow_inf_nan=False):
     example_dp: ExampleDp | None = Field(default=None, description="example-level DP-SGD, a second guarantee")
 
 
-class RoundTerms(Fact):
-    """What the server asks of one device in one round, signed by the server before it is sent."""
+class Statistic(Fact, allow_inf_nan=False):
+    """A number of every device that is released as part of the update, under the same noise as the adapter.
 
-    protocol: Literal[1] = 1
+    The device's value is cut to ``low`` to ``high``, centred and sent in grid steps, so that a device that sends
+    nothing is the middle and one device moves the sum by at most ``levels`` steps. ``within_clip``: 1 where the norm of
+    its update is at most the clip, else 0 (Andrew et al. 2021). ``loss`` and ``metric``: of the adapter as it was sent,
+    on the device's own held-out examples, before training.
+    """
+
+    name: Literal["within_clip", "loss", "metric"]
+    low: float
+    high: float
+
+    @model_validator(mode="after")
+    def _spans(self) -> Self:
+        if not self.low < self.high:
+            raise ValueError(f"statistic {self.name} spans nothing from {self.low:g} to {self.high:g}")
+        return self
+
+
+class RoundTerms(Fact):
+    """What the server asks of one device in one round, and promises it, signed by the server before it is sent.
+
+    A device holds the server to the strictest promise that it ever heard in a run.
+    """
+
+    protocol: Literal[2] = 2
     run: str
     round: PositiveInt
     version: int = Field(ge=0)  # how many server steps the adapter that is sent has seen
@@ -134,23 +157,35 @@ class RoundTerms(Fact):
     rank: PositiveInt
     clip_norm: PositiveFloat
     levels: PositiveInt = LEVELS
+    statistics: tuple[Statistic, ...] = ()  # one slot each behind the adapter's part of the update
     training: LocalTraining
+    noise_multiplier: float = Field(
+        default=0.0, ge=0, allow_inf_nan=False
+    )  # of the whole release; 0: comparison runs without privacy
+    clip_limit: PositiveFloat | None = None  # the clip norm never passes it; None: it never changes
     participations: PositiveInt  # the most rounds a device may contribute to in this run
+    separation: PositiveInt = 1  # rounds from one participation of a device to its next, at least
     deadline: float  # server clock, seconds
     ledger_head: Digest  # the ledger's newest entry, which a device remembers and may ask for again
     ledger_length: int = Field(ge=0)
 
 
 class Receipt(Fact):
-    """What a device says it did: signed by the device where it has a key, recorded in the ledger by digest."""
+    """What a device says it did, signed with the key it names where it has one: a leaf of the round's Merkle tree.
 
-    protocol: Literal[1] = 1
+    It echoes the head of the ledger that the device was shown, so that a fork shows where receipts meet a ledger.
+    """
+
+    protocol: Literal[2] = 2
     run: str
     round: PositiveInt
     device: str
+    public_key: str = Field(default="", pattern=r"^([0-9a-f]{64})?$")
     terms: Digest  # of the RoundTerms it acted on
     update: Digest  # of the bytes of the grid vector it sent
     participation: PositiveInt  # the how-manieth of this device in this run
+    ledger_head: Digest
+    ledger_length: int = Field(ge=0)
 
 
 # Names of the records inside a Flower message, and of its own keys.

@@ -86,7 +86,7 @@ def reserved(folder: Path) -> list[dict[str, Any]]:
 def test_the_ledger_says_how_the_cohort_came_about(results: Results, roster: str) -> None:
     folder, result = results[roster]
     for body in reserved(folder):
-        assert body["event"]["sampling"] == {"kind": "poisson", "cohort": COHORT, "population": DEVICES}
+        assert body["event"]["sampling"] == {"kind": "poisson", "cohort": COHORT, "population": DEVICES, "cap": None}
     found = verify((folder / "ledger.jsonl").read_text().splitlines(), (folder / "ledger.pub").read_text().strip())
     assert found.ok and found.epsilon == result["privacy"]["epsilon"]
 

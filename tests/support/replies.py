@@ -23,6 +23,8 @@ def update_for(message: Message, device: object, vector: NDArray[Any]) -> Record
         terms=digest(_payload(message)),
         update=digest(vector.tobytes()),
         participation=1,
+        ledger_head=terms.ledger_head,
+        ledger_length=terms.ledger_length,
     )
     signed = ConfigRecord({"payload": receipt.to_bytes(), "signature": b""})
     return RecordDict({RECORD_UPDATE: ArrayRecord([vector]), RECORD_RECEIPT: signed})

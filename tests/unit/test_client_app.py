@@ -122,7 +122,15 @@ def test_a_round_gives_one_clipped_vector_and_one_signed_receipt(device: client.
     assert isinstance(payload, bytes) and isinstance(signature, bytes)
     assert verifies(OWN.public, payload, signature)
     assert Receipt.from_bytes(payload) == Receipt(
-        run="r", round=1, device="device-7", terms=terms.digest, update=digest(grid.tobytes()), participation=1
+        run="r",
+        round=1,
+        device="device-7",
+        public_key=OWN.public,
+        terms=terms.digest,
+        update=digest(grid.tobytes()),
+        participation=1,
+        ledger_head=terms.ledger_head,
+        ledger_length=terms.ledger_length,
     )
 
 

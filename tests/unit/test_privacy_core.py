@@ -2,7 +2,6 @@
 
 import json
 import math
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,9 +11,9 @@ from numpy.typing import NDArray
 from sqlalchemy import create_engine
 from sqlalchemy.orm import Session
 
-from tacit_privacy.accounting.bounds import Adjacency, bounds, bounds_repeated, smallest
+from tacit_privacy.accounting.bounds import Adjacency, bounds, smallest
 from tacit_privacy.accounting.budget import Budget, BudgetPolicy
-from tacit_privacy.accounting.events import Sampling
+from tacit_privacy.accounting.events import Exposure, Sampling
 from tacit_privacy.accounting.gaussian import delta_of, epsilon_of, mu_for
 from tacit_privacy.accounting.plan import Plan
 from tacit_privacy.accounting.poisson import epsilon_poisson
@@ -142,7 +141,7 @@ def test_sampling_never_costs_more_than_none(noise: float) -> None:
 def test_next_to_no_noise_is_no_bound_and_no_error() -> None:
     for kind in ("fixed", "poisson"):
         event = GaussianSum(1.0, 1e-200).event(FIXED.model_copy(update={"kind": kind}))
-        listed = bounds([event] * 3, 1, 1e-5, roster_sealed=True)
+        listed = bounds({event: 3}, Exposure(1, sealed=True), 1e-5)
         assert {bound.epsilon for bound in listed} == {math.inf}
 
 
@@ -161,20 +160,10 @@ def test_poisson_by_pld_matches_the_published_value() -> None:
 
 def test_amplification_is_listed_only_while_the_roster_is_sealed() -> None:
     event = GaussianSum(1.0, 1.0).event(Sampling(kind="poisson", cohort=20, population=2000))
-    opened = bounds([event] * 50, 1, 1e-5, roster_sealed=False)
-    sealed = bounds([event] * 50, 50, 1e-5, roster_sealed=True)
+    opened = bounds({event: 50}, Exposure(1), 1e-5)
+    sealed = bounds({event: 50}, Exposure(50, sealed=True), 1e-5)
     assert not any("Poisson" in bound.assumption for bound in opened)
     assert smallest(sealed, Adjacency.ZERO_OUT).accountant == "dp-accounting PLD"
-
-
-@pytest.mark.parametrize("kind", ["fixed", "poisson"])
-@pytest.mark.parametrize(("rounds", "participations"), [(1, 1), (7, 3), (40, 40)])
-def test_equal_rounds_are_bounded_as_one_by_one(kind: str, rounds: int, participations: int) -> None:
-    event = GaussianSum(1.0, 1.3).event(FIXED.model_copy(update={"kind": kind}))
-    one_by_one = bounds([event] * rounds, participations, 1e-5, roster_sealed=True)
-    at_once = bounds_repeated(event, rounds, participations, 1e-5, roster_sealed=True)
-    assert [replace(bound, epsilon=0.0) for bound in at_once] == [replace(bound, epsilon=0.0) for bound in one_by_one]
-    assert [bound.epsilon for bound in at_once] == pytest.approx([bound.epsilon for bound in one_by_one], rel=1e-9)
 
 
 def test_a_plan_costs_the_same_for_any_number_of_rounds() -> None:
@@ -185,7 +174,7 @@ def test_a_plan_costs_the_same_for_any_number_of_rounds() -> None:
 def test_mixed_noise_is_charged_for_the_least_noisy_releases() -> None:
     weak = GaussianSum(1.0, 0.5).event(FIXED)
     strong = GaussianSum(1.0, 5.0).event(FIXED)
-    listed = bounds([strong, weak, strong], 1, 1e-5, roster_sealed=False)
+    listed = bounds({strong: 2, weak: 1}, Exposure(1), 1e-5)
     assert smallest(listed, Adjacency.ZERO_OUT).epsilon == epsilon_of(2.0, 1e-5)
 
 

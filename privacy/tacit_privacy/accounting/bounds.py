@@ -1,12 +1,11 @@
 """Every bound whose assumption holds, with that assumption in words; the smallest under the named adjacency wins."""
 
 import math
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from tacit_privacy.accounting.events import GaussianEvent
+from tacit_privacy.accounting.events import Arithmetic, Exposure, GaussianEvent, Tally
 from tacit_privacy.accounting.gaussian import epsilon_of
 from tacit_privacy.accounting.poisson import ACCOUNTANT, PoissonRounds, epsilon_composed, tractable
 
@@ -38,46 +37,45 @@ class Bound:
         }
 
 
-def bounds(
-    events: Sequence[GaussianEvent], participations: int, delta: float, roster_sealed: bool
-) -> tuple[Bound, ...]:
-    """All bounds for the releases so far.
+def bounds(tally: Tally, exposure: Exposure, delta: float, arithmetic: Arithmetic | None = None) -> tuple[Bound, ...]:
+    """All bounds for the releases of ``tally``, at a cost that does not grow with the number of equal ones.
 
-    ``participations`` is the most releases that any one device contributed to. Where the noise multipliers differ, the
-    worst case is that a device took part in the least noisy ones. Poisson amplification is listed only while nobody
-    but the server can see who took part (``roster_sealed``).
+    Where the noise multipliers differ, the worst case is that a device took part in the least noisy releases. Poisson
+    amplification is listed only while nobody but the server can see who took part. ``arithmetic`` None: the noise is
+    continuous.
     """
-    squares = sorted((_mu_squared(event) for event in events), reverse=True)
-    poisson = roster_sealed and events and all(event.sampling.kind == "poisson" for event in events)
-    amplified = [_poisson_bound(events, delta)] if poisson else []
-    return (*_plain_bounds(sum(squares[:participations]), participations, delta), *amplified)
+    plain = without_amplification(tally, exposure, delta, arithmetic)
+    poisson = exposure.sealed and tally and all(event.sampling.kind == "poisson" for event in tally)
+    return (*plain, _poisson_bound(tally, delta)) if poisson else plain
 
 
-def bounds_repeated(
-    event: GaussianEvent, rounds: int, participations: int, delta: float, roster_sealed: bool
+def without_amplification(
+    tally: Tally, exposure: Exposure, delta: float, arithmetic: Arithmetic | None = None
 ) -> tuple[Bound, ...]:
-    """``bounds`` of ``rounds`` equal releases, up to rounding, at a cost that does not grow with their number."""
-    plain = _plain_bounds(min(participations, rounds) * _mu_squared(event), participations, delta)
-    if not roster_sealed or event.sampling.kind != "poisson":
-        return plain
-    return (*plain, _amplified(PoissonRounds(event.noise_multiplier, event.sampling.rate, rounds), delta))
-
-
-def _plain_bounds(mu_squared: float, participations: int, delta: float) -> tuple[Bound, Bound]:
-    """Without amplification; ``mu_squared`` sums the 1 / z^2 of the releases that one device may have been in."""
-    mu = math.sqrt(mu_squared)
-    many = f"at most {participations} participation{'s' if participations != 1 else ''} of a device"
+    """The bounds that claim nothing from sampling: quick, and valid however the releases were chosen on the way."""
+    many = f"at most {exposure.participations} participation{'s' if exposure.participations != 1 else ''} of a device"
+    mu = math.sqrt(_worst(tally, exposure.participations))
     return (
         Bound(f"no amplification, {many}", Adjacency.ZERO_OUT, epsilon_of(mu, delta), EXACT),
         Bound(f"no amplification, {many}", Adjacency.REPLACE_ONE, epsilon_of(2 * mu, delta), EXACT),
     )
 
 
-def _poisson_bound(events: Sequence[GaussianEvent], delta: float) -> Bound:
+def _worst(tally: Tally, participations: int) -> float:
+    """The sum of 1 / z^2 over as many of the least noisy releases as one device may have been in."""
+    total, left = 0.0, participations
+    for event, count in sorted(tally.items(), key=lambda item: item[0].noise_multiplier):
+        if min(count, left) > 0:
+            total += min(count, left) * _mu_squared(event)
+            left -= min(count, left)
+    return total
+
+
+def _poisson_bound(tally: Tally, delta: float) -> Bound:
     """Identical Poisson rounds compose exactly; different ones are covered by the worst of them."""
-    counted = Counter((event.noise_multiplier, event.sampling.rate) for event in events)
-    noise, rate = min(z for z, _ in counted), max(q for _, q in counted)
-    return _amplified(PoissonRounds(noise, rate, len(events)), delta)
+    noise = min(event.noise_multiplier for event in tally)
+    rate = max(event.sampling.rate for event in tally)
+    return _amplified(PoissonRounds(noise, rate, sum(tally.values())), delta)
 
 
 def _amplified(rounds: PoissonRounds, delta: float) -> Bound:

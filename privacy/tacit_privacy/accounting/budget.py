@@ -1,6 +1,7 @@
 """The budget of a run: refuses before anything is spent, charges before anything is released."""
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
@@ -13,7 +14,7 @@ from sqlalchemy.orm import Session
 from tacit_privacy.accounting.account import Account
 from tacit_privacy.accounting.account import Reservation as Reservation
 from tacit_privacy.accounting.bounds import Adjacency, Bound, bounds, smallest
-from tacit_privacy.accounting.events import GaussianEvent, Sampling
+from tacit_privacy.accounting.events import Exposure, GaussianEvent, Sampling
 from tacit_privacy.contract import Fact
 from tacit_privacy.errors import BudgetExhausted, LedgerBroken
 from tacit_privacy.ledger.chain import Entry, Ledger, ParticipationRow, ReservedRow
@@ -155,7 +156,7 @@ class Budget:
         """Every bound that holds for what is charged so far."""
         charged = self._current(session).charged.values()
         most = max((charge.participations for charge in charged), default=0)
-        return bounds(self.events(session), most, self._policy.delta, self._policy.roster_sealed)
+        return self._bounds(self.events(session), most)
 
     def spent(self, session: Session) -> Bound:
         """The smallest bound under the policy's adjacency."""
@@ -184,8 +185,11 @@ class Budget:
         return self._account
 
     def _smallest(self, events: Sequence[GaussianEvent], participations: int) -> Bound:
-        listed = bounds(events, participations, self._policy.delta, self._policy.roster_sealed)
-        return smallest(listed, self._policy.adjacency)
+        return smallest(self._bounds(events, participations), self._policy.adjacency)
+
+    def _bounds(self, events: Sequence[GaussianEvent], participations: int) -> tuple[Bound, ...]:
+        exposure = Exposure(participations, sealed=self._policy.roster_sealed)
+        return bounds(Counter(events), exposure, self._policy.delta)
 
     def _worst(self, session: Session, devices: NDArray[np.integer[Any]]) -> int:
         """The most releases that a device contributed to, if ``devices`` contribute to one more.

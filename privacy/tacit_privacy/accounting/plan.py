@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from scipy.optimize import brentq
 
-from tacit_privacy.accounting.bounds import Adjacency, Bound, bounds_repeated, smallest
-from tacit_privacy.accounting.events import GaussianEvent, Sampling
+from tacit_privacy.accounting.bounds import Adjacency, Bound, bounds, smallest
+from tacit_privacy.accounting.events import Exposure, GaussianEvent, Sampling
 from tacit_privacy.accounting.gaussian import check_delta, mu_for
 from tacit_privacy.errors import BadInput
 
@@ -51,7 +51,8 @@ class Plan:
         if not 0 < noise_multiplier < math.inf:
             raise BadInput(f"the noise multiplier must be a positive number, got {noise_multiplier}")
         event = GaussianEvent(noise_multiplier=noise_multiplier, sampling=self.sampling)
-        listed = bounds_repeated(event, self.rounds, self.participations, self.delta, self.sealed)
+        exposure = Exposure(self.participations, sealed=self.sealed)
+        listed = bounds({event: self.rounds}, exposure, self.delta)
         best = smallest(listed, self.adjacency)
         if math.isinf(best.epsilon):
             raise BadInput(f"with a noise multiplier of {noise_multiplier:g} epsilon is beyond all numbers; raise it")

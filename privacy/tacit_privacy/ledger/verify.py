@@ -3,13 +3,14 @@
 import json
 import math
 import re
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
 from tacit_privacy.accounting.bounds import bounds, smallest
 from tacit_privacy.accounting.budget import BudgetPolicy
-from tacit_privacy.accounting.events import GaussianEvent
+from tacit_privacy.accounting.events import Exposure, GaussianEvent
 from tacit_privacy.ledger.bodies import KINDS, Abandoned, Closed, Committed, Lost, Opened, Reserved, parse
 from tacit_privacy.ledger.chain import GENESIS, entry_hash
 from tacit_privacy.ledger.keys import verifies
@@ -228,7 +229,8 @@ class _Replay:
             return 0.0
         events = [event for event, _ in self._events.values()]
         most = max(participations for _, participations in self._events.values())
-        listed = bounds(events, most, self._policy.delta, self._policy.roster_sealed)
+        exposure = Exposure(most, sealed=self._policy.roster_sealed)
+        listed = bounds(Counter(events), exposure, self._policy.delta)
         return smallest(listed, self._policy.adjacency).epsilon
 
     def _wrong(self, number: int, kind: str, detail: str) -> None:
