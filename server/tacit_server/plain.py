@@ -23,6 +23,7 @@ from tacit_privacy.errors import BadInput
 from tacit_privacy.files import write_whole
 from tacit_privacy.ledger.chain import Ledger
 from tacit_privacy.ledger.keys import SigningKey
+from tacit_privacy.ledger.transfer import export
 from tacit_privacy.mechanisms.gaussian import GaussianSum
 from tacit_privacy.mechanisms.noise import SeededNoise, SystemNoise
 from tacit_privacy.wording import sentence
@@ -138,12 +139,13 @@ class PlainFederation:
         return kind(job, grid, self._clock, roster, mechanism, budget, noise, store, key, _tell)
 
     def export(self, adapter: NDArray[np.float32]) -> None:
-        """Leave ``ledger.jsonl``, ``ledger.pub``, ``rounds.jsonl`` and ``adapter/``; ``adapter`` is (dimension,)."""
+        """Leave ``ledger.jsonl``, ``ledger.pub``, ``rounds.jsonl`` and ``adapter/``, and ``receipts.jsonl`` where the
+        roster is open; ``adapter`` is (dimension,).
+        """
         with self._store.begin() as session:
-            entries = [entry.line() for entry in self._ledger.entries(session)]
+            export(session, self._folder, receipts=self._settings.privacy.roster == "open")
         rounds = [canonical(record).decode() for record in self._store.rounds()]
-        for name, lines in (("ledger.jsonl", entries), ("ledger.pub", [self._key.public]), ("rounds.jsonl", rounds)):
-            write_whole(self._folder / name, "".join(line + "\n" for line in lines))
+        write_whole(self._folder / "rounds.jsonl", "".join(line + "\n" for line in rounds))
         if self._spec is not None:
             save_adapter(self._folder / "adapter", self._spec, adapter)
 

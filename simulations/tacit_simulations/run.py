@@ -20,6 +20,7 @@ from tacit_privacy.contract import LEVELS, AdapterSpec
 from tacit_privacy.errors import BadInput
 from tacit_privacy.ledger.chain import Ledger
 from tacit_privacy.ledger.keys import SigningKey
+from tacit_privacy.ledger.transfer import export
 from tacit_privacy.mechanisms.gaussian import GaussianSum
 from tacit_privacy.mechanisms.noise import SeededNoise
 from tacit_server.app import make_server_app, outcome_of
@@ -219,7 +220,7 @@ class Prepared:
             journal.put("example_level", example_level(fleet.states.values(), second))
         with store.begin() as session:
             if budget:
-                _export(budget, ledger, session, folder, self.key, journal)
+                _export(budget, session, folder, journal)
         seconds = time.monotonic() - began
         return Trained(outcome.adapter, store.rounds(), journal, outcome.stopped, sum(trained), seconds)
 
@@ -264,11 +265,8 @@ def _note_dispatch(journal: Journal, emulator: Emulator, group: str, dispatch: D
     journal.put(f"dispatch/{group}", row)
 
 
-def _export(
-    budget: Budget, ledger: Ledger, session: Session, folder: OutputFolder, key: SigningKey, journal: Journal
-) -> None:
-    write_whole(folder.path / "ledger.jsonl", "".join(entry.line() + "\n" for entry in ledger.entries(session)))
-    write_whole(folder.path / "ledger.pub", key.public + "\n")
+def _export(budget: Budget, session: Session, folder: OutputFolder, journal: Journal) -> None:
+    export(session, folder.path, receipts=not budget.policy.roster_sealed)
     spent = budget.spent(session)
     bounds = [bound.as_json() for bound in budget.listed(session)]
     journal.put("privacy", {"epsilon": spent.epsilon, "assumption": spent.assumption, "bounds": bounds})

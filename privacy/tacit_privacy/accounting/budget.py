@@ -24,7 +24,6 @@ from tacit_privacy.ledger.bodies import (
     Lost,
     Opened,
     Reserved,
-    Rotated,
     parse,
 )
 from tacit_privacy.ledger.chain import GENESIS, Entry, Ledger
@@ -182,8 +181,7 @@ class Budget:
         has to sign with ``new`` from then on.
         """
         self._current(session)
-        endorsement = new.sign(bytes.fromhex(self._head)).hex()
-        self._append(session, Rotated(public_key=new.public, endorsement=endorsement))
+        self._take(self._ledger.rotate(session, new))
 
     def close(self, session: Session) -> None:
         """End the run, and the ledger with it where it is the last: a finished ledger can then be told from a truncated

@@ -1,4 +1,4 @@
-"""Verify the ledger of a run, offline."""
+"""Verify the ledger of a run, offline; and keep ledgers and their keys."""
 
 import re
 import sys
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tacit_privacy.cli import FAILED, JsonOption, json_on_stdout
+from tacit_privacy.commands import _keeping
 from tacit_privacy.errors import BadInput
 from tacit_privacy.wording import rounded_up
 
@@ -19,12 +20,13 @@ _HEX = r"[0-9a-fA-F]{64}"
 _STDIN = Path("-")
 _MOST = 20  # problems that are printed one by one
 
-app = typer.Typer(help="Verify the ledger of a run, offline.", no_args_is_help=True)
+app = typer.Typer(help="Verify the ledger of a run, offline; keep ledgers and their keys.", no_args_is_help=True)
+_keeping.register(app)
 
 
 @app.callback()
 def main() -> None:
-    """Verify the ledger of a run, offline."""
+    """Verify the ledger of a run, offline; keep ledgers and their keys."""
 
 
 @app.command()
@@ -32,6 +34,9 @@ def verify(
     ledger: Annotated[Path, typer.Argument(help="ledger.jsonl of a run; - reads stdin")],
     key: Annotated[Path, typer.Option(help="file with the public key, 64 hexadecimal digits")],
     witness: Annotated[str | None, typer.Option(help="a head seen earlier: finds rollback and fork")] = None,
+    receipts: Annotated[
+        bool, typer.Option("--receipts", help="check every device's receipt, in receipts.jsonl beside the ledger")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Replay a ledger: check every link and signature, recompute epsilon, and name every problem.
@@ -41,7 +46,8 @@ def verify(
     with json_on_stdout(as_json) as write:
         from tacit_privacy.ledger.verify import verify as replay
 
-        found = replay(_lines(ledger), _public_key(key), _head(witness))
+        told = _lines(_beside(ledger)) if receipts else None
+        found = replay(_lines(ledger), public_key(key), _head(witness), told)
         write(found.as_json())
     if not as_json:
         _tell(ledger, found)
@@ -56,7 +62,12 @@ def _tell(ledger: Path, found: "Verification") -> None:
     if found.delta:  # the policy could be read
         trust = "" if found.ok else "; as far as it could be read, and not to be relied on"
         spent = f"epsilon {rounded_up(found.epsilon)} at delta {found.delta:g}"
+        if found.lifetime_epsilon is not None:
+            spent += f" in the period that spent most, {rounded_up(found.lifetime_epsilon)} in all of them"
         typer.echo(f"{spent}, noise source: {found.noise_source}{trust}")
+    if found.histogram is not None:
+        often = ", ".join(f"{devices} devices {times} x" for times, devices in sorted(found.histogram.items()))
+        typer.echo(f"{found.receipts} receipts: {often or 'nobody took part'}")
     if found.ok and found.state == "open":
         typer.echo(
             "Not closed: the run still goes on, was stopped, or its last entries were cut off; "
@@ -77,14 +88,24 @@ def _head(witness: str | None) -> str | None:
     return witness.lower() if witness else None
 
 
-def _public_key(path: Path) -> str:
+def public_key(path: Path) -> str:
+    """The public key in a file. Raises BadInput."""
     try:
         text = path.read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
         raise _unreadable(path, error) from error
     if not re.fullmatch(_HEX, text):
         raise BadInput(f"{path} does not hold a public key of 64 hexadecimal digits; give the run's ledger.pub")
-    return text
+    return text.lower()
+
+
+def _beside(ledger: Path) -> Path:
+    if ledger == _STDIN:
+        raise BadInput("--receipts reads receipts.jsonl beside the ledger; name the ledger's file instead of -")
+    path = ledger.with_name("receipts.jsonl")
+    if not path.is_file():
+        raise BadInput(f"there is no {path}; a run whose roster is sealed keeps its receipts to itself")
+    return path
 
 
 def _lines(path: Path) -> Iterator[str]:

@@ -10,7 +10,8 @@ from sqlalchemy.orm import Session
 
 from tacit_privacy.contract import canonical, digest
 from tacit_privacy.errors import LedgerBroken
-from tacit_privacy.ledger.bodies import NAMES, Body
+from tacit_privacy.ledger.bodies import NAMES, Body, Rotated
+from tacit_privacy.ledger.keys import SigningKey
 from tacit_privacy.ledger.tables import LedgerRow
 
 GENESIS = "0" * 64
@@ -102,6 +103,11 @@ class Ledger:
         }
         hashed = entry_hash(fields)
         return self.put(session, Entry(**fields, hash=hashed, signature=self._sign(bytes.fromhex(hashed))))
+
+    def rotate(self, session: Session, new: SigningKey) -> Entry:
+        """Let another key sign from the next entry on; the present one signs that it does."""
+        endorsement = new.sign(bytes.fromhex(self.head(session))).hex()
+        return self.append(session, Rotated(public_key=new.public, endorsement=endorsement))
 
     def put(self, session: Session, entry: Entry) -> Entry:
         """Store an entry as it is, signed by whoever signed it."""

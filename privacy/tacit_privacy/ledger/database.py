@@ -27,8 +27,12 @@ def open_database(url: str, *lineages: Lineage) -> Engine:
         if engine.dialect.name == "sqlite":
             event.listen(engine, "connect", _prepare_sqlite)
             event.listen(engine, "begin", _begin_as_writer)
-        for folder, table in (PRIVACY_TABLES, *lineages):
-            _upgrade(engine, folder, table)
+        try:
+            for folder, table in (PRIVACY_TABLES, *lineages):
+                _upgrade(engine, folder, table)
+        except BaseException:
+            engine.dispose()
+            raise
     return engine
 
 

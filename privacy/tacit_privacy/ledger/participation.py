@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +13,7 @@ from sqlalchemy.orm import Session
 from tacit_privacy.accounting.gaussian import mu_for
 from tacit_privacy.ledger.tables import LimitRow, ParticipationRow, ReservedRow
 
+T = TypeVar("T")
 _AT_ONCE = 5_000  # devices that one query names: SQLite allows 32,766 parameters
 
 
@@ -42,8 +44,9 @@ def worst(session: Session, devices: Sequence[int], waiting: Iterable[str], peri
     sums = _per_device(period).subquery()
     so_far = session.scalar(select(func.max(sums.c[1]))) or 0
     asked = Counter(devices)
-    for reservation in waiting:
-        asked.update(reserved(session, reservation).tolist())
+    for part in _parts(sorted(waiting)):
+        for row in session.scalars(select(ReservedRow).where(ReservedRow.reservation.in_(part))):
+            asked.update(np.frombuffer(row.devices, dtype=np.int64).tolist())
     before = _counts_of(session, sorted(asked), period)
     again = max((before.get(device, 0) + times for device, times in asked.items()), default=0)
     return int(max(so_far, again))
@@ -130,5 +133,5 @@ def _rows(session: Session, run: str, devices: Sequence[int]) -> Iterator[Partic
         yield from session.scalars(of_run.where(ParticipationRow.device.in_(part)))
 
 
-def _parts(devices: Sequence[int]) -> Iterator[Sequence[int]]:
-    return (devices[i : i + _AT_ONCE] for i in range(0, len(devices), _AT_ONCE))
+def _parts(named: Sequence[T]) -> Iterator[Sequence[T]]:
+    return (named[i : i + _AT_ONCE] for i in range(0, len(named), _AT_ONCE))

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from tacit_privacy.contract import canonical
 from tacit_privacy.ledger.account import Account
 from tacit_privacy.ledger.bodies import (
     KINDS,
@@ -138,7 +139,17 @@ def _parse(line: str, number: int, found: Verification) -> dict[str, Any] | None
     if not _DIGEST.fullmatch(entry["hash"]):
         found.problems.append(Problem(number, "fields", "hash is not 64 hexadecimal digits"))
         return None
+    if not _is_canonical(entry, line):
+        found.problems.append(Problem(number, "spelling", "the line is not the one canonical text of its entry"))
     return entry
+
+
+def _is_canonical(entry: dict[str, Any], line: str) -> bool:
+    """An entry that can be written in two ways can be changed without being found out."""
+    try:
+        return canonical(entry).decode() == line.removesuffix("\n")
+    except (ValueError, RecursionError):
+        return False
 
 
 def _no_number(constant: str) -> float:

@@ -1,0 +1,111 @@
+"""A ledger out of its database and into another: as the files that anybody can verify, and the server's own counts."""
+
+import json
+from collections.abc import Iterable, Iterator
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from tacit_privacy.contract import canonical
+from tacit_privacy.errors import BadInput, LedgerBroken
+from tacit_privacy.files import write_whole
+from tacit_privacy.ledger.chain import Entry, Ledger, lines
+from tacit_privacy.ledger.receipts import Tree, read_leaves
+from tacit_privacy.ledger.tables import LedgerRow, LimitRow, ParticipationRow, PrivacyTables, ReservedRow
+
+LEDGER, KEY, RECEIPTS, COUNTS = "ledger.jsonl", "ledger.pub", "receipts.jsonl", "counts.jsonl"
+_COUNTS: tuple[type[PrivacyTables], ...] = (ParticipationRow, LimitRow, ReservedRow)
+_READER = Ledger(lambda _: b"", lambda: 0.0)  # entries are read and stored as they are, never signed here
+
+
+def present_key(session: Session) -> str:
+    """The public key that signs the ledger now. Raises LedgerBroken where there is no ledger."""
+    keys = [entry.body["public_key"] for entry in _READER.entries(session) if entry.kind in ("open", "rotate")]
+    if not keys:
+        raise LedgerBroken("the database holds no ledger")
+    return str(keys[-1])
+
+
+def export(session: Session, folder: Path, receipts: bool, counts: bool = False) -> list[Path]:
+    """Write the ledger and its public key to ``folder``; with ``receipts`` the leaves of every release, which say who
+    took part; with ``counts`` what another server needs to go on with it. Returns what was written.
+
+    Raises LedgerBroken where there is no ledger, BadInput where a file cannot be written.
+    """
+    entries = _READER.entries(session)
+    files = {LEDGER: "".join(lines(entries)), KEY: present_key(session) + "\n"}
+    if receipts:
+        files[RECEIPTS] = "".join(line + "\n" for line in receipt_lines(session, entries))
+    if counts:
+        files[COUNTS] = "".join(line + "\n" for line in _count_lines(session))
+    for name, text in files.items():
+        write_whole(folder / name, text)
+    return [folder / name for name in files]
+
+
+def receipt_lines(session: Session, entries: Iterable[Entry]) -> Iterator[str]:
+    """The leaves of every release, in the order of the ledger."""
+    for entry in entries:
+        if entry.kind == "commit":
+            name = entry.body["reservation"]
+            tree = Tree.kept(session, name)
+            if tree is None:
+                raise LedgerBroken(f"the receipts of {name} are not in the database; export without them")
+            yield from tree.lines(name)
+
+
+def is_sealed(session: Session) -> bool:
+    """Whether the ledger promises that nobody sees who took part."""
+    first = _READER.entries(session)[:1]
+    return bool(first and first[0].body["policy"]["roster_sealed"])
+
+
+def take_in(session: Session, ledger: Iterable[str], receipts: Iterable[str], counts: Iterable[str] | None) -> int:
+    """Store the entries of a verified ledger in an empty database, as they are; returns how many.
+
+    ``counts`` None is for a ledger that is closed: one that goes on needs to know who took part. Raises BadInput where
+    the database holds a ledger already, or where lines are not of these files.
+    """
+    if session.scalar(select(func.count()).select_from(LedgerRow)):
+        raise BadInput("the database holds a ledger already; name an empty one")
+    try:
+        entries = [Entry.of_line(line) for line in ledger]
+        for entry in entries:
+            _READER.put(session, entry)
+        _put_leaves(session, receipts)
+        for line in counts or ():
+            _put_count(session, json.loads(line))
+        session.flush()
+    except (ValueError, KeyError, TypeError) as error:
+        raise BadInput(f"the files are not those of an export ({type(error).__name__}: {error})") from error
+    if counts is None and entries[-1].kind != "close":
+        raise BadInput(f"the ledger is open, and without {COUNTS} nobody knows who took part; export it with --counts")
+    return len(entries)
+
+
+def _put_leaves(session: Session, receipts: Iterable[str]) -> None:
+    for reservation, group in groupby(read_leaves(receipts), key=lambda pair: pair[0]):
+        Tree(tuple(leaf for _, leaf in group)).keep(session, reservation)
+
+
+def _count_lines(session: Session) -> Iterator[str]:
+    for table in _COUNTS:
+        for row in session.scalars(select(table)):
+            told = {column.name: getattr(row, column.name) for column in table.__table__.columns}
+            yield canonical({"table": table.__tablename__, **{k: _plain(v) for k, v in told.items()}}).decode()
+
+
+def _put_count(session: Session, told: dict[str, Any]) -> None:
+    table = next(table for table in _COUNTS if table.__tablename__ == told["table"])
+    session.add(table(**{name: _stored(value) for name, value in told.items() if name != "table"}))
+
+
+def _stored(value: Any) -> Any:
+    return bytes.fromhex(value["hex"]) if isinstance(value, dict) else value
+
+
+def _plain(value: Any) -> Any:
+    return {"hex": value.hex()} if isinstance(value, bytes) else value
