@@ -1,5 +1,6 @@
 """What a federation promises and how it runs. What changes a guarantee and what changes learning are separate types."""
 
+from math import ceil
 from typing import Literal
 
 from pydantic import BaseModel, Field, PositiveFloat, PositiveInt, model_validator
@@ -19,6 +20,9 @@ class PrivacyConfig(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False)
     )
     clip_norm: PositiveFloat = Field(default=1.0, description="L2 norm that a device's update is clipped to")
     participations: PositiveInt = Field(default=1, description="most releases that one device contributes to")
+    separation: PositiveInt = Field(
+        default=1, description="rounds from one participation of a device to its next, at least"
+    )
     adjacency: Adjacency = Field(default=Adjacency.ZERO_OUT, description="which two fleets must be hard to tell apart")
     sampling: Literal["fixed", "poisson"] = Field(default="fixed", description="how a round's cohort comes about")
     roster: Literal["open", "sealed"] = Field(
@@ -72,6 +76,11 @@ class FederationConfig(BaseModel, frozen=True, extra="forbid", allow_inf_nan=Fal
     def asked(self) -> int:
         """Devices that a round asks."""
         return round(self.cohort * self.over_selection)
+
+    @property
+    def minimum(self) -> int:
+        """Updates below which a round of a fixed cohort is given up."""
+        return max(1, ceil(self.minimum_share * self.cohort))
 
 
 class AdapterConfig(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):

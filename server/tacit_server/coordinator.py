@@ -3,7 +3,7 @@
 import math
 import os
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import count
 from typing import Any
 
@@ -28,9 +28,10 @@ from tacit_server.charging import Charging
 from tacit_server.clock import PATIENCE_S, RETRY_S, Clock
 from tacit_server.config import FederationConfig, PrivacyConfig
 from tacit_server.optimizers import ServerState
-from tacit_server.roster import Counts, Devices, Roster
+from tacit_server.roster import Devices, Roster
 from tacit_server.rounds import RoundRecord, Sent, read_update
-from tacit_server.sampling import fixed_cohort, poisson_cohort
+from tacit_server.sampling import fixed_cohort, poisson_cohort, rested
+from tacit_server.state import State
 from tacit_server.store import Checkpoint, Store
 
 Observer = Callable[[RoundRecord, NDArray[np.float64]], None]
@@ -48,15 +49,6 @@ class Job:
     initial: NDArray[np.float32]
     config_digest: str
     seed: int | None
-
-
-@dataclass
-class State:
-    """What changes from round to round."""
-
-    round: int
-    server: ServerState
-    participations: NDArray[np.uint16]
 
 
 class Coordinator:
@@ -111,7 +103,7 @@ class Coordinator:
             reservation = self._charging.reserve(session, number, asked, self._sampling())  # 2 pay, or stop here
             head, length = self._charging.head(session)
         terms = self._terms(state, number, head, length)
-        outstanding = self._push(asked, terms, state.server, str(number), record)  # 3 ask
+        outstanding = self._push(asked, terms, state, str(number), record)  # 3 ask
         total, receipts = self._collect(outstanding, terms.deadline, cohort, record)  # 4 sum what comes
         return self._release(state, total, reservation, record, receipts)
 
@@ -127,8 +119,9 @@ class Coordinator:
             record.released, record.epsilon = True, _finite(reservation.epsilon)
             record.noise_to_clip = self._mechanism.noise_to_clip(len(release), share)
             state.participations[total.devices] += 1
+            state.last[total.devices] = record.round
         record.finished, record.accepted = self._clock.now(), tuple(total.devices)
-        new = State(record.round, after, state.participations)
+        new = replace(state, round=record.round, server=after)
         self._observe(record, after.adapter)  # before the commit: a round that a crash cuts off is seen again
         self._commit(new, reservation, record, receipts)  # 7 one transaction: the charge's end and the checkpoint
         return new
@@ -140,10 +133,12 @@ class Coordinator:
             rate = federation.cohort / self._roster.population
             tossed = poisson_cohort(self._noise, self._roster.population, rate, number)
             fresh = tossed[state.participations[tossed] < privacy.participations]
-            asked = fresh[self._roster.eligible(fresh, self._clock.now())]
+            free = fresh[rested(state.last, number, privacy.separation)(fresh)]
+            asked = free[self._roster.eligible(free, self._clock.now())]
             record.sampled = len(tossed)
             record.drop("exhausted", len(tossed) - len(fresh))
-            record.drop("unavailable", len(fresh) - len(asked))
+            record.drop("resting", len(fresh) - len(free))
+            record.drop("unavailable", len(free) - len(asked))
             return len(asked), asked
         asked = self._fixed(state, number)
         record.sampled = len(asked)
@@ -151,10 +146,11 @@ class Coordinator:
         return federation.cohort, asked
 
     def _fixed(self, state: State, number: int) -> Devices:
-        until, cap = self._clock.now() + PATIENCE_S, self._job.privacy.participations
+        until, privacy = self._clock.now() + PATIENCE_S, self._job.privacy
+        cap, free = privacy.participations, rested(state.last, number, privacy.separation)
         for attempt in count():
             rng, now = self._rng("cohort", number, attempt), self._clock.now()
-            found = fixed_cohort(rng, self._roster, state.participations, cap, self._job.federation.asked, now)
+            found = fixed_cohort(rng, self._roster, state.participations, cap, self._job.federation.asked, now, free)
             if len(found) >= self._minimum():
                 return found
             if now >= until:
@@ -162,7 +158,8 @@ class Coordinator:
             self._clock.wait(now + RETRY_S)
         raise FleetExhausted(
             f"round {number}: for two days fewer than {self._minimum()} devices that may still take part could be "
-            "asked; enlarge the fleet, raise privacy.participations or relax what fleet requires of a device"
+            "asked; enlarge the fleet, raise privacy.participations, lower privacy.separation or relax what fleet "
+            "requires of a device"
         )
 
     def _terms(self, state: State, number: int, head: str, length: int) -> RoundTerms:
@@ -177,16 +174,17 @@ class Coordinator:
             levels=self._mechanism.levels,
             training=job.training,
             participations=job.privacy.participations,
+            separation=job.privacy.separation,
             deadline=self._clock.now() + job.federation.deadline_s,
             ledger_head=head,
             ledger_length=length,
         )
 
     def _push(
-        self, asked: Devices, terms: RoundTerms, server: ServerState, group: str, record: RoundRecord
+        self, asked: Devices, terms: RoundTerms, state: State, group: str, record: RoundRecord
     ) -> dict[str, Sent]:
         """Send the round to every device asked; what was sent, by message id."""
-        adapter = server.adapter.astype(np.float32)
+        adapter = state.server.adapter.astype(np.float32)
         sent: dict[int, tuple[ArrayRecord, ConfigRecord, str]] = {}
         messages: list[Message] = []
         told: list[Sent] = []
@@ -206,6 +204,7 @@ class Coordinator:
         pairs = [(message.metadata.message_id, sent) for message, sent in zip(messages, told, strict=True)]
         outstanding = {name: sent for name, sent in pairs if name in pushed}
         record.drop("unreachable", len(told) - len(outstanding))
+        state.last[[sent.device for sent in outstanding.values()]] = terms.round
         return outstanding
 
     def _collect(
@@ -267,8 +266,7 @@ class Coordinator:
 
     def _commit(self, state: State, reservation: Reservation, record: RoundRecord, receipts: list[bytes]) -> None:
         snapshot = getattr(self._grid, "snapshot", lambda: b"")
-        moments = {"adapter": state.server.adapter, "first": state.server.first, "second": state.server.second}
-        arrays: dict[str, NDArray[Any]] = {**moments, **self._in_flight(), "participations": state.participations}
+        arrays = {**state.arrays(), **self._in_flight()}
         checkpoint = Checkpoint(state.round, self._clock.now(), arrays, state.server.steps, snapshot())
         with self._store.begin() as session:
             if record.released:
@@ -281,21 +279,19 @@ class Coordinator:
     def _resume(self) -> State:
         found = self._store.newest()
         if found is None:
-            start = ServerState.start(self._job.initial.astype(np.float64))
-            return State(0, start, self._counted(np.zeros(self._roster.population, dtype=np.uint16)))
+            return self._counted(State.start(self._job.initial, self._roster.population))
         restore = getattr(self._grid, "restore", None)
         if restore is not None and found.grid:
             restore(found.grid, found.time)
-        arrays = found.arrays
-        server = ServerState(arrays["adapter"], arrays["first"], arrays["second"], found.steps)
-        return State(found.round, server, self._counted(arrays["participations"]))
+        return self._counted(State.of(found))
 
-    def _counted(self, participations: Counts) -> Counts:
+    def _counted(self, state: State) -> State:
         """With what is charged beyond the checkpoint: a crash may have cut off a release to these devices."""
         with self._store.begin() as session:
             for device, releases in self._charging.participations(session).items():
-                participations[device] = max(participations[device], releases)
-        return participations
+                if releases > state.participations[device]:
+                    state.participations[device], state.last[device] = releases, state.round + 1
+        return state
 
     def _rng(self, *path: str | int) -> np.random.Generator:
         return np.random.default_rng() if self._job.seed is None else stream(self._job.seed, *path)
@@ -307,7 +303,7 @@ class Coordinator:
     def _minimum(self) -> int:
         if self._job.privacy.sampling == "poisson":
             return 0  # an empty Poisson cohort is a release of noise alone: leaving it out would tell who was not there
-        return max(1, math.ceil(self._job.federation.minimum_share * self._job.federation.cohort))
+        return self._job.federation.minimum
 
     def _denominator(self, record: RoundRecord) -> float:
         """The planned cohort, a public constant; without privacy, those who came."""

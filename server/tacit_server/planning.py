@@ -24,6 +24,7 @@ def noise_for(privacy: PrivacyConfig, federation: FederationConfig, population: 
 
     Raises BadInput where what is set does not keep them there: such a run is refused before its first round.
     """
+    _check_pauses(privacy, federation, population)
     sealed_poisson = privacy.sampling == "poisson" and privacy.roster == "sealed"
     plan = Plan.of(
         "poisson" if sealed_poisson else "none",
@@ -44,3 +45,13 @@ def noise_for(privacy: PrivacyConfig, federation: FederationConfig, population: 
             "leave privacy.noise_multiplier out, and it is computed"
         )
     return privacy.noise_multiplier
+
+
+def _check_pauses(privacy: PrivacyConfig, federation: FederationConfig, population: int) -> None:
+    """Raise BadInput where devices would always be in a pause: while a round waits for devices, no round passes."""
+    apart = min(privacy.separation, federation.rounds)
+    if privacy.sampling == "fixed" and apart * federation.minimum > population:
+        raise BadInput(
+            f"privacy.separation {privacy.separation} needs {apart * federation.minimum} devices, {federation.minimum} "
+            f"for each of {apart} rounds, but there are {population}; lower it or federation.cohort"
+        )

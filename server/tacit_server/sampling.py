@@ -1,8 +1,10 @@
 """Drawing devices uniformly from whoever is eligible, at a cost that follows the draw and not the population."""
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tacit_privacy.mechanisms.noise import NoiseSource
 from tacit_server.roster import Bools, Counts, Devices, Roster
@@ -63,13 +65,41 @@ class Selector:
         return rng.permutation(good)[:count]
 
 
+def everybody(devices: Devices) -> Bools:
+    """Whoever it is."""
+    return np.ones(len(devices), dtype=np.bool_)
+
+
+def rested(last: NDArray[np.signedinteger[Any]], number: int, separation: int) -> Eligible:
+    """Who was last in a round at least ``separation`` rounds before round ``number``; ``last`` 0 is never.
+
+    A separation of 1 keeps nobody out, not even who is asked again within a buffered round.
+    """
+    if separation == 1:
+        return everybody
+
+    def free(devices: Devices) -> Bools:
+        known = last[devices]
+        return np.asarray((known == 0) | (number - known >= separation))
+
+    return free
+
+
 def fixed_cohort(
-    rng: np.random.Generator, roster: Roster, participations: Counts, cap: int, count: int, now: float
+    rng: np.random.Generator,
+    roster: Roster,
+    participations: Counts,
+    cap: int,
+    count: int,
+    now: float,
+    free: Eligible = everybody,
 ) -> Devices:
-    """At most ``count`` eligible devices that took part fewer than ``cap`` times, uniformly without replacement."""
+    """At most ``count`` eligible devices that took part fewer than ``cap`` times and are ``free``, uniformly without
+    replacement.
+    """
 
     def allowed(devices: Devices) -> Bools:
-        fresh = np.asarray(participations[devices] < cap)
+        fresh = np.asarray(participations[devices] < cap) & free(devices)
         fresh[fresh] = roster.eligible(devices[fresh], now)
         return fresh
 

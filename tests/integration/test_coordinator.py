@@ -7,6 +7,7 @@ import sqlite3
 from collections.abc import Callable, Iterable
 from contextlib import closing
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
@@ -153,6 +154,7 @@ def run(
     grid_type: type[FleetGrid] = FleetGrid,
     sealed: bool = False,
     replay: bool = True,
+    guarantee: dict[str, Any] | None = None,
 ) -> tuple[NDArray[np.float64], list[dict[str, Any]], list[str]]:
     """One coordinator over an emulated fleet: adapter, round records and ledger lines."""
     store, clock = Store(f"sqlite:///{folder / 'run.db'}"), VirtualClock(FLEET.start)
@@ -160,9 +162,9 @@ def run(
     mechanism = GaussianSum(1.0, 0.6 if private else 0.0)
     ledger = Ledger(KEY.sign, clock.now)
     allowed = BudgetPolicy(
-        epsilon=8.0,
+        epsilon=8.0 if guarantee is None else 100.0,
         delta=1e-2,
-        participations=1,
+        participations=(guarantee or {}).get("participations", 1),
         adjacency=Adjacency.ZERO_OUT,
         roster_sealed=sealed,
         population=FLEET.devices,
@@ -175,7 +177,9 @@ def run(
         federation=FederationConfig(
             rounds=rounds, cohort=24, over_selection=1.25, deadline_s=900, minimum_share=0.25, policy=policy
         ),
-        privacy=PrivacyConfig(enabled=private, sampling="poisson" if sealed else "fixed"),
+        privacy=PrivacyConfig.model_validate(
+            {"enabled": private, "sampling": "poisson" if sealed else "fixed"} | (guarantee or {})
+        ),
         initial=np.zeros(SPEC.dimension, np.float32),
         config_digest="0" * 64,
         seed=5,
@@ -314,6 +318,38 @@ def test_no_device_takes_part_more_often_than_it_may(tmp_path: Path) -> None:
     _, records, _ = run(tmp_path, "zeros", rounds=4)
     accepted = [number for record in records for number in record["accepted"]]
     assert len(accepted) == len(set(accepted))
+
+
+RESTING = {"participations": 3, "separation": 3}
+
+
+@pytest.mark.parametrize("policy", ["sync", "buffered"])
+def test_a_device_rests_between_two_participations(tmp_path: Path, policy: Literal["sync", "buffered"]) -> None:
+    _, records, _ = run(tmp_path, "zeros", rounds=7, policy=policy, guarantee=RESTING)
+    rounds: dict[int, list[int]] = {}
+    for record in records:
+        for number in record["accepted"]:
+            rounds.setdefault(number, []).append(record["round"])
+    gaps = [later - earlier for known in rounds.values() for earlier, later in pairwise(known)]
+    assert gaps and min(gaps) >= 3
+    assert max(map(len, rounds.values())) <= 3
+
+
+def test_who_was_in_a_round_that_a_crash_cut_off_rests_too(tmp_path: Path) -> None:
+    """Its release may have happened: the devices in it come back after the pause and not in the round held anew."""
+
+    def kill(where: str) -> None:
+        if where == "before commit":
+            raise Killed
+
+    with pytest.raises(Killed):
+        run(tmp_path, kill=kill, replay=False, guarantee=RESTING)
+    with closing(sqlite3.connect(tmp_path / "run.db")) as database:
+        ((devices,),) = database.execute("select devices from reserved")
+    lost = set(np.frombuffer(devices, dtype=np.int64).tolist())
+    _, records, _ = run(tmp_path, rounds=4, replay=False, guarantee=RESTING)
+    back = {record["round"]: lost & set(record["accepted"]) for record in records}
+    assert lost and not back[1] and not back[2] and not back[3]
 
 
 @pytest.mark.parametrize(

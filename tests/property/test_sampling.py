@@ -11,7 +11,7 @@ from scipy import stats
 
 from tacit_privacy.mechanisms.noise import SeededNoise, SystemNoise
 from tacit_server.roster import Bools, Devices
-from tacit_server.sampling import fixed_cohort, poisson_cohort
+from tacit_server.sampling import fixed_cohort, poisson_cohort, rested
 
 LEAST = 1e-4  # p-value below which a draw with a fixed seed counts as wrong
 
@@ -125,6 +125,19 @@ def test_a_run_of_rounds_uses_every_device_as_often_as_it_may_and_no_more() -> N
         sizes.append(len(cohort))
     assert sum(sizes) == 160 and sizes[:13] == [12] * 13  # 80 devices, twice each
     assert (taken == np.where(fleet.good, 2, 0)).all()
+
+
+@given(
+    st.lists(st.integers(0, 30), min_size=1, max_size=60), st.integers(1, 31), st.integers(1, 9), st.integers(0, 2**32)
+)
+@settings(max_examples=80, deadline=None)
+def test_a_cohort_has_rested(last: list[int], after: int, separation: int, seed: int) -> None:
+    number = max(last) + after
+    fleet, known = Fleet(np.ones(len(last), np.bool_)), np.array(last, dtype=np.int32)
+    free = rested(known, number, separation)
+    cohort = fixed_cohort(np.random.default_rng(seed), fleet, np.zeros(len(last), np.uint16), 1, len(last), 0.0, free)
+    may = {device for device, newest in enumerate(last) if newest == 0 or number - newest >= separation}
+    assert set(cohort.tolist()) == may
 
 
 def test_devices_that_are_used_up_are_not_even_looked_at() -> None:

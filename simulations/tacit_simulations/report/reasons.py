@@ -41,6 +41,7 @@ REASONS: dict[str, Reason] = {
     "unavailable": Reason("out of reach", "The draw fell on a device that could not be asked at that time."),
     "unreachable": Reason("not reached", "The round could not be sent: the device had just gone."),
     "exhausted": Reason("had its turns", "The device had taken part as often as the policy allows."),
+    "resting": Reason("in a pause", "The device had been in a round too short a time before, by the policy."),
     "failed": Reason("device error", "The device answered with an error instead of an update."),
     "malformed": Reason("unreadable", "The answer could not be read as an update."),
     "receipt": Reason("wrong receipt", "The receipt beside the update was for other terms or another update."),

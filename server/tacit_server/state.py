@@ -1,0 +1,44 @@
+"""What a run carries from one round to the next, and how it lies in a checkpoint."""
+
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tacit_server.optimizers import ServerState
+from tacit_server.store import Checkpoint
+
+Rounds = NDArray[np.int32]
+
+
+@dataclass
+class State:
+    """After ``round`` rounds. By device, (population,): releases it contributed to, and the newest round it was in.
+
+    ``last`` 0 is never. A device that was asked counts as in a round, answered or not: by its own count it may have
+    taken part, and it would refuse to come back too soon.
+    """
+
+    round: int
+    server: ServerState
+    participations: NDArray[np.uint16]
+    last: Rounds
+
+    @classmethod
+    def start(cls, adapter: NDArray[np.float32], population: int) -> Self:
+        """Before the first round."""
+        counts, last = np.zeros(population, dtype=np.uint16), np.zeros(population, dtype=np.int32)
+        return cls(0, ServerState.start(adapter.astype(np.float64)), counts, last)
+
+    @classmethod
+    def of(cls, checkpoint: Checkpoint) -> Self:
+        """As ``arrays`` left it."""
+        arrays = checkpoint.arrays
+        server = ServerState(arrays["adapter"], arrays["first"], arrays["second"], checkpoint.steps)
+        return cls(checkpoint.round, server, arrays["participations"], arrays["last"])
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """What a checkpoint holds of it, beside round and steps."""
+        server = {"adapter": self.server.adapter, "first": self.server.first, "second": self.server.second}
+        return {**server, "participations": self.participations, "last": self.last}
