@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from tacit_clients import guard
 from tacit_clients.slm.adapters import AdaptedModel
+from tacit_clients.statistics import asks_for_scores, slots
 from tacit_clients.training.example_dp import ExampleSpent
 from tacit_clients.training.examples import DeviceData, Task
 from tacit_clients.training.local import LocalResult, Vector, evaluate, train
@@ -125,7 +126,10 @@ def describe_device(device: Device) -> RecordDict:
 
 
 def answer(content: RecordDict, state: RecordDict, device: Device) -> RecordDict:
-    """One round on the device: guard, train, clip, sign. Updates ``state``. No metric, loss or count is in the reply.
+    """One round on the device: guard, train, clip, sign. Updates ``state``.
+
+    No metric, loss or count is in the reply but those that the terms name as statistics: a slot each behind the update,
+    which the server sums with the others and noises.
 
     Raises TermsRefused when the guard says no, BadInput when the model cannot learn the task.
     """
@@ -135,9 +139,10 @@ def answer(content: RecordDict, state: RecordDict, device: Device) -> RecordDict
     if device.rank and terms.rank > device.rank:
         raise TermsRefused("rank", f"rank {terms.rank} is above this device's {device.rank}")
     start = _start(content, device, terms)
-    before = _score(device, start, terms) if device.scores else {}
+    before = _score(device, start, terms) if device.scores or asks_for_scores(terms) else {}
     result = _learn(device, start, terms)
-    grid = clip_to_grid(result.delta, terms.clip_norm, terms.levels)
+    update = clip_to_grid(result.delta, terms.clip_norm, terms.levels)
+    grid = np.concatenate([update, slots(terms, result, before)])
     receipt = Receipt(
         run=terms.run,
         round=terms.round,
@@ -216,8 +221,9 @@ def _remember(
     before: dict[str, float],
 ) -> None:
     """Write down what belongs to the device's owner: scores, what example-level DP spent, the personal adapter."""
-    scores = {f"{name}_before": value for name, value in before.items()}
+    scores: dict[str, float] = {}
     if device.scores:
+        scores |= {f"{name}_before": value for name, value in before.items()}
         after = _score(device, start + result.delta, terms)
         scores |= {f"{name}_after": value for name, value in after.items()}
     if result.spent is not None:

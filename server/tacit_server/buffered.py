@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tacit_privacy.errors import FleetExhausted
-from tacit_server.aggregation.sums import CohortSum
+from tacit_server.aggregation.joint import RoundSum
 from tacit_server.clock import PATIENCE_S, RETRY_S
 from tacit_server.coordinator import Coordinator
 from tacit_server.rounds import RoundRecord, Sent
@@ -28,7 +28,7 @@ class _Buffer:
     """What a step waits for."""
 
     record: RoundRecord
-    total: CohortSum
+    total: RoundSum
     receipts: list[bytes] = field(default_factory=list)
     silent: list[int] = field(default_factory=list)  # devices that ran out of time
     ages: list[int] = field(default_factory=list)  # of the updates in the sum, in server steps
@@ -45,7 +45,7 @@ class BufferedCoordinator(Coordinator):
 
     def _round(self, state: State) -> State:
         number = state.round + 1
-        buffer = _Buffer(RoundRecord(number, self._clock.now()), CohortSum(self._job.spec, self._mechanism))
+        buffer = _Buffer(RoundRecord(number, self._clock.now()), RoundSum(self._job.spec, self._mechanism_of(state)))
         record, total = buffer.record, buffer.total
         until = self._clock.now() + PATIENCE_S
         for wave in count():

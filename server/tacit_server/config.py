@@ -16,9 +16,39 @@ class PrivacyConfig(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False)
     epsilon: PositiveFloat = Field(default=8.0, description="cap that the run is refused beyond")
     delta: float | None = Field(default=None, gt=0, lt=1, description="default: population to the power -1.1")
     noise_multiplier: PositiveFloat | None = Field(
-        default=None, description="noise standard deviation / clip norm; default: the least that keeps within epsilon"
+        default=None,
+        description="noise standard deviation / sensitivity of all that a round releases; default: the least that "
+        "keeps within epsilon",
     )
-    clip_norm: PositiveFloat = Field(default=1.0, description="L2 norm that a device's update is clipped to")
+    clip_norm: PositiveFloat = Field(
+        default=1.0, description="L2 norm that a device's update is clipped to, at first where it adapts"
+    )
+    clip_quantile: float | None = Field(
+        default=None, gt=0, lt=1, description="share of updates that the clip comes to fit; default: the clip stays"
+    )
+    clip_learning_rate: PositiveFloat = Field(default=0.2, description="how fast the clip follows, per round")
+    clip_bit_noise: PositiveFloat | None = Field(
+        default=None,
+        description="noise standard deviation on the number of updates within the clip; default: a twentieth of the "
+        "cohort, or what costs 1 % of a round where that is more",
+    )
+    clip_limit: PositiveFloat | None = Field(
+        default=None, description="what devices are promised the clip never passes; default: 100 times clip_norm"
+    )
+    clip_least: PositiveFloat | None = Field(
+        default=None, description="what the clip never falls below; default: a thousandth of clip_norm"
+    )
+    metrics: bool = Field(
+        default=False, description="release every round's loss and metric on devices' own held-out examples, noised"
+    )
+    metric_noise: PositiveFloat | None = Field(
+        default=None,
+        description="noise standard deviation on a released mean, as a share of its range; default: 0.05, or what "
+        "costs 1 % of a round where that is more",
+    )
+    largest_loss: PositiveFloat = Field(
+        default=10.0, description="range of the released loss, from 0; a larger one counts as this"
+    )
     participations: PositiveInt = Field(default=1, description="most releases that one device contributes to")
     separation: PositiveInt = Field(
         default=1, description="rounds from one participation of a device to its next, at least"
@@ -28,6 +58,20 @@ class PrivacyConfig(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False)
     roster: Literal["open", "sealed"] = Field(
         default="open", description="sealed: nobody but the server sees who took part; Poisson amplification needs it"
     )
+
+    @model_validator(mode="after")
+    def _clips(self) -> "PrivacyConfig":
+        least, most = self.clip_range
+        if not least <= self.clip_norm <= most:
+            raise ValueError(
+                f"privacy.clip_norm {self.clip_norm:g} is not within clip_least {least:g} and clip_limit {most:g}"
+            )
+        return self
+
+    @property
+    def clip_range(self) -> tuple[float, float]:
+        """What an adaptive clip stays within."""
+        return self.clip_least or self.clip_norm / 1000, self.clip_limit or 100 * self.clip_norm
 
     def delta_for(self, population: int) -> float:
         """The delta of the guarantee: as set, else population^-1.1."""
@@ -105,3 +149,5 @@ def check_together(federation: FederationConfig, privacy: PrivacyConfig) -> None
     """Raise ValueError, one sentence, where the two tables cannot hold at once."""
     if federation.policy == "buffered" and privacy.sampling == "poisson":
         raise ValueError('buffered rounds do not draw Poisson cohorts; set privacy.sampling = "fixed"')
+    if federation.policy == "buffered" and privacy.clip_quantile is not None:
+        raise ValueError("a buffer would hold updates of different clips; leave privacy.clip_quantile out")

@@ -19,15 +19,18 @@ from tacit_privacy.accounting.events import Sampling
 from tacit_privacy.contract import RECORD_ADAPTER, RECORD_TERMS, AdapterSpec, LocalTraining, RoundTerms, digest
 from tacit_privacy.errors import BudgetExhausted, FleetExhausted, UpdateRefused
 from tacit_privacy.ledger.keys import SigningKey
+from tacit_privacy.mechanisms.adaptive import WITHIN_CLIP
 from tacit_privacy.mechanisms.gaussian import GaussianSum
+from tacit_privacy.mechanisms.joint import JointSum, Release
 from tacit_privacy.mechanisms.noise import NoiseSource
 from tacit_privacy.randomness import stream
 from tacit_server import optimizers
-from tacit_server.aggregation.sums import CohortSum
+from tacit_server.aggregation.joint import RoundSum
 from tacit_server.charging import Charging
 from tacit_server.clock import PATIENCE_S, RETRY_S, Clock
 from tacit_server.config import FederationConfig, PrivacyConfig
 from tacit_server.optimizers import ServerState
+from tacit_server.planning import adaptive_clip
 from tacit_server.roster import Devices, Roster
 from tacit_server.rounds import RoundRecord, Sent, read_update
 from tacit_server.sampling import fixed_cohort, poisson_cohort, rested
@@ -68,7 +71,8 @@ class Coordinator:
         observe: Observer = lambda record, adapter: None,
     ) -> None:
         self._job, self._grid, self._clock, self._roster = job, grid, clock, roster
-        self._mechanism, self._charging, self._noise = mechanism, charging, noise
+        self._mechanism, self._charging, self._noise = JointSum.of(mechanism), charging, noise
+        self._adaptive = adaptive_clip(job.privacy) if WITHIN_CLIP in self._mechanism.statistics else None
         self._store, self._key, self._observe = store, key, observe
         self.stopped = ""  # why the run ended before its last round
 
@@ -104,24 +108,28 @@ class Coordinator:
             head, length = self._charging.head(session)
         terms = self._terms(state, number, head, length)
         outstanding = self._push(asked, terms, state, str(number), record)  # 3 ask
-        total, receipts = self._collect(outstanding, terms.deadline, cohort, record)  # 4 sum what comes
+        total = RoundSum(self._job.spec, self._mechanism_of(state))
+        receipts = self._collect(outstanding, terms.deadline, cohort, total, record)  # 4 sum what comes
         return self._release(state, total, reservation, record, receipts)
 
     def _release(
-        self, state: State, total: CohortSum, reservation: Reservation, record: RoundRecord, receipts: list[bytes]
+        self, state: State, total: RoundSum, reservation: Reservation, record: RoundRecord, receipts: list[bytes]
     ) -> State:
         """The second half of a round: what was paid for is noised, learnt from and committed."""
-        after = state.server
+        after, clip, mechanism = state.server, state.clip, total.mechanism
+        record.clip_norm = mechanism.clip_norm
         if record.completed >= self._minimum():
             share = self._denominator(record)
-            release = self._mechanism.release(total.total, self._noise, share, reservation.label)  # 5 noise
-            after = optimizers.step(self._job.federation, state.server, release)  # 6 learn
+            release = mechanism.release_all(total.total, self._noise, share, reservation.label)  # 5 noise
+            after = optimizers.step(self._job.federation, state.server, release.mean)  # 6 learn
+            clip = self._next_clip(clip, release)
             record.released, record.epsilon = True, _finite(reservation.epsilon)
-            record.noise_to_clip = self._mechanism.noise_to_clip(len(release), share)
+            record.noise_to_clip = mechanism.noise_to_clip(len(release.mean), share)
+            record.tell(release.statistics)
             state.participations[total.devices] += 1
             state.last[total.devices] = record.round
         record.finished, record.accepted = self._clock.now(), tuple(total.devices)
-        new = replace(state, round=record.round, server=after)
+        new = replace(state, round=record.round, server=after, clip=clip)
         self._observe(record, after.adapter)  # before the commit: a round that a crash cuts off is seen again
         self._commit(new, reservation, record, receipts)  # 7 one transaction: the charge's end and the checkpoint
         return new
@@ -170,9 +178,11 @@ class Coordinator:
             version=state.server.steps,
             spec=job.spec,
             rank=job.spec.rank,
-            clip_norm=self._mechanism.clip_norm,
+            clip_norm=state.clip,
             levels=self._mechanism.levels,
+            statistics=self._mechanism.statistics,
             training=job.training,
+            clip_limit=self._adaptive.most if self._adaptive else None,
             participations=job.privacy.participations,
             separation=job.privacy.separation,
             deadline=self._clock.now() + job.federation.deadline_s,
@@ -212,14 +222,14 @@ class Coordinator:
         outstanding: dict[str, Sent],
         deadline: float,
         cohort: int,
+        total: RoundSum,
         record: RoundRecord,
-    ) -> tuple[CohortSum, list[bytes]]:
+    ) -> list[bytes]:
         """Replies in order of arrival until the cohort is full, all have answered or the deadline has passed.
 
         A Poisson round lasts until its deadline, whoever is in it: its end would tell who was there. So does a round
         that reached nobody: else all rounds of a server without a connection would be over in an instant.
         """
-        total = CohortSum(self._job.spec, self._mechanism)
         receipts: list[bytes] = []
         in_full = not outstanding or self._job.privacy.sampling == "poisson"
         while outstanding and record.completed < cohort:
@@ -237,13 +247,13 @@ class Coordinator:
         record.drop("displaced" if record.completed == cohort else "missing", len(outstanding))
         while in_full and self._clock.now() < deadline:
             self._clock.wait(deadline)
-        return total, receipts
+        return receipts
 
     def _accept(
         self,
         reply: Message,
         sent: Sent,
-        total: CohortSum,
+        total: RoundSum,
         record: RoundRecord,
         receipts: list[bytes],
         weight: float = 1.0,
@@ -259,6 +269,13 @@ class Coordinator:
         record.completed += 1
         record.bytes_up += vector.nbytes
         return True
+
+    def _mechanism_of(self, state: State) -> JointSum:
+        """The mechanism of the next round, which has the clip that the run has come to."""
+        return replace(self._mechanism, clip_norm=state.clip)
+
+    def _next_clip(self, clip: float, release: Release) -> float:
+        return self._adaptive.after(clip, release.statistics[WITHIN_CLIP.name]) if self._adaptive else clip
 
     def _in_flight(self) -> dict[str, NDArray[Any]]:
         """What a checkpoint holds of messages that outlive a round: nothing, where rounds close."""
@@ -279,7 +296,7 @@ class Coordinator:
     def _resume(self) -> State:
         found = self._store.newest()
         if found is None:
-            return self._counted(State.start(self._job.initial, self._roster.population))
+            return self._counted(State.start(self._job.initial, self._roster.population, self._mechanism.clip_norm))
         restore = getattr(self._grid, "restore", None)
         if restore is not None and found.grid:
             restore(found.grid, found.time)

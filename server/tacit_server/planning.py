@@ -2,7 +2,10 @@
 
 from tacit_privacy.accounting.budget import BudgetPolicy
 from tacit_privacy.accounting.plan import Plan
+from tacit_privacy.contract import LEVELS, Statistic
 from tacit_privacy.errors import BadInput
+from tacit_privacy.mechanisms.adaptive import WITHIN_CLIP, AdaptiveClip
+from tacit_privacy.mechanisms.joint import JointSum, Slot
 from tacit_privacy.wording import rounded_up
 from tacit_server.config import FederationConfig, PrivacyConfig
 
@@ -45,6 +48,33 @@ def noise_for(privacy: PrivacyConfig, federation: FederationConfig, population: 
             "leave privacy.noise_multiplier out, and it is computed"
         )
     return privacy.noise_multiplier
+
+
+def mechanism_for(privacy: PrivacyConfig, federation: FederationConfig, population: int) -> JointSum:
+    """What a private run's rounds release, and under which noise. Raises BadInput as ``noise_for`` does, and where the
+    statistics would leave nothing to the adapter.
+    """
+    noise = noise_for(privacy, federation, population)
+    return JointSum(privacy.clip_norm, noise, LEVELS, _slots(privacy, federation.cohort, noise))
+
+
+def adaptive_clip(privacy: PrivacyConfig) -> AdaptiveClip | None:
+    """How the clip follows the updates; None where it stays."""
+    if privacy.clip_quantile is None:
+        return None
+    return AdaptiveClip(privacy.clip_quantile, privacy.clip_learning_rate, *privacy.clip_range)
+
+
+def _slots(privacy: PrivacyConfig, cohort: int, noise: float) -> tuple[Slot, ...]:
+    """One device moves the number of updates within the clip by at most a half, a mean by half its range / cohort."""
+    usual = max(cohort / 10, 10 * noise)
+    within = usual if privacy.clip_bit_noise is None else 2 * privacy.clip_bit_noise
+    metric = usual if privacy.metric_noise is None else 2 * privacy.metric_noise * cohort
+    wanted = [Slot(WITHIN_CLIP, within)] if privacy.clip_quantile is not None else []
+    if privacy.metrics:
+        loss = Statistic(name="loss", low=0.0, high=privacy.largest_loss)
+        wanted += [Slot(loss, metric), Slot(Statistic(name="metric", low=0.0, high=1.0), metric)]
+    return tuple(wanted)
 
 
 def _check_pauses(privacy: PrivacyConfig, federation: FederationConfig, population: int) -> None:

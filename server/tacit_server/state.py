@@ -24,21 +24,22 @@ class State:
     server: ServerState
     participations: NDArray[np.uint16]
     last: Rounds
+    clip: float  # the clip norm of the next round
 
     @classmethod
-    def start(cls, adapter: NDArray[np.float32], population: int) -> Self:
+    def start(cls, adapter: NDArray[np.float32], population: int, clip: float) -> Self:
         """Before the first round."""
         counts, last = np.zeros(population, dtype=np.uint16), np.zeros(population, dtype=np.int32)
-        return cls(0, ServerState.start(adapter.astype(np.float64)), counts, last)
+        return cls(0, ServerState.start(adapter.astype(np.float64)), counts, last, clip)
 
     @classmethod
     def of(cls, checkpoint: Checkpoint) -> Self:
         """As ``arrays`` left it."""
         arrays = checkpoint.arrays
         server = ServerState(arrays["adapter"], arrays["first"], arrays["second"], checkpoint.steps)
-        return cls(checkpoint.round, server, arrays["participations"], arrays["last"])
+        return cls(checkpoint.round, server, arrays["participations"], arrays["last"], float(arrays["clip"]))
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """What a checkpoint holds of it, beside round and steps."""
         server = {"adapter": self.server.adapter, "first": self.server.first, "second": self.server.second}
-        return {**server, "participations": self.participations, "last": self.last}
+        return {**server, "participations": self.participations, "last": self.last, "clip": np.array(self.clip)}

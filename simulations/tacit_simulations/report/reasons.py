@@ -50,6 +50,7 @@ REASONS: dict[str, Reason] = {
     ),
     "non_finite": Reason("not numbers", "The update held NaN or infinity."),
     "norm": Reason("too long", "The update was longer than the clipping norm."),
+    "statistic": Reason("odd statistic", "A number beside the update was outside the range that was agreed."),
     "wrong_dtype": Reason("wrong format", "The update was not in the promised number format."),
     "wrong_shape": Reason("wrong length", "The update did not have the promised number of entries."),
     "not_used": Reason(
