@@ -75,6 +75,7 @@ class Device:
     rank: int = 0
     noise: Callable[[int], NoiseSource] = field(default=_system_noise)
     personal: Personal | None = None
+    floor: guard.Floor = guard.NO_FLOOR  # what the owner insists on
     scores: bool = False  # whether to evaluate before and after, for the owner alone
 
 
@@ -134,8 +135,8 @@ def answer(content: RecordDict, state: RecordDict, device: Device) -> RecordDict
     Raises TermsRefused when the guard says no, BadInput when the model cannot learn the task.
     """
     terms, payload, signature = _terms(content)
-    memory = _memory(state)
-    agreed = guard.check(memory, terms, payload, signature, device.adapted.spec, device.server_key)
+    memory = _memory(state, device)
+    agreed = guard.check(memory, terms, payload, signature, device.adapted.spec, device.server_key, device.floor)
     if device.rank and terms.rank > device.rank:
         raise TermsRefused("rank", f"rank {terms.rank} is above this device's {device.rank}")
     start = _start(content, device, terms)
@@ -156,7 +157,7 @@ def answer(content: RecordDict, state: RecordDict, device: Device) -> RecordDict
     ).to_bytes()
     signed = device.key.sign(receipt) if device.key else b""
     _remember(state, device, terms, start, result, before)
-    state[STATE_GUARD] = ConfigRecord(dict(agreed.as_values()))
+    state[STATE_GUARD] = ConfigRecord(dict(agreed.as_values(device.key)))
     return RecordDict(
         {
             RECORD_UPDATE: ArrayRecord([grid]),
@@ -186,10 +187,11 @@ def _learn(device: Device, start: Vector, terms: RoundTerms) -> LocalResult:
     return LocalResult(np.zeros_like(start), 0, 0, 0.0, 0.0)
 
 
-def _memory(state: RecordDict) -> guard.Memory:
+def _memory(state: RecordDict, device: Device) -> guard.Memory:
     if STATE_GUARD not in state:
         return guard.Memory()
-    return guard.Memory.from_values(dict(state.config_records[STATE_GUARD]))
+    own = device.key.public if device.key else None
+    return guard.Memory.from_values(dict(state.config_records[STATE_GUARD]), own)
 
 
 def _start(content: RecordDict, device: Device, terms: RoundTerms) -> Vector:

@@ -182,6 +182,7 @@ class Coordinator:
             levels=self._mechanism.levels,
             statistics=self._mechanism.statistics,
             training=job.training,
+            noise_multiplier=self._mechanism.noise_multiplier,
             clip_limit=self._adaptive.most if self._adaptive else None,
             participations=job.privacy.participations,
             separation=job.privacy.separation,

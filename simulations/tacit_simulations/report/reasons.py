@@ -66,8 +66,11 @@ REASONS: dict[str, Reason] = {
     "refused.malformed": Reason("unreadable terms", "The device could not read the terms of the round."),
     "refused.adapter": Reason("other adapter", "The adapter that was sent is not the one the device is ready for."),
     "refused.rank": Reason("rank too high", "The server asked for a larger adapter than the device offers."),
-    "refused.levels": Reason("grid too fine", "The number grid of the terms is finer than sums can hold."),
-    "refused.clip": Reason("odd clip", "The clipping norm of the terms is outside any sensible range."),
+    "refused.levels": Reason("odd grid", "The number grid of the terms is coarser or finer than makes sense."),
+    "refused.clip": Reason("clip too large", "The clipping norm is beyond what was promised, or makes no sense."),
+    "refused.noise": Reason("too little noise", "There would be less noise than was promised, or than the owner asks."),
+    "refused.separation": Reason("in a pause", "The round came too soon after the device's last one, by the promise."),
+    "refused.statistics": Reason("odd statistics", "The terms asked for the same number twice."),
     "refused.replayed": Reason("old round", "The terms were for a round that the device has already passed."),
     "refused.exhausted": Reason(
         "had its turns", "By its own count the device had taken part as often as was promised."
@@ -75,7 +78,7 @@ REASONS: dict[str, Reason] = {
     "refused.rollback": Reason("ledger shrank", "The server showed a shorter ledger than the device had seen before."),
     "refused.fork": Reason("ledger changed", "The server showed another ledger than the device had seen before."),
     "refused.runs": Reason("too many runs", "The device remembers as many runs as it can and forgets none."),
-    "refused.memory": Reason("damaged memory", "The device's own record of past rounds could not be read."),
+    "refused.memory": Reason("damaged memory", "The device's own record of past rounds was damaged or changed."),
     "refused.non_finite": Reason("training diverged", "Training on the device gave NaN or infinity."),
     "refused.bad_input": Reason("no usable data", "The device had no data, or none that fits the task."),
 }
