@@ -123,6 +123,7 @@ def describe_device(device: Device) -> RecordDict:
     spec = device.adapted.spec
     said = ConfigRecord({"identity": device.identity, "rank": device.rank or spec.rank})
     said["spec"] = spec.to_bytes().decode()
+    said["public-key"] = device.key.public if device.key else ""
     return RecordDict({RECORD_DESCRIPTION: said})
 
 

@@ -195,4 +195,5 @@ RECORD_UPDATE = "update"  # ArrayRecord: one int32 array (prefix,), the clipped 
 RECORD_RECEIPT = "receipt"  # ConfigRecord {"payload": bytes, "signature": bytes}
 RECORD_REFUSAL = "refusal"  # ConfigRecord {"reason": str}: the device's guard or its data said no
 QUERY_DESCRIBE = "query.describe"  # asks a device who it is: stable identity, tier rank, adapter spec
-RECORD_DESCRIPTION = "description"  # ConfigRecord {"identity": str, "rank": int, "spec": str}: answers QUERY_DESCRIBE
+# ConfigRecord {"identity": str, "rank": int, "spec": str, "public-key": str}: answers QUERY_DESCRIBE
+RECORD_DESCRIPTION = "description"

@@ -49,13 +49,18 @@ class FleetExhausted(BadInput):
 
 
 class BudgetExhausted(TacitError):
-    """A charge would pass the cap. Nothing was released and nothing was spent."""
+    """A charge would pass the cap on epsilon or on participations. Nothing was released and nothing was spent."""
 
-    def __init__(self, asked: float, cap: float) -> None:
-        super().__init__(asked, cap)
-        self.asked, self.cap = asked, cap
+    def __init__(self, asked: float, cap: float, participations: int = 0, allowed: int = 0) -> None:
+        super().__init__(asked, cap, participations, allowed)
+        self.asked, self.cap, self.participations, self.allowed = asked, cap, participations, allowed
 
     def __str__(self) -> str:
+        if self.participations > self.allowed:
+            return (
+                f"a device would take part {self.participations} times but the policy allows {self.allowed}; "
+                "ask other devices or raise privacy.participations"
+            )
         return (
             f"epsilon would reach {self.asked:.4g} but the cap is {self.cap:.4g}; "
             "run fewer rounds, raise privacy.noise_multiplier or raise privacy.epsilon"

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tacit_privacy.errors import FleetExhausted
+from tacit_privacy.ledger.receipts import SignedReceipt
 from tacit_server.aggregation.joint import RoundSum
 from tacit_server.clock import PATIENCE_S, RETRY_S
 from tacit_server.coordinator import Coordinator
@@ -29,7 +30,7 @@ class _Buffer:
 
     record: RoundRecord
     total: RoundSum
-    receipts: list[bytes] = field(default_factory=list)
+    receipts: list[SignedReceipt] = field(default_factory=list)
     silent: list[int] = field(default_factory=list)  # devices that ran out of time
     ages: list[int] = field(default_factory=list)  # of the updates in the sum, in server steps
 
@@ -62,7 +63,7 @@ class BufferedCoordinator(Coordinator):
         record.staleness, record.staleness_max = sum(buffer.ages) / len(buffer.ages), max(buffer.ages)
         with self._store.begin() as session:  # 3 pay before anything is released
             devices = np.array(total.devices, dtype=np.intp)
-            reservation = self._charging.reserve(session, number, devices, self._sampling())
+            reservation = self._charging.reserve(session, number, devices, self._event())
         return self._release(state, total, reservation, record, buffer.receipts)
 
     def _refill(self, state: State, wave: int, buffer: _Buffer) -> None:

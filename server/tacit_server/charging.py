@@ -8,17 +8,18 @@ from numpy.typing import NDArray
 from sqlalchemy.orm import Session
 
 from tacit_privacy.accounting.budget import Reservation
-from tacit_privacy.accounting.events import Sampling
+from tacit_privacy.accounting.events import GaussianEvent
 from tacit_privacy.ledger.chain import GENESIS
+from tacit_privacy.ledger.receipts import SignedReceipt
 
 
 class Charging(Protocol):
     """Reserve before a release, commit or abandon after: see ``tacit_privacy.accounting.budget.Budget``."""
 
-    def open(self, session: Session, config_digest: str, public_key: str) -> None: ...
+    def open(self, session: Session, public_key: str) -> None: ...
 
     def reserve(
-        self, session: Session, round_number: int, devices: NDArray[np.integer[Any]], sampling: Sampling
+        self, session: Session, round_number: int, devices: NDArray[np.integer[Any]], event: GaussianEvent
     ) -> Reservation: ...
 
     def commit(
@@ -27,7 +28,7 @@ class Charging(Protocol):
         reservation: Reservation,
         accepted: Sequence[int],
         release: str,
-        receipts: Sequence[bytes],
+        receipts: Sequence[SignedReceipt],
     ) -> None: ...
 
     def abandon(self, session: Session, reservation: Reservation, why: str) -> None: ...
@@ -38,14 +39,18 @@ class Charging(Protocol):
 
     def participations(self, session: Session) -> dict[int, int]: ...
 
+    def last_rounds(self, session: Session) -> dict[int, int]: ...
+
+    def beyond_limit(self, session: Session, event: GaussianEvent) -> list[int]: ...
+
 
 class NoBudget:
     """For runs without privacy, which say so wherever a figure stands: nothing promised, nothing charged."""
 
-    def open(self, session: Session, config_digest: str, public_key: str) -> None: ...
+    def open(self, session: Session, public_key: str) -> None: ...
 
     def reserve(
-        self, session: Session, round_number: int, devices: NDArray[np.integer[Any]], sampling: Sampling
+        self, session: Session, round_number: int, devices: NDArray[np.integer[Any]], event: GaussianEvent
     ) -> Reservation:
         return Reservation(f"{round_number}", round_number, float("inf"), f"release {round_number}")
 
@@ -55,7 +60,7 @@ class NoBudget:
         reservation: Reservation,
         accepted: Sequence[int],
         release: str,
-        receipts: Sequence[bytes],
+        receipts: Sequence[SignedReceipt],
     ) -> None: ...
 
     def abandon(self, session: Session, reservation: Reservation, why: str) -> None: ...
@@ -67,3 +72,9 @@ class NoBudget:
 
     def participations(self, session: Session) -> dict[int, int]:
         return {}
+
+    def last_rounds(self, session: Session) -> dict[int, int]:
+        return {}
+
+    def beyond_limit(self, session: Session, event: GaussianEvent) -> list[int]:
+        return []

@@ -15,10 +15,11 @@ from flwr.serverapp import Grid
 from numpy.typing import NDArray
 
 from tacit_privacy.accounting.budget import Reservation
-from tacit_privacy.accounting.events import Sampling
+from tacit_privacy.accounting.events import GaussianEvent
 from tacit_privacy.contract import RECORD_ADAPTER, RECORD_TERMS, AdapterSpec, LocalTraining, RoundTerms, digest
 from tacit_privacy.errors import BudgetExhausted, FleetExhausted, UpdateRefused
 from tacit_privacy.ledger.keys import SigningKey
+from tacit_privacy.ledger.receipts import SignedReceipt
 from tacit_privacy.mechanisms.adaptive import WITHIN_CLIP
 from tacit_privacy.mechanisms.gaussian import GaussianSum
 from tacit_privacy.mechanisms.joint import JointSum, Release
@@ -30,7 +31,7 @@ from tacit_server.charging import Charging
 from tacit_server.clock import PATIENCE_S, RETRY_S, Clock
 from tacit_server.config import FederationConfig, PrivacyConfig
 from tacit_server.optimizers import ServerState
-from tacit_server.planning import adaptive_clip
+from tacit_server.planning import adaptive_clip, sampling_for
 from tacit_server.roster import Devices, Roster
 from tacit_server.rounds import RoundRecord, Sent, read_update
 from tacit_server.sampling import fixed_cohort, poisson_cohort, rested
@@ -82,7 +83,7 @@ class Coordinator:
         A run that found too few devices leaves its ledger open: it can go on when they are back.
         """
         with self._store.begin() as session:
-            self._charging.open(session, self._job.config_digest, self._key.public)
+            self._charging.open(session, self._key.public)
         state = self._resume()
         while state.round < self._job.federation.rounds:
             try:
@@ -104,7 +105,7 @@ class Coordinator:
         record = RoundRecord(number, self._clock.now())
         cohort, asked = self._who(state, number, record)  # 1 who
         with self._store.begin() as session:
-            reservation = self._charging.reserve(session, number, asked, self._sampling())  # 2 pay, or stop here
+            reservation = self._charging.reserve(session, number, asked, self._event())  # 2 pay, or stop here
             head, length = self._charging.head(session)
         terms = self._terms(state, number, head, length)
         outstanding = self._push(asked, terms, state, str(number), record)  # 3 ask
@@ -113,7 +114,12 @@ class Coordinator:
         return self._release(state, total, reservation, record, receipts)
 
     def _release(
-        self, state: State, total: RoundSum, reservation: Reservation, record: RoundRecord, receipts: list[bytes]
+        self,
+        state: State,
+        total: RoundSum,
+        reservation: Reservation,
+        record: RoundRecord,
+        receipts: list[SignedReceipt],
     ) -> State:
         """The second half of a round: what was paid for is noised, learnt from and committed."""
         after, clip, mechanism = state.server, state.clip, total.mechanism
@@ -209,7 +215,8 @@ class Coordinator:
             content = RecordDict({RECORD_ADAPTER: arrays, RECORD_TERMS: signed})
             node, ttl = self._roster.node_id(device), self._job.federation.deadline_s
             messages.append(Message(content, node, "train", ttl=ttl, group_id=group))
-            told.append(Sent(device, rank, name, terms.round, terms.version, terms.deadline))
+            shown = terms.ledger_head, terms.ledger_length
+            told.append(Sent(device, rank, name, terms.round, terms.version, terms.deadline, *shown))
             record.bytes_down += 4 * self._job.spec.prefix(rank)
         pushed = set(self._grid.push_messages(messages))  # a grid leaves out, or says None for, what it could not send
         pairs = [(message.metadata.message_id, sent) for message, sent in zip(messages, told, strict=True)]
@@ -225,13 +232,13 @@ class Coordinator:
         cohort: int,
         total: RoundSum,
         record: RoundRecord,
-    ) -> list[bytes]:
+    ) -> list[SignedReceipt]:
         """Replies in order of arrival until the cohort is full, all have answered or the deadline has passed.
 
         A Poisson round lasts until its deadline, whoever is in it: its end would tell who was there. So does a round
         that reached nobody: else all rounds of a server without a connection would be over in an instant.
         """
-        receipts: list[bytes] = []
+        receipts: list[SignedReceipt] = []
         in_full = not outstanding or self._job.privacy.sampling == "poisson"
         while outstanding and record.completed < cohort:
             for reply in self._grid.pull_messages(list(outstanding)):
@@ -256,12 +263,12 @@ class Coordinator:
         sent: Sent,
         total: RoundSum,
         record: RoundRecord,
-        receipts: list[bytes],
+        receipts: list[SignedReceipt],
         weight: float = 1.0,
     ) -> bool:
         """Judge one reply: it joins the sum and leaves its receipt, or costs its sender and nobody else."""
         try:
-            vector, receipt = read_update(reply, sent.terms, self._job.run, sent.round)
+            vector, receipt = read_update(reply, sent, self._job.run, self._roster.identity(sent.device))
             total.add(sent.device, vector, sent.rank, weight)
         except UpdateRefused as refused:
             record.drop(refused.reason)
@@ -282,7 +289,9 @@ class Coordinator:
         """What a checkpoint holds of messages that outlive a round: nothing, where rounds close."""
         return {}
 
-    def _commit(self, state: State, reservation: Reservation, record: RoundRecord, receipts: list[bytes]) -> None:
+    def _commit(
+        self, state: State, reservation: Reservation, record: RoundRecord, receipts: list[SignedReceipt]
+    ) -> None:
         snapshot = getattr(self._grid, "snapshot", lambda: b"")
         arrays = {**state.arrays(), **self._in_flight()}
         checkpoint = Checkpoint(state.round, self._clock.now(), arrays, state.server.steps, snapshot())
@@ -307,16 +316,17 @@ class Coordinator:
         """With what is charged beyond the checkpoint: a crash may have cut off a release to these devices."""
         with self._store.begin() as session:
             for device, releases in self._charging.participations(session).items():
-                if releases > state.participations[device]:
-                    state.participations[device], state.last[device] = releases, state.round + 1
+                state.participations[device] = max(state.participations[device], releases)
+            for device, newest in self._charging.last_rounds(session).items():
+                state.last[device] = max(state.last[device], newest)
         return state
 
     def _rng(self, *path: str | int) -> np.random.Generator:
         return np.random.default_rng() if self._job.seed is None else stream(self._job.seed, *path)
 
-    def _sampling(self) -> Sampling:
-        kind = self._job.privacy.sampling
-        return Sampling(kind=kind, cohort=self._job.federation.cohort, population=self._roster.population)
+    def _event(self) -> GaussianEvent:
+        sampling = sampling_for(self._job.privacy, self._job.federation, self._roster.population)
+        return self._mechanism.event(sampling)
 
     def _minimum(self) -> int:
         if self._job.privacy.sampling == "poisson":

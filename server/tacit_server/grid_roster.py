@@ -1,19 +1,20 @@
 """Who is in the fleet, learnt from Flower: every node says which device it is, and numbers stay with devices."""
 
 import logging
+import re
 from dataclasses import dataclass
 
 import numpy as np
 from flwr.app import Message, RecordDict
 from flwr.serverapp import Grid
 from pydantic import BaseModel, Field, PositiveFloat, ValidationError
-from sqlalchemy import Integer, Text, select
+from sqlalchemy import Integer, String, Text, select
 from sqlalchemy.orm import Mapped, mapped_column
 
 from tacit_privacy.contract import QUERY_DESCRIBE, RECORD_DESCRIPTION, AdapterSpec
 from tacit_privacy.errors import BadInput, FleetExhausted
 from tacit_server.clock import Clock
-from tacit_server.roster import Bools, Devices
+from tacit_server.roster import Bools, Devices, Identity
 from tacit_server.store import Store
 from tacit_server.store.database import ServerTables
 
@@ -28,6 +29,7 @@ class DeviceRow(ServerTables):
     __tablename__ = "devices"
     number: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
     identity: Mapped[str] = mapped_column(Text, unique=True)
+    public_key: Mapped[str] = mapped_column(String(64))  # that its receipts are signed with; empty: it has none
 
 
 class JoiningConfig(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
@@ -45,6 +47,7 @@ class Description:
     identity: str
     rank: int
     spec: AdapterSpec
+    public_key: str
 
 
 class GridRoster:
@@ -63,6 +66,7 @@ class GridRoster:
         self._online: frozenset[int] = frozenset()
         self._stale_at = -np.inf
         self._numbers: dict[str, int] = {}
+        self._known: list[Identity] = []  # by number
         self._nodes: dict[int, int] = {}  # device number: the node it is now
         self._spec: AdapterSpec | None = None
         self._warned: set[int] = set()
@@ -76,16 +80,26 @@ class GridRoster:
         with self._store.begin() as session:
             rows = session.scalars(select(DeviceRow)).all()
             self._numbers = {row.identity: row.number for row in rows}
+            self._known = [Identity(row.identity, row.public_key) for row in sorted(rows, key=lambda row: row.number)]
         self._await_fleet()
         self._spec = self._one_spec()
         if not self._numbers:
-            self._numbers = {identity: number for number, identity in enumerate(sorted(self._identities()))}
-            with self._store.begin() as session:
-                session.add_all(DeviceRow(number=number, identity=name) for name, number in self._numbers.items())
+            self._number()
         self._seat()
         silent = len(self._asked.keys() - self._said.keys())
         _log.info("Tacit: %s devices, %s nodes that did not say which device they are", self.population, silent)
         return self._spec
+
+    def _number(self) -> None:
+        """Number the devices that have spoken, by name, and pin their keys."""
+        keys: dict[str, str] = {}
+        for node in sorted(self._said):
+            keys.setdefault(self._said[node].identity, self._said[node].public_key)
+        self._known = [Identity(name, keys[name]) for name in sorted(keys)]
+        self._numbers = {identity.name: number for number, identity in enumerate(self._known)}
+        with self._store.begin() as session:
+            rows = enumerate(self._known)
+            session.add_all(DeviceRow(number=n, identity=who.name, public_key=who.public_key) for n, who in rows)
 
     @property
     def population(self) -> int:
@@ -102,6 +116,10 @@ class GridRoster:
 
     def node_id(self, device: int) -> int:
         return self._nodes[device]
+
+    def identity(self, device: int) -> Identity:
+        """The name and the key that the device first came with: another key later is another device."""
+        return self._known[device]
 
     def rank(self, device: int) -> int:
         """As the device said; it may be above the adapter's own."""
@@ -181,6 +199,8 @@ class GridRoster:
             number = self._numbers.get(said.identity)
             if number is None or said.spec != self._spec:
                 self._warn(node, "it is of no device of this run")
+            elif said.public_key != self._known[number].public_key:
+                self._warn(node, "it has another key than the device it claims to be")
             elif self._nodes.get(number, node) != node and self._nodes[number] in self._online:
                 self._warn(node, f"it claims the identity of node {self._nodes[number]}")
             else:
@@ -201,8 +221,11 @@ def _read(reply: Message) -> Description | None:
         identity, rank, spec = record["identity"], record["rank"], record["spec"]
         if not isinstance(identity, str) or not isinstance(spec, str) or type(rank) is not int:
             return None
+        key = record.get("public-key", "")
         if not 1 <= len(identity) <= _LONGEST_IDENTITY or rank < 1:
             return None
-        return Description(identity, rank, AdapterSpec.from_bytes(spec.encode()))
+        if not isinstance(key, str) or not re.fullmatch(r"([0-9a-f]{64})?", key):
+            return None
+        return Description(identity, rank, AdapterSpec.from_bytes(spec.encode()), key)
     except (KeyError, ValidationError):
         return None

@@ -30,7 +30,7 @@ from tacit_server.clock import WallClock
 from tacit_server.config import FederationConfig, PrivacyConfig, check_together
 from tacit_server.coordinator import Coordinator, Job
 from tacit_server.grid_roster import GridRoster, JoiningConfig
-from tacit_server.planning import mechanism_for, policy_for
+from tacit_server.planning import begun_for, mechanism_for, policy_for, sampling_for
 from tacit_server.rounds import RoundRecord
 from tacit_server.store import Store
 from tacit_server.store.adapters import save_adapter
@@ -124,13 +124,15 @@ class PlainFederation:
         federation, privacy = settings.federation, settings.privacy
         roster = GridRoster(grid, self._clock, self._store, settings.joining, federation.cohort)
         self._spec = roster.gather()
-        policy = policy_for(privacy, roster.population)
         mechanism = mechanism_for(privacy, federation, roster.population)
         noise = SeededNoise.of_server(settings.seed) if settings.simulated else SystemNoise()
-        budget = Budget(policy, self._ledger, mechanism, noise, replay=settings.simulated)
+        event = mechanism.event(sampling_for(privacy, federation, roster.population))
+        policy = policy_for(privacy, roster.population, event, federation.rounds)
         _log.info("Tacit: %s noise, multiplier %.4g, in %s", noise.name, mechanism.noise_multiplier, self._folder)
         kind = BufferedCoordinator if federation.policy == "buffered" else Coordinator
         job = self._job(self._spec)
+        begun = begun_for(job.run, job.config_digest, mechanism, self._spec.dimension, noise)
+        budget = Budget(policy, self._ledger, begun, noise, replay=settings.simulated)
         store, key = self._store, self._key
         return kind(job, grid, self._clock, roster, mechanism, budget, noise, store, key, _tell)
 

@@ -1,25 +1,50 @@
 """From a federation's settings to what is promised: the policy of its budget and the noise that keeps it."""
 
-from tacit_privacy.accounting.budget import BudgetPolicy
+from tacit_privacy.accounting.events import Arithmetic, GaussianEvent, Sampling
 from tacit_privacy.accounting.plan import Plan
+from tacit_privacy.accounting.policy import BudgetPolicy, Planned
 from tacit_privacy.contract import LEVELS, Statistic
 from tacit_privacy.errors import BadInput
+from tacit_privacy.ledger.bodies import Begun
 from tacit_privacy.mechanisms.adaptive import WITHIN_CLIP, AdaptiveClip
+from tacit_privacy.mechanisms.gaussian import GaussianSum
 from tacit_privacy.mechanisms.joint import JointSum, Slot
+from tacit_privacy.mechanisms.noise import NoiseSource
+from tacit_privacy.provenance import code_digest
 from tacit_privacy.wording import rounded_up
 from tacit_server.config import FederationConfig, PrivacyConfig
 
 
-def policy_for(privacy: PrivacyConfig, population: int) -> BudgetPolicy:
-    """What a fleet of ``population`` devices may spend."""
+def policy_for(privacy: PrivacyConfig, population: int, event: GaussianEvent, rounds: int) -> BudgetPolicy:
+    """What a fleet of ``population`` devices may spend on at most ``rounds`` releases of ``event``."""
+    sealed = privacy.roster == "sealed"
     return BudgetPolicy(
         epsilon=privacy.epsilon,
         delta=privacy.delta_for(population),
         participations=privacy.participations,
+        separation=privacy.separation,
         adjacency=privacy.adjacency,
-        roster_sealed=privacy.roster == "sealed",
+        roster_sealed=sealed,
         population=population,
+        plan=Planned(event=event, rounds=rounds) if sealed and event.sampling.kind != "fixed" else None,
     )
+
+
+def begun_for(run: str, config: str, mechanism: GaussianSum, dimension: int, noise: NoiseSource) -> Begun:
+    """What the ledger says of a run: the digest of its settings, the code it runs, the numbers it draws noise in."""
+    return Begun(
+        run=run,
+        config=config,
+        code=code_digest("tacit_privacy", "tacit_server"),
+        clip_norm=mechanism.clip_norm,
+        arithmetic=Arithmetic(levels=mechanism.levels, dimension=dimension + len(JointSum.of(mechanism).slots)),
+        noise_source=noise.name,
+    )
+
+
+def sampling_for(privacy: PrivacyConfig, federation: FederationConfig, population: int) -> Sampling:
+    """How the cohort of a round comes about."""
+    return Sampling(kind=privacy.sampling, cohort=federation.cohort, population=population)
 
 
 def noise_for(privacy: PrivacyConfig, federation: FederationConfig, population: int) -> float:

@@ -10,6 +10,9 @@ from numpy.typing import NDArray
 
 from tacit_privacy.contract import RECORD_RECEIPT, RECORD_REFUSAL, RECORD_UPDATE, Receipt, digest
 from tacit_privacy.errors import UpdateRefused
+from tacit_privacy.ledger.keys import PublicKeys
+from tacit_privacy.ledger.receipts import SignedReceipt
+from tacit_server.roster import Identity
 
 
 @dataclass
@@ -59,12 +62,15 @@ class Sent:
     round: int
     version: int  # of the adapter that was sent
     deadline: float
+    ledger_head: str  # that the device was shown
+    ledger_length: int
 
 
-def read_update(reply: Message, terms_digest: str, run: str, number: int) -> tuple[NDArray[Any], bytes]:
-    """The update vector and receipt bytes of a reply. Raises UpdateRefused with a reason word; never anything else.
+def read_update(reply: Message, sent: Sent, run: str, of: Identity) -> tuple[NDArray[Any], SignedReceipt]:
+    """The update vector and the receipt of a reply. Raises UpdateRefused with a reason word; never anything else.
 
-    The receipt must name this run, this round, these terms and the very bytes that came.
+    The receipt must name this run, this round, this device, these terms and the very bytes that came; where the device
+    is known by a key, it must name that key and be signed with it.
     """
     if reply.has_error():
         raise UpdateRefused("failed", f"Flower error {reply.error.code}")
@@ -74,19 +80,31 @@ def read_update(reply: Message, terms_digest: str, run: str, number: int) -> tup
         raise UpdateRefused("refused", reason[:40])
     try:
         arrays = list(content.array_records[RECORD_UPDATE].values())
-        receipt_bytes = content.config_records[RECORD_RECEIPT]["payload"]
-        if len(arrays) != 1 or not isinstance(receipt_bytes, bytes):
+        told = content.config_records[RECORD_RECEIPT]
+        payload, signature = told["payload"], told["signature"]
+        if len(arrays) != 1 or not isinstance(payload, bytes) or not isinstance(signature, bytes):
             raise UpdateRefused("malformed", "an update is one array beside one receipt")
         vector: NDArray[Any] = arrays[0].numpy()
-        receipt = Receipt.from_bytes(receipt_bytes)
+        receipt = Receipt.from_bytes(payload)
     except UpdateRefused:
         raise
     except Exception as error:  # a device chose these bytes: whatever reading them raises is its own affair
         raise UpdateRefused("malformed", type(error).__name__) from error
     if not isinstance(vector, np.ndarray):  # bytes of a zip archive read as one
         raise UpdateRefused("malformed", "an update is an array")
-    if (receipt.run, receipt.round, receipt.terms) != (run, number, terms_digest):
+    if receipt.to_bytes() != payload:
+        raise UpdateRefused("receipt", "the receipt is not in its one canonical form")
+    if (receipt.run, receipt.round, receipt.terms) != (run, sent.round, sent.terms):
         raise UpdateRefused("receipt", "the receipt is for other terms")
+    if (receipt.ledger_head, receipt.ledger_length) != (sent.ledger_head, sent.ledger_length):
+        raise UpdateRefused("receipt", "the receipt echoes another ledger")
     if receipt.update != digest(np.ascontiguousarray(vector).tobytes()):
         raise UpdateRefused("receipt", "the receipt is for another update")
-    return vector, receipt_bytes
+    if (receipt.device, receipt.public_key) != (of.name, of.public_key):
+        raise UpdateRefused("receipt", "the receipt is another device's")
+    if of.public_key and not _KEYS.verifies(of.public_key, payload, signature):
+        raise UpdateRefused("receipt", "the receipt is not signed by its device")
+    return vector, SignedReceipt(payload, signature if of.public_key else b"")
+
+
+_KEYS = PublicKeys()

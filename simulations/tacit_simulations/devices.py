@@ -17,6 +17,7 @@ from tacit_privacy.mechanisms.noise import NoiseSource, SeededNoise
 from tacit_privacy.randomness import stream
 from tacit_simulations.data.config import DataConfig
 from tacit_simulations.data.sources import build_source
+from tacit_simulations.fleet.roster import device_key, device_name
 from tacit_simulations.grid import RUN_ID, SERVER_NODE, Answer, Call
 
 
@@ -63,7 +64,8 @@ def resident(setup: DeviceSetup) -> Resident:
             return SeededNoise(setup.seed, "device", index, "round", number)
 
         data, pinned = source.device(index), setup.server_key
-        return Device(f"device-{index}", data, source.task, adapted, rng, server_key=pinned, noise=noise)
+        key = device_key(setup.seed, index)
+        return Device(device_name(index), data, source.task, adapted, rng, key, server_key=pinned, noise=noise)
 
     return Resident(adapted, source, make_client_app(device_of))
 

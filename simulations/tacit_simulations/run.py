@@ -14,7 +14,8 @@ from sqlalchemy.orm import Session
 
 from tacit_clients.slm.adapters import build_spec, initial_vector
 from tacit_clients.slm.models import LanguageModel, load
-from tacit_privacy.accounting.budget import Budget, BudgetPolicy
+from tacit_privacy.accounting.budget import Budget
+from tacit_privacy.accounting.policy import BudgetPolicy
 from tacit_privacy.contract import LEVELS, AdapterSpec
 from tacit_privacy.errors import BadInput
 from tacit_privacy.ledger.chain import Ledger
@@ -26,7 +27,7 @@ from tacit_server.app import make_server_app, outcome_of
 from tacit_server.buffered import BufferedCoordinator
 from tacit_server.charging import NoBudget
 from tacit_server.coordinator import Coordinator, Job
-from tacit_server.planning import mechanism_for, policy_for
+from tacit_server.planning import begun_for, mechanism_for, policy_for, sampling_for
 from tacit_server.rounds import RoundRecord
 from tacit_server.store import Store
 from tacit_server.store.adapters import save_adapter
@@ -141,7 +142,9 @@ class Prepared:
 
     def budget(self, ledger: Ledger) -> Budget:
         """The run's budget; seeded noise, so an open reservation is replayed."""
-        return Budget(self.policy(), ledger, self.mechanism(private=True), self.noise(), replay=True)
+        mechanism, noise = self.mechanism(private=True), self.noise()
+        begun = begun_for(self.run_name(private=True), self.config_digest, mechanism, self.spec.dimension, noise)
+        return Budget(self.policy(), ledger, begun, noise, replay=True)
 
     def emulator(self) -> Emulator:
         fleet = self.scenario.fleet.model_copy(update={"devices": self.devices})
@@ -166,7 +169,12 @@ class Prepared:
         return SeededNoise.of_server(self.scenario.seed)
 
     def policy(self) -> BudgetPolicy:
-        return policy_for(self.scenario.privacy, self.devices)
+        privacy, federation = self.scenario.privacy, self.scenario.federation
+        event = self.mechanism(private=True).event(sampling_for(privacy, federation, self.devices))
+        return policy_for(privacy, self.devices, event, federation.rounds)
+
+    def run_name(self, private: bool) -> str:
+        return f"{self.scenario.name}-{self.scenario.seed}-{'private' if private else 'plain'}"
 
     def arm(self, engine: Engine, folder: OutputFolder, private: bool, watch: Watcher) -> Trained:
         """One federation over the emulated fleet, resumed from its checkpoint where it has one."""
@@ -223,7 +231,7 @@ class Prepared:
     def _job(self, private: bool) -> Job:
         scenario = self.scenario
         return Job(
-            run=f"{scenario.name}-{scenario.seed}-{'private' if private else 'plain'}",
+            run=self.run_name(private),
             spec=self.spec,
             training=scenario.training,
             federation=scenario.federation,

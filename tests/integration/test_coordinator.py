@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from replies import terms_of, update_for
 
 from tacit_privacy.accounting.bounds import Adjacency
-from tacit_privacy.accounting.budget import Budget, BudgetPolicy
+from tacit_privacy.accounting.budget import Budget
+from tacit_privacy.accounting.policy import BudgetPolicy
 from tacit_privacy.contract import (
     RECORD_RECEIPT,
     RECORD_REFUSAL,
@@ -36,6 +37,7 @@ from tacit_server.buffered import BufferedCoordinator
 from tacit_server.charging import NoBudget
 from tacit_server.config import FederationConfig, PrivacyConfig
 from tacit_server.coordinator import Coordinator, Job
+from tacit_server.planning import begun_for
 from tacit_server.store import Store
 from tacit_simulations.clock import VirtualClock
 from tacit_simulations.engines import RuntimeConfig, make_engine
@@ -169,7 +171,8 @@ def run(
         roster_sealed=sealed,
         population=FLEET.devices,
     )
-    budget = Budget(allowed, ledger, mechanism, SeededNoise(5), replay)
+    begun = begun_for("test", "0" * 64, mechanism, SPEC.dimension, SeededNoise(5))
+    budget = Budget(allowed, ledger, begun, SeededNoise(5), replay)
     job = Job(
         run="test",
         spec=SPEC,
@@ -285,12 +288,12 @@ def test_a_crash_of_a_deployment_costs_those_it_had_asked_and_the_run_goes_on(tm
     assert [record["released"] for record in records] == [True, True]
     found = verify(lines, KEY.public)
     assert (found.problems, found.state) == ([], "closed")
-    kinds = ["open", "reserve", "lost", "reserve", "commit", "reserve", "commit", "close"]
+    kinds = ["open", "run", "reserve", "lost", "reserve", "commit", "reserve", "commit", "close"]
     assert [json.loads(line)["kind"] for line in lines] == kinds
     with closing(sqlite3.connect(tmp_path / "run.db")) as database:
         counted = database.execute("select device, count, newest from participations").fetchall()
         assert database.execute("select * from reserved").fetchall() == []
-    lost = {device for device, _, newest in counted if newest == 2}
+    lost = {device for device, _, newest in counted if newest == 3}
     assert len(lost) == 30 and all(count == 1 for _, count, _ in counted)
     assert not lost & {device for record in records for device in record["accepted"]}
 
@@ -374,13 +377,13 @@ def test_a_kill_at_any_boundary_changes_nothing(
     resumed = run(tmp_path / "cut", rounds=3, policy=policy, sealed=sealed)
     assert np.array_equal(resumed[0], whole[0])
     assert resumed[1:] == whole[1:]
-    assert seals(tmp_path / "cut") == seals(tmp_path / "whole")
-    assert len(seals(tmp_path / "cut")) == 3
+    assert leaves(tmp_path / "cut") == leaves(tmp_path / "whole")
+    assert len({reservation for reservation, *_ in leaves(tmp_path / "cut")}) == 3
 
 
-def seals(folder: Path) -> list[tuple[Any, ...]]:
+def leaves(folder: Path) -> list[tuple[Any, ...]]:
     with closing(sqlite3.connect(folder / "run.db")) as database:
-        return database.execute("select * from seals order by reservation").fetchall()
+        return database.execute("select * from receipts order by reservation, position").fetchall()
 
 
 @pytest.mark.parametrize("grid_type", [ForgetfulGrid, HonestlyForgetfulGrid])

@@ -6,50 +6,43 @@ from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
-import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sqlalchemy import create_engine
-from sqlalchemy.orm import Session
+from ledgers import KEY, Books, policy
 
-from tacit_privacy.accounting.bounds import Adjacency
-from tacit_privacy.accounting.budget import Budget, BudgetPolicy
-from tacit_privacy.accounting.events import Sampling
+from tacit_privacy.accounting.events import GaussianEvent, Sampling
 from tacit_privacy.contract import canonical
-from tacit_privacy.ledger.chain import GENESIS, Ledger, PrivacyTables, entry_hash
+from tacit_privacy.ledger.chain import GENESIS, entry_hash
 from tacit_privacy.ledger.keys import SigningKey
 from tacit_privacy.ledger.verify import verify
-from tacit_privacy.mechanisms.gaussian import GaussianSum
-from tacit_privacy.mechanisms.noise import SeededNoise
 
-KEY = SigningKey.simulated(7)
+NEXT = SigningKey.simulated(8)
 POISSON = Sampling(kind="poisson", cohort=8, population=40)
 laws = settings(max_examples=300, deadline=None)
 
 
 @cache
 def ledger(sealed: bool) -> tuple[str, ...]:
-    """Every kind of entry: committed, given back, cut off by a crash, closed."""
-    database = create_engine("sqlite://")
-    PrivacyTables.metadata.create_all(database)
-    chain = Ledger(KEY.sign, lambda: 5.0)
-    policy = BudgetPolicy(
-        epsilon=9.0, delta=1e-2, participations=2, adjacency=Adjacency.ZERO_OUT, roster_sealed=sealed, population=40
-    )
-    budget = Budget(policy, chain, GaussianSum(1.0, 2.0), SeededNoise(1), replay=False)
-    with Session(database) as session:
-        budget.open(session, "0" * 64, KEY.public)
-        for number, devices in enumerate(([1, 2], [], [2, 3]), 1):
-            reservation = budget.reserve(session, number, np.array(devices, dtype=np.intp), POISSON)
-            budget.commit(session, reservation, devices, "1" * 64, [bytes(device) for device in devices])
-        budget.abandon(session, budget.reserve(session, 4, np.array([5]), POISSON), "too few devices")
-        budget.reserve(session, 5, np.array([6]), POISSON)
-        budget.open(session, "0" * 64, KEY.public)  # after a crash
-        again = budget.reserve(session, 5, np.array([6]), POISSON)
-        budget.commit(session, again, [6], "2" * 64, [b"six"])
-        budget.close(session)
-        return tuple(entry.line() for entry in chain.entries(session))
+    """Every kind of entry: committed, given back, cut off by a crash, handed to a new key, closed."""
+    allowed = policy(epsilon=9.0, delta=1e-2, participations=2, roster_sealed=sealed, population=40)
+    event = GaussianEvent(noise_multiplier=2.0, sampling=POISSON)
+    run = Books(allowed, event, replay=False)
+    for number, devices in enumerate(([1, 2], [], [2, 3]), 1):
+        run.round(number, devices)
+    run.budget.abandon(run.session, run.reserve(4, [5]), "too few devices")
+    run.reserve(5, [6])
+    run.open()  # after a crash
+    run.round(5, [7])
+    run.session.commit()
+    other = Books(allowed, event, run="other", database=run.database)
+    other.round(1, [8])
+    other.close()
+    run.budget.rotate(run.session, NEXT)
+    run.session.commit()
+    last = Books(allowed, event, replay=False, database=run.database, key=NEXT)
+    last.close()
+    return tuple(last.lines())
 
 
 def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
@@ -120,13 +113,16 @@ def test_whatever_a_server_signs_is_a_ledger_or_a_problem(sealed: bool, data: st
 
 def signed(entries: list[dict[str, Any]]) -> list[str]:
     """Chained and signed again, where what they say can be signed."""
-    previous, lines = GENESIS, []
+    previous, lines, key = GENESIS, [], KEY
     for entry in entries:
         fields = {key: value for key, value in entry.items() if key not in ("hash", "signature")}
         fields["previous"] = previous
         try:
             previous = entry_hash(fields)
-            lines.append(canonical(fields | {"hash": previous, "signature": KEY.sign(bytes.fromhex(previous)).hex()}))
+            signature = key.sign(bytes.fromhex(previous)).hex()
+            lines.append(canonical(fields | {"hash": previous, "signature": signature}))
+            if fields.get("kind") == "rotate":
+                key = NEXT
         except ValueError:
             lines.append(json.dumps(entry).encode())
     return [line.decode() for line in lines]
@@ -135,7 +131,7 @@ def signed(entries: list[dict[str, Any]]) -> list[str]:
 def test_the_untouched_ledger_verifies() -> None:
     for sealed in (False, True):
         found = verify(ledger(sealed), KEY.public)
-        assert (found.ok, found.state, found.entries) == (True, "closed", 14)
+        assert (found.ok, found.state, found.entries) == (True, "closed", 20)
         assert signed([json.loads(line) for line in ledger(sealed)]) == list(ledger(sealed))
 
 

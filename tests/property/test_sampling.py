@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from tacit_privacy.mechanisms.noise import SeededNoise, SystemNoise
-from tacit_server.roster import Bools, Devices
+from tacit_server.roster import Bools, Devices, Identity
 from tacit_server.sampling import fixed_cohort, poisson_cohort, rested
 
 LEAST = 1e-4  # p-value below which a draw with a fixed seed counts as wrong
@@ -33,6 +33,9 @@ class Fleet:
 
     def node_id(self, device: int) -> int:
         return device + 1
+
+    def identity(self, device: int) -> Identity:
+        return Identity(f"device {device}")
 
     def rank(self, device: int) -> int:
         return 1

@@ -9,17 +9,12 @@ from typing import Any
 
 import click
 import pytest
-from sqlalchemy import create_engine
-from sqlalchemy.orm import Session
+from ledgers import FIXED, KEY, Books, policy
 
 from tacit_privacy import cli
 from tacit_privacy.accounting.bounds import Adjacency, Bound
-from tacit_privacy.accounting.budget import Budget, BudgetPolicy
+from tacit_privacy.accounting.events import GaussianEvent
 from tacit_privacy.accounting.plan import Plan
-from tacit_privacy.ledger.chain import Ledger, PrivacyTables
-from tacit_privacy.ledger.keys import SigningKey
-from tacit_privacy.mechanisms.gaussian import GaussianSum
-from tacit_privacy.mechanisms.noise import SeededNoise
 
 # Wraps one function of a command so that, before it works, everything that can print to stdout does so.
 NOISY = """
@@ -54,22 +49,12 @@ SIMULATE = "simulate million --devices 200 --rounds 2 --set federation.cohort=20
 def ledger(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a closed ledger that verifies, one that does not, and things that are no ledger."""
     folder = tmp_path_factory.mktemp("ledger")
-    engine = create_engine("sqlite://")
-    PrivacyTables.metadata.create_all(engine)
-    key = SigningKey.simulated(1)
-    mechanism = GaussianSum(1.0, 2.0)
-    policy = BudgetPolicy(
-        epsilon=8.0, delta=1e-4, participations=1, adjacency=Adjacency.ZERO_OUT, roster_sealed=False, population=50
-    )
-    chain = Ledger(key.sign, float)
-    budget = Budget(policy, chain, mechanism, SeededNoise(1), replay=True)
-    with Session(engine) as session, session.begin():
-        budget.open(session, "0" * 64, key.public)
-        budget.close(session)
-        lines = [entry.line() for entry in chain.entries(session)]
+    run = Books(policy(), GaussianEvent(noise_multiplier=2.0, sampling=FIXED))
+    run.close()
+    lines = run.lines()
     (folder / "ledger.jsonl").write_text("\n".join(lines) + "\n")
-    (folder / "broken.jsonl").write_text(lines[0].replace('"seeded"', '"system"') + "\n")
-    (folder / "ledger.pub").write_text(key.public + "\n")
+    (folder / "broken.jsonl").write_text(lines[0].replace('"device"', '"person"') + "\n")
+    (folder / "ledger.pub").write_text(KEY.public + "\n")
     (folder / "bytes").write_bytes(b"\xff\xfe\x00")
     return folder
 
@@ -170,7 +155,7 @@ def test_a_check_that_fails_still_prints_its_document(ledger: Path) -> None:
 def test_without_json_a_command_speaks_on_stdout(ledger: Path) -> None:
     done = run("audit verify ledger.jsonl --key ledger.pub", ledger)
     assert done.returncode == 0
-    assert "ledger.jsonl verifies: closed, 2 entries" in done.stdout
+    assert "ledger.jsonl verifies: closed, 3 entries" in done.stdout
     assert done.stderr == ""
     (head,) = (line.removeprefix("head ") for line in done.stdout.splitlines() if line.startswith("head "))
     assert run(f"audit verify ledger.jsonl --key ledger.pub --witness {head.upper()}", ledger).returncode == 0
@@ -181,15 +166,15 @@ def test_a_ledger_may_come_on_stdin(ledger: Path) -> None:
     text = (ledger / "ledger.jsonl").read_text()
     done = subprocess.run(command, cwd=ledger, input=text, capture_output=True, text=True, timeout=120)
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.startswith("stdin verifies: closed, 2 entries")
+    assert done.stdout.startswith("stdin verifies: closed, 3 entries")
 
 
 def test_a_cut_ledger_is_said_to_be_open_and_a_witness_finds_the_cut(ledger: Path) -> None:
-    first, second = (ledger / "ledger.jsonl").read_text().splitlines()
-    (ledger / "cut.jsonl").write_text(first + "\n")
+    *first, last = (ledger / "ledger.jsonl").read_text().splitlines()
+    (ledger / "cut.jsonl").write_text("\n".join(first) + "\n")
     cut = run("audit verify cut.jsonl --key ledger.pub", ledger)
     assert (cut.returncode, "last entries were cut off" in cut.stdout) == (0, True)
-    found = run(f"audit verify cut.jsonl --key ledger.pub --witness {json.loads(second)['hash']}", ledger)
+    found = run(f"audit verify cut.jsonl --key ledger.pub --witness {json.loads(last)['hash']}", ledger)
     assert found.returncode == 1
     assert "not to be relied on" in found.stdout and "\n  witness: " in found.stdout
 

@@ -4,26 +4,22 @@ Poisson amplification is a bound only while that holds (docs/server.md).
 """
 
 import json
-from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import pytest
-from sqlalchemy import create_engine, event
-from sqlalchemy.orm import Session
+from ledgers import KEY, Books, policy
+from sqlalchemy import event
 
-from tacit_privacy.accounting.bounds import Adjacency
-from tacit_privacy.accounting.budget import Budget, BudgetPolicy
-from tacit_privacy.accounting.events import Sampling
+from tacit_privacy.accounting.events import GaussianEvent, Sampling
 from tacit_privacy.contract import digest
-from tacit_privacy.ledger.chain import Ledger, ParticipationRow, PrivacyTables
-from tacit_privacy.ledger.keys import SigningKey
-from tacit_privacy.ledger.sealing import Opening
+from tacit_privacy.errors import BudgetExhausted
+from tacit_privacy.ledger import merkle
+from tacit_privacy.ledger.bodies import parse
+from tacit_privacy.ledger.receipts import SignedReceipt, Tree
+from tacit_privacy.ledger.tables import ParticipationRow
 from tacit_privacy.ledger.verify import verify
-from tacit_privacy.mechanisms.gaussian import GaussianSum
 from tacit_privacy.mechanisms.noise import NoiseSource, SeededNoise, SystemNoise
 
-KEY = SigningKey.simulated(7)
 CAP = 3
 HISTORIES: dict[str, list[list[int]]] = {
     "nobody": [[], [], []],
@@ -32,42 +28,15 @@ HISTORIES: dict[str, list[list[int]]] = {
 }
 
 
-class Run:
+def books(sealed: bool = True, kind: str = "poisson", replay: bool = True, noise: Any = None) -> Books:
     """A budget and its ledger in memory."""
-
-    def __init__(self, sealed: bool = True, kind: str = "poisson", replay: bool = True, noise: Any = None) -> None:
-        self.database = create_engine("sqlite://")
-        PrivacyTables.metadata.create_all(self.database)
-        self.session = Session(self.database)
-        self.ledger = Ledger(KEY.sign, lambda: 5.0)
-        policy = BudgetPolicy(
-            epsilon=20.0, delta=1e-2, participations=CAP, adjacency=Adjacency.ZERO_OUT, roster_sealed=sealed,
-            population=40,
-        )  # fmt: skip
-        self.noise: NoiseSource = noise or SeededNoise(1)
-        self.sampling = Sampling.model_validate({"kind": kind, "cohort": 8, "population": 40})
-        self.budget = Budget(policy, self.ledger, GaussianSum(1.0, 2.0), self.noise, replay)
-        self.budget.open(self.session, "0" * 64, KEY.public)
-
-    def round(self, number: int, devices: Sequence[int]) -> str:
-        """One release to ``devices``; the name of its reservation."""
-        reserved = self.budget.reserve(self.session, number, np.array(devices, dtype=np.intp), self.sampling)
-        self.budget.commit(self.session, reserved, devices, "1" * 64, [receipt(number, device) for device in devices])
-        return reserved.id
-
-    def bodies(self) -> list[dict[str, Any]]:
-        return [entry.body for entry in self.ledger.entries(self.session)]
-
-    def lines(self) -> list[str]:
-        return [entry.line() for entry in self.ledger.entries(self.session)]
+    allowed = policy(epsilon=20.0, delta=1e-2, participations=CAP, roster_sealed=sealed, population=40)
+    sampling = Sampling.model_validate({"kind": kind, "cohort": 8, "population": 40})
+    return Books(allowed, GaussianEvent(noise_multiplier=2.0, sampling=sampling), replay, noise)
 
 
-def receipt(number: int, device: int) -> bytes:
-    return f"round {number}, device {device}".encode()
-
-
-def lived(history: str, **settings: Any) -> Run:
-    run = Run(**settings)
+def lived(history: str, **settings: Any) -> Books:
+    run = books(**settings)
     for number, devices in enumerate(HISTORIES[history], 1):
         run.round(number, devices)
     run.budget.close(run.session)
@@ -96,13 +65,17 @@ def test_an_open_roster_says_what_came_to_pass() -> None:
 def test_no_ledger_holds_what_could_be_guessed_from_an_update(sealed: bool) -> None:
     """A receipt names the exact update, which no noise covers: whoever knows the others could try out one more."""
     run = lived("always others", sealed=sealed)
-    published = {body["receipts"] for body in run.bodies() if "receipts" in body}
-    receipts = [
-        [receipt(number, device) for device in devices] for number, devices in enumerate([[1], [2, 3, 7, 8], []], 1)
-    ]
-    guesses = {digest(b"".join(sorted(some))) for some in receipts} | {
-        Opening.of(some, b"").commitment for some in receipts
-    }
+    published = set(run.told("receipts"))
+    guesses = set()
+    for name in {entry.body["reservation"] for entry in run.ledger.entries(run.session) if entry.kind == "commit"}:
+        tree = Tree.kept(run.session, name)
+        assert tree is not None
+        payloads = sorted(receipt.payload for receipt in tree.receipts)
+        guesses |= {
+            digest(b"".join(payloads)),
+            Tree.of(tree.receipts, 8, b"").root,
+            Tree.of(tree.receipts, 8, bytes(32)).root,
+        }
     assert len(published) == 3 and not published & guesses
 
 
@@ -115,29 +88,45 @@ def test_a_sealed_ledger_verifies_without_being_opened(history: str) -> None:
 
 
 def test_the_server_can_open_what_it_committed_to() -> None:
-    run = Run()
+    run = books()
     name = run.round(1, [9, 2])
-    (published,) = [body["receipts"] for body in run.bodies() if "receipts" in body]
-    opening = Opening.kept(run.session, name)
-    assert opening is not None and len(opening.salt) == 32
-    assert opening.commitment == published
-    assert opening.leaves == tuple(sorted(digest(receipt(1, device)) for device in (2, 9)))
-    assert Opening(opening.salt, opening.leaves[:1]).commitment != published
-    assert Opening(bytes(32), opening.leaves).commitment != published
-    assert Opening.kept(run.session, "another") is None
-    assert opening.salt.hex() not in "".join(run.lines())
+    (published,) = run.told("receipts")
+    tree = Tree.kept(run.session, name)
+    assert tree is not None and tree.root == published
+    assert sorted(json.loads(receipt.payload)["device"] for receipt in tree.receipts) == ["device-2", "device-9"]
+    assert Tree(tree.leaves[::-1]).root != published
+    assert Tree.kept(run.session, "another") is None
+    told = "".join(run.lines())
+    assert not any(leaf.salt.hex() in told or leaf.hash.hex() in told for leaf in tree.leaves)
 
 
-def test_without_the_salt_a_commitment_cannot_be_guessed() -> None:
-    """Receipts are guessable, and an empty cohort is: a digest of them alone would be a list to try."""
-    run = lived("nobody")
-    guesses = {digest(b""), digest(bytes(32)), Opening.of([], b"").commitment}
-    assert not guesses & {body["receipts"] for body in run.bodies() if "receipts" in body}
+def test_one_receipt_can_be_shown_to_be_in_a_round_without_any_other() -> None:
+    run = books()
+    tree = Tree.kept(run.session, run.round(1, [9, 2, 5]))
+    assert tree is not None
+    for place, leaf in enumerate(tree.leaves):
+        proof = tree.proof(place)
+        assert merkle.climb(leaf.hash, place, proof).hex() == run.told("receipts")[0]
+        assert merkle.climb(leaf.hash, place ^ 1, proof).hex() != run.told("receipts")[0]
+        other = SignedReceipt(b"another receipt", leaf.receipt.signature)
+        forged = merkle.leaf_hash(leaf.salt, other.signature, other.payload)
+        assert merkle.climb(forged, place, proof).hex() != run.told("receipts")[0]
+
+
+def test_a_tree_is_as_wide_as_was_planned_whoever_came() -> None:
+    widths = set()
+    for devices in ([], [1], range(8)):
+        run = books()
+        tree = Tree.kept(run.session, run.round(1, devices))
+        assert tree is not None
+        widths.add(len(tree.leaves))
+        assert len(tree.receipts) == len(devices)
+    assert len(widths) == 1
 
 
 def test_seeded_salts_repeat_and_the_systems_never_do() -> None:
     def commitments(noise: NoiseSource) -> list[str]:
-        return [body["receipts"] for body in lived("nobody", noise=noise).bodies() if "receipts" in body]
+        return lived("nobody", noise=noise).told("receipts")
 
     assert commitments(SeededNoise(1)) == commitments(SeededNoise(1))
     assert not set(commitments(SeededNoise(1))) & set(commitments(SeededNoise(2)))
@@ -152,16 +141,16 @@ def test_a_salt_is_no_part_of_the_noise() -> None:
 
 
 def test_giving_back_tells_no_count() -> None:
-    run = Run()
-    run.budget.abandon(run.session, run.budget.reserve(run.session, 1, np.array([1]), run.sampling), "3 of 6 needed")
+    run = books()
+    run.budget.abandon(run.session, run.reserve(1, [1]), "3 of 6 needed")
     assert run.bodies()[-1]["why"] == "too few devices"
 
 
 def test_a_crash_is_charged_to_those_who_were_asked_and_tells_nothing_of_them() -> None:
-    run = Run(replay=False)
+    run = books(replay=False)
     run.round(1, [1])
-    run.budget.reserve(run.session, 2, np.array([1, 3]), run.sampling)
-    run.budget.open(run.session, "0" * 64, KEY.public)
+    run.reserve(2, [1, 3])
+    run.open()
     run.round(2, [2])
     assert run.budget.participations(run.session) == {1: 2, 2: 1, 3: 1}
     assert [body["participations"] for body in run.bodies() if "participations" in body] == [CAP, CAP, CAP]
@@ -169,51 +158,64 @@ def test_a_crash_is_charged_to_those_who_were_asked_and_tells_nothing_of_them() 
 
 
 def test_a_sealed_ledger_that_tells_of_participations_is_a_problem() -> None:
-    opened = lived("always others", sealed=False)
-    bodies = opened.bodies()
-    bodies[0]["policy"]["roster_sealed"] = True
-    ledger = Ledger(KEY.sign, lambda: 5.0)
-    database = create_engine("sqlite://")
-    PrivacyTables.metadata.create_all(database)
-    with Session(database) as session:
-        for entry, body in zip(opened.ledger.entries(opened.session), bodies, strict=True):
-            ledger.append(session, entry.kind, body)
-        lines = [entry.line() for entry in ledger.entries(session)]
-    assert "unsealed" in {problem.kind for problem in verify(lines, KEY.public).problems}
+    opened, other = lived("always others", sealed=False), books(sealed=True)
+    for entry in opened.ledger.entries(opened.session)[2:]:
+        other.ledger.append(other.session, parse(entry.kind, entry.body))
+    told = [problem.detail for problem in verify(other.lines(), KEY.public).problems if problem.kind == "unsealed"]
+    assert len(told) == 6  # participations and completed devices, of three rounds
 
 
 # ---- the account is kept, not read again
 
 
 def test_a_charge_reads_what_is_new_alone() -> None:
-    run = Run()
+    run = books()
+    run.session.commit()
     read: list[int] = []
 
     @event.listens_for(run.database, "after_cursor_execute")
     def note(connection: Any, cursor: Any, statement: str, parameters: Any, *more: Any) -> None:
-        if statement.startswith('SELECT ledger."index"'):
+        if statement.startswith("SELECT ledger") and ">=" in statement:
             read.append(parameters[0])
 
     for number in range(1, 31):
         run.round(number, [])
-    assert read == sorted(read) and read.count(0) == 1 and read[-1] == 59
+    assert read == sorted(read) and read[0] == 2 and read[-1] == 61
 
 
-def test_two_servers_on_one_ledger_see_each_other() -> None:
-    one = Run(sealed=False)
-    other = Run(sealed=False)
-    other.session, other.budget._ledger = one.session, other.ledger
-    one.round(1, [1, 2])
-    other.round(2, [1])
-    one.round(3, [1])
-    assert [body["participations"] for body in one.bodies() if "participations" in body] == [1, 2, 3]
-    assert one.budget.head(one.session) == other.budget.head(one.session) == (one.ledger.head(one.session), 7)
-    assert one.budget.events(one.session) == other.budget.events(one.session)
-    assert verify(one.lines(), KEY.public).problems == []
+def test_two_runs_on_one_ledger_see_each_other() -> None:
+    one = books(sealed=False)
+    one.session.commit()
+    other = Books(one.budget.policy, one.event, run="other", database=one.database)
+    for number, run in enumerate((one, other, one), 1):
+        run.round(number, [1, 2] if number == 1 else [1])
+        run.session.commit()
+    assert one.told("participations") == [1, 2, 3]
+    assert one.budget.head(one.session) == other.budget.head(other.session)
+    assert one.budget.events(one.session) == other.budget.events(other.session)
+    one.close()
+    one.session.commit()
+    assert verify(one.lines(), KEY.public).state == "open"  # the other is still under way
+    other.close()
+    assert (verify(other.lines(), KEY.public).problems, verify(other.lines(), KEY.public).state) == ([], "closed")
+
+
+def test_a_reservation_of_another_run_counts_before_it_is_settled() -> None:
+    one = books(sealed=False)
+    one.session.commit()
+    other = Books(one.budget.policy, one.event, run="other", database=one.database)
+    other.session.commit()
+    for number in (1, 2):
+        one.round(number, [1])
+    one.reserve(3, [1])
+    one.session.commit()
+    with pytest.raises(BudgetExhausted, match="4 times but the policy allows 3"):
+        other.reserve(1, [1])
+    assert other.reserve(1, [2]).round == 1
 
 
 def test_a_transaction_that_was_taken_back_was_never_charged() -> None:
-    run = Run(sealed=False)
+    run = books(sealed=False)
     run.session.commit()
     before = run.budget.head(run.session), run.budget.spent(run.session)
     with pytest.raises(RuntimeError), run.session.begin_nested():
@@ -227,7 +229,7 @@ def test_a_transaction_that_was_taken_back_was_never_charged() -> None:
 
 
 def test_a_cohort_of_thousands_is_counted_in_a_few_queries() -> None:
-    run = Run(sealed=False)
+    run = books(sealed=False)
     statements: list[str] = []
 
     @event.listens_for(run.database, "before_cursor_execute")
@@ -240,6 +242,6 @@ def test_a_cohort_of_thousands_is_counted_in_a_few_queries() -> None:
     assert len(selects) < 60
     counts = run.budget.participations(run.session)
     assert len(counts) == 9_000 and sum(counts.values()) == 12_000
-    newest = run.session.get(ParticipationRow, 3_000)
+    newest = run.session.get(ParticipationRow, ("run", 3_000))
     assert newest is not None and newest.count == 2
-    assert json.loads(run.lines()[-2])["body"]["participations"] == 2
+    assert run.told("participations") == [1, 2]

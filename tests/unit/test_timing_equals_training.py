@@ -40,7 +40,7 @@ SPEC = AdapterSpec(
 
 def idle(call: Call) -> Answer:
     """A device that learns nothing, correctly."""
-    update = update_for(call.message, call.device, np.zeros(4, dtype=np.int32))
+    update = update_for(call.message, call.device, np.zeros(4, dtype=np.int32), SEED)
     return Answer(Message(update, reply_to=call.message), call.state)
 
 

@@ -66,7 +66,7 @@ def _worst(tally: Tally, participations: int) -> float:
     total, left = 0.0, participations
     for event, count in sorted(tally.items(), key=lambda item: item[0].noise_multiplier):
         if min(count, left) > 0:
-            total += min(count, left) * _mu_squared(event)
+            total += min(count, left) * mu_squared(event)
             left -= min(count, left)
     return total
 
@@ -89,6 +89,6 @@ def smallest(listed: Sequence[Bound], adjacency: Adjacency) -> Bound:
     return min((bound for bound in listed if bound.adjacency == adjacency), key=lambda bound: bound.epsilon)
 
 
-def _mu_squared(event: GaussianEvent) -> float:
+def mu_squared(event: GaussianEvent) -> float:
     """1 / z^2; infinity where that is no float."""
     return math.inf if event.noise_multiplier == 0 else 1 / event.noise_multiplier / event.noise_multiplier

@@ -1,117 +1,147 @@
 """The budget of a run: refuses before anything is spent, charges before anything is released."""
 
-import json
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, PositiveFloat, PositiveInt
-from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
 
-from tacit_privacy.accounting.account import Account
-from tacit_privacy.accounting.account import Reservation as Reservation
-from tacit_privacy.accounting.bounds import Adjacency, Bound, bounds, smallest
-from tacit_privacy.accounting.events import Exposure, GaussianEvent, Sampling
-from tacit_privacy.contract import Fact
+from tacit_privacy.accounting.bounds import Bound, mu_squared
+from tacit_privacy.accounting.events import GaussianEvent
+from tacit_privacy.accounting.policy import BudgetPolicy
 from tacit_privacy.errors import BudgetExhausted, LedgerBroken
-from tacit_privacy.ledger.chain import Entry, Ledger, ParticipationRow, ReservedRow
-from tacit_privacy.ledger.sealing import Opening
-from tacit_privacy.mechanisms.gaussian import GaussianSum
+from tacit_privacy.ledger import participation
+from tacit_privacy.ledger.account import Account, Charge
+from tacit_privacy.ledger.bodies import (
+    Abandoned,
+    Begun,
+    Closed,
+    Committed,
+    Ended,
+    Lifetime,
+    Lost,
+    Opened,
+    Reserved,
+    Rotated,
+    parse,
+)
+from tacit_privacy.ledger.chain import GENESIS, Entry, Ledger
+from tacit_privacy.ledger.keys import SigningKey
+from tacit_privacy.ledger.participation import DeviceLimit
+from tacit_privacy.ledger.receipts import SignedReceipt, Tree, width_for
 from tacit_privacy.mechanisms.noise import NoiseSource
 
-_AT_ONCE = 5_000  # devices that one query names: SQLite allows 32,766 parameters
+ADAPTER = "adapter"  # the stream of releases that every run has
 
 
-class BudgetPolicy(Fact):
-    """What a fleet may spend. It is the first entry of the ledger and never changes within a run."""
+@dataclass(frozen=True, slots=True)
+class Reservation:
+    """Paid for, not yet released. ``label`` names the noise draw: a new reservation never draws the same noise."""
 
-    epsilon: PositiveFloat
-    delta: float = Field(gt=0, lt=1)
-    participations: PositiveInt
-    adjacency: Adjacency
-    roster_sealed: bool
-    population: PositiveInt
-    unit: str = "device"
+    id: str
+    round: int
+    epsilon: float  # after this release, if every reserved device contributes
+    label: str
+
+    @classmethod
+    def of(cls, charge: Charge) -> "Reservation":
+        return cls(charge.name, charge.round, charge.epsilon, f"release {charge.name}")
 
 
 class Budget:
-    """Charges releases of one mechanism against one policy, in the ledger.
+    """Charges the releases of one run against one policy, in a ledger that other runs may charge, too.
 
     Only rounds that were reserved may be released. A reservation that a crash left open is replayed by a simulation
     (``replay=True``: same cohort, same noise, charged once); a deployment keeps it charged, as if it had been released,
     with a participation to everybody in it, and reserves anew.
 
-    Receipts stand behind a salted commitment: they name the exact update of a device, which no noise covers. Where the
+    Whatever a device releases is charged here, by ``stream``: adapters, statistics beside them, anything else.
+    Receipts stand behind a salted Merkle root: they name the exact update of a device, which no noise covers. Where the
     roster is sealed, nothing at all that is written or charged depends on who took part: every release is charged as if
     some device had used up its participations.
     """
 
     def __init__(
-        self, policy: BudgetPolicy, ledger: Ledger, mechanism: GaussianSum, noise: NoiseSource, replay: bool
+        self,
+        policy: BudgetPolicy,
+        ledger: Ledger,
+        run: Begun,
+        noise: NoiseSource,
+        replay: bool,
+        closes: bool = True,
     ) -> None:
-        self._policy, self._ledger, self._mechanism = policy, ledger, mechanism
-        self._noise, self._replay = noise, replay
-        self._account = Account()
+        """``noise`` salts receipts. ``closes``: the ledger ends with this run, if no other is under way."""
+        self._policy, self._ledger, self._run = policy, ledger, run
+        self._noise, self._replay, self._closes = noise, replay, closes
+        self._forget()
 
     @property
     def policy(self) -> BudgetPolicy:
         return self._policy
 
-    def open(self, session: Session, config_digest: str, public_key: str) -> None:
-        """Write the first entry; after a crash, check that the ledger belongs to this policy and configuration, and
-        settle what a deployment left open. Raises LedgerBroken when it does not.
+    def open(self, session: Session, public_key: str) -> None:
+        """Write the first entries; after a crash, check that the ledger belongs to this policy and run, and settle what
+        a deployment left open. Raises LedgerBroken when it does not.
         """
-        body = {
-            "policy": self._policy.model_dump(mode="json"),
-            "clip_norm": self._mechanism.clip_norm,
-            "levels": self._mechanism.levels,
-            "noise_source": self._noise.name,
-            "config": config_digest,
-            "public_key": public_key,
-        }
-        first = self._current(session).first
-        if first is None:
-            self._ledger.append(session, "open", body)
-        elif first.body != json.loads(json.dumps(body)):
-            raise LedgerBroken("the ledger was opened under another policy or configuration; start in an empty folder")
+        account = self._current(session)
+        if account.opened is None:
+            self._append(session, Opened(policy=self._policy, public_key=public_key))
+        elif account.opened.policy != self._policy:
+            raise LedgerBroken("the ledger was opened under another policy; start in an empty folder")
+        elif account.key != public_key:
+            raise LedgerBroken("the ledger goes on with another key than this one; sign with the newest, or rotate it")
+        begun = account.runs.get(self._run.run)
+        if begun is None:
+            self._refuse_closed(account)
+            self._append(session, self._run)
+        elif begun != self._run:
+            raise LedgerBroken("the run was begun under another configuration; start in an empty folder")
         elif not self._replay:
             self._lose(session)
 
     def reserve(
-        self, session: Session, round_number: int, devices: NDArray[np.integer[Any]], sampling: Sampling
+        self,
+        session: Session,
+        round_number: int,
+        devices: NDArray[np.integer[Any]],
+        event: GaussianEvent,
+        stream: str = ADAPTER,
     ) -> Reservation:
         """Charge a release in which at most ``devices`` take part. Raises BudgetExhausted, with nothing written, and
-        LedgerBroken where the ledger is closed or an earlier reservation was left open.
+        LedgerBroken where the ledger is closed or an earlier reservation of this run was left open.
         """
         account = self._current(session)
-        if account.waiting is not None and self._replay:
-            return account.waiting
-        if account.waiting is not None:
-            raise LedgerBroken(
-                f"reservation {account.waiting.id} is open; commit it, give it back or open the budget anew"
-            )
-        event = self._mechanism.event(sampling)
-        worst = self._worst(session, devices)
-        bound = self._smallest([*self.events(session), event], worst)
-        if bound.epsilon > self._policy.epsilon:
-            raise BudgetExhausted(bound.epsilon, self._policy.epsilon)
-        if account.closed:
-            raise LedgerBroken("the ledger is closed: its run is over; start in an empty folder")
-        name = f"{round_number}.{self._ledger.length(session)}"
-        reservation = Reservation(name, round_number, bound.epsilon, f"release {name}")
-        body = {
-            "reservation": reservation.id,
-            "round": round_number,
-            "event": event.model_dump(mode="json"),
-            "participations": worst,
-            "epsilon": bound.epsilon,
-        }
-        self._ledger.append(session, "reserve", body)
-        session.add(ReservedRow(reservation=name, devices=devices.astype(np.int64).tobytes()))
-        return reservation
+        own = self._own(account)
+        if own is not None and self._replay:
+            return Reservation.of(own)
+        if own is not None:
+            raise LedgerBroken(f"reservation {own.name} is open; commit it, give it back or open the budget anew")
+        self._refuse_closed(account)
+        time = self._ledger.now(session)
+        period = account.period(time)
+        worst, ever = self._worst(session, devices, period)
+        bound = account.spent(period, event, worst)
+        if bound.epsilon > self._policy.epsilon or worst > self._policy.participations:
+            raise BudgetExhausted(bound.epsilon, self._policy.epsilon, worst, self._policy.participations)
+        name = f"{round_number}.{self._read}"
+        lifetime = None
+        if self._policy.period_s is not None:
+            lifetime = Lifetime(participations=ever, epsilon=account.spent_ever(event, ever).epsilon)
+        body = Reserved(
+            reservation=name,
+            run=self._run.run,
+            round=round_number,
+            stream=stream,
+            event=event,
+            participations=worst,
+            epsilon=bound.epsilon,
+            lifetime=lifetime,
+        )
+        self._append(session, body, time)
+        participation.reserve(session, name, devices.astype(np.int64))
+        return Reservation(name, round_number, bound.epsilon, f"release {name}")
 
     def commit(
         self,
@@ -119,114 +149,164 @@ class Budget:
         reservation: Reservation,
         accepted: Sequence[int],
         release: str,
-        receipts: Sequence[bytes],
+        receipts: Sequence[SignedReceipt],
+        realised: float | None = None,
     ) -> None:
-        """Record what was released: its digest, a commitment to the receipts, and one participation per device.
+        """Record what was released: its digest, the root over the receipts, and one participation per device.
 
-        ``Opening.kept`` gives what the commitment is over.
+        ``realised`` is the noise multiplier that came about, where devices' shares made it larger than what was paid
+        for. ``Tree.kept`` gives the leaves below the root. Raises LedgerBroken where nothing was reserved.
         """
-        opening = Opening.of(receipts, self._noise.salt(reservation.label))
-        opening.keep(session, reservation.id)
-        body: dict[str, Any] = {"reservation": reservation.id, "release": release, "receipts": opening.commitment}
-        entry = self._ledger.append(session, "commit", body)
-        self._count(session, accepted, entry)
-        self._settle(session, reservation.id)
+        charge = self._waiting(session, reservation)
+        tree = Tree.of(receipts, width_for(charge.event.sampling), self._noise.salt(reservation.label))
+        tree.keep(session, reservation.id)
+        body = Committed(
+            reservation=reservation.id,
+            release=release,
+            receipts=tree.root,
+            completed=None if self._policy.roster_sealed else len(accepted),
+            realised=realised,
+        )
+        self._settle(session, charge, accepted, self._append(session, body))
 
     def abandon(self, session: Session, reservation: Reservation, why: str) -> None:
         """Give a reservation back: nothing was released. ``why`` (too few devices, never their data) is public, but
         behind a sealed roster, where it would tell how many there were.
         """
+        charge = self._waiting(session, reservation)
         said = "too few devices" if self._policy.roster_sealed else why
-        self._ledger.append(session, "abandon", {"reservation": reservation.id, "why": said})
-        self._settle(session, reservation.id)
+        self._settle(session, charge, (), self._append(session, Abandoned(reservation=reservation.id, why=said)))
+
+    def rotate(self, session: Session, new: SigningKey) -> None:
+        """Let another key sign from the next entry on; the present one signs that it does. Whoever holds ``Ledger``
+        has to sign with ``new`` from then on.
+        """
+        self._current(session)
+        endorsement = new.sign(bytes.fromhex(self._head)).hex()
+        self._append(session, Rotated(public_key=new.public, endorsement=endorsement))
 
     def close(self, session: Session) -> None:
-        """End the ledger, once: a finished ledger can then be told from a truncated one. What is open is lost."""
-        if not self._current(session).closed:
-            self._lose(session)
-            account = self._current(session)
-            body = {"releases": account.releases, "epsilon": self.spent(session).epsilon}
-            self._ledger.append(session, "close", body)
+        """End the run, and the ledger with it where it is the last: a finished ledger can then be told from a truncated
+        one. What is open of the run is lost. Once only.
+        """
+        account = self._current(session)
+        if account.closed or self._run.run in account.ended:
+            return
+        self._lose(session)
+        account = self._current(session)
+        if self._closes and account.runs.keys() <= account.ended | {self._run.run} and not account.waiting:
+            self._append(session, Closed(releases=account.releases, epsilon=account.dearest().epsilon))
+        else:
+            self._append(session, Ended(run=self._run.run))
 
     def events(self, session: Session) -> list[GaussianEvent]:
         """Every release that is charged: reserved and not given back."""
         return [charge.event for charge in self._current(session).charged.values()]
 
     def listed(self, session: Session) -> tuple[Bound, ...]:
-        """Every bound that holds for what is charged so far."""
-        charged = self._current(session).charged.values()
-        most = max((charge.participations for charge in charged), default=0)
-        return self._bounds(self.events(session), most)
+        """Every bound that holds for what is charged so far; with periods, for all of them together."""
+        account = self._current(session)
+        return self._policy.listed(account.tally(), account.longest, account.arithmetic)
 
     def spent(self, session: Session) -> Bound:
-        """The smallest bound under the policy's adjacency."""
-        return smallest(self.listed(session), self._policy.adjacency)
+        """The smallest bound under the policy's adjacency; with periods, of the one that spent most."""
+        return self._current(session).dearest()
 
     def participations(self, session: Session) -> dict[int, int]:
-        """Releases that each device contributed to, or may have; devices that never did are absent."""
-        return {row.device: row.count for row in session.scalars(select(ParticipationRow))}
+        """Releases of this budget period that each device contributed to, or may have; the others are absent."""
+        account = self._current(session)
+        if self._policy.period_s is None:
+            return participation.counted(session)
+        return participation.counted(session, account.period(self._ledger.now(session)))
+
+    def last_rounds(self, session: Session) -> dict[int, int]:
+        """The newest round of this run that each device contributed to, or may have."""
+        return participation.last_rounds(session, self._run.run)
+
+    def limit(self, session: Session, device: int, asked: DeviceLimit) -> None:
+        """Hold one device to less than the policy allows, from here on and for what it has spent so far."""
+        least = min((event.noise_multiplier for event in self.events(session)), default=None)
+        participation.limit(session, device, asked, least)
+
+    def beyond_limit(self, session: Session, event: GaussianEvent) -> list[int]:
+        """Devices whose own limit does not allow one more release of ``event``: they contribute nothing to it."""
+        return participation.beyond(session, mu_squared(event), self._policy.delta)
 
     def head(self, session: Session, settled: bool = False) -> tuple[str, int]:
         """Newest hash and number of entries: what devices are shown, so that rollback and fork are caught.
 
-        ``settled``: as they were before a reservation that is still open.
+        ``settled``: as they were before a reservation of this run that is still open.
         """
-        account = self._current(session)
-        if settled and account.waiting is not None:
-            return account.previous, account.read - 1
-        return account.head, account.read
+        own = self._own(self._current(session))
+        if settled and own is not None and self._newest is not None and self._newest.kind == "reserve":
+            return self._newest.previous, self._read - 1
+        return self._head, self._read
+
+    def _forget(self) -> None:
+        self._account, self._read, self._head = Account(), 0, GENESIS
+        self._newest: Entry | None = None
 
     def _current(self, session: Session) -> Account:
-        """The account up to the newest entry, whoever wrote it; read anew where a transaction was taken back."""
-        if self._account.read and self._ledger.hash_at(session, self._account.read - 1) != self._account.head:
-            self._account = Account()
-        for entry in self._ledger.entries(session, since=self._account.read):
-            self._account.take(entry)
+        """The account up to the newest entry, whoever wrote it; read anew where a transaction was taken back.
+
+        Other writers wait from here to the end of the transaction.
+        """
+        self._ledger.exclusive(session)
+        if self._read and self._ledger.hash_at(session, self._read - 1) != self._head:
+            self._forget()
+        for entry in self._ledger.entries(session, since=self._read):
+            self._take(entry)
         return self._account
 
-    def _smallest(self, events: Sequence[GaussianEvent], participations: int) -> Bound:
-        return smallest(self._bounds(events, participations), self._policy.adjacency)
+    def _append(self, session: Session, body: Any, time: float | None = None) -> Entry:
+        entry = self._ledger.append(session, body, time)
+        self._take(entry)
+        return entry
 
-    def _bounds(self, events: Sequence[GaussianEvent], participations: int) -> tuple[Bound, ...]:
-        exposure = Exposure(participations, sealed=self._policy.roster_sealed)
-        return bounds(Counter(events), exposure, self._policy.delta)
+    def _take(self, entry: Entry) -> None:
+        try:
+            self._account.take(parse(entry.kind, entry.body), entry.time)
+        except (KeyError, ValueError) as error:
+            raise LedgerBroken(f"entry {entry.index} of the ledger is not readable: {error}") from error
+        self._read, self._head, self._newest = entry.index + 1, entry.hash, entry
 
-    def _worst(self, session: Session, devices: NDArray[np.integer[Any]]) -> int:
-        """The most releases that a device contributed to, if ``devices`` contribute to one more.
+    def _own(self, account: Account) -> Charge | None:
+        """The reservation of this run that is neither released nor given back."""
+        return next((charge for charge in account.waiting.values() if charge.run == self._run.run), None)
+
+    def _waiting(self, session: Session, reservation: Reservation) -> Charge:
+        charge = self._current(session).waiting.get(reservation.id)
+        if charge is None or charge.run != self._run.run:
+            raise LedgerBroken(f"reservation {reservation.id} is not open; nothing may be released for it")
+        return charge
+
+    def _worst(self, session: Session, devices: NDArray[np.integer[Any]], period: int) -> tuple[int, int]:
+        """The most releases that a device contributed to, if ``devices`` contribute to one more: this period, and ever.
 
         Behind a sealed roster it is what the policy allows and not what came to pass: the realised maximum would tell
         who was there.
         """
         if self._policy.roster_sealed:
-            return self._policy.participations
-        so_far = session.scalar(select(func.max(ParticipationRow.count))) or 0
-        again = max((row.count for row in self._rows(session, devices.tolist())), default=0) + 1
-        return max(so_far, again if len(devices) else 0)
+            return self._policy.participations, self._policy.participations * (period + 1)
+        waiting = list(self._account.waiting)
+        recent = participation.worst(session, devices.tolist(), waiting, period)
+        if self._policy.period_s is None:
+            return recent, recent
+        return recent, participation.worst(session, devices.tolist(), waiting, None)
 
     def _lose(self, session: Session) -> None:
         """Settle a reservation that a crash left open: whoever was in it may have been released."""
-        opened = self._current(session).waiting
-        if opened is None:
-            return
-        entry = self._ledger.append(session, "lost", {"reservation": opened.id})
-        reserved = session.get(ReservedRow, opened.id)
-        if reserved is not None:
-            self._count(session, np.frombuffer(reserved.devices, dtype=np.int64).tolist(), entry)
-        self._settle(session, opened.id)
+        own = self._own(self._current(session))
+        if own is not None:
+            devices = participation.reserved(session, own.name).tolist()
+            self._settle(session, own, devices, self._append(session, Lost(reservation=own.name)))
 
-    def _settle(self, session: Session, reservation: str) -> None:
-        session.execute(delete(ReservedRow).where(ReservedRow.reservation == reservation))
+    def _settle(self, session: Session, charge: Charge, devices: Sequence[int], entry: Entry) -> None:
+        """Count a participation of ``devices``, and forget whom the reservation was for."""
+        participation.add(session, charge.run, devices, charge.round, charge.period, entry.index)
+        participation.spend(session, devices, mu_squared(charge.event))
+        participation.settle(session, charge.name)
 
-    def _count(self, session: Session, devices: Sequence[int], entry: Entry) -> None:
-        """One more participation of each of ``devices``, in ``entry``."""
-        known = {row.device: row for row in self._rows(session, devices)}
-        for device in devices:
-            row = known.setdefault(device, ParticipationRow(device=device, count=0))
-            row.count, row.newest = row.count + 1, entry.index
-            session.add(row)
-
-    def _rows(self, session: Session, devices: Sequence[int]) -> Iterator[ParticipationRow]:
-        """The rows of those of ``devices`` that ever contributed."""
-        parts: Iterable[Sequence[int]] = (devices[i : i + _AT_ONCE] for i in range(0, len(devices), _AT_ONCE))
-        for part in parts:
-            yield from session.scalars(select(ParticipationRow).where(ParticipationRow.device.in_(part)))
+    def _refuse_closed(self, account: Account) -> None:
+        if account.closed or self._run.run in account.ended:
+            raise LedgerBroken("the ledger is closed: its run is over; start in an empty folder")

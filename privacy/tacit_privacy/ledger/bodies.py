@@ -2,43 +2,66 @@
 
 from typing import Annotated, Any
 
-from pydantic import Field, FiniteFloat, NonNegativeInt, PositiveInt, ValidationError
+from pydantic import Field, FiniteFloat, NonNegativeInt, PositiveFloat, PositiveInt, ValidationError
 
-from tacit_privacy.accounting.budget import BudgetPolicy
-from tacit_privacy.accounting.events import GaussianEvent
+from tacit_privacy.accounting.events import Arithmetic, GaussianEvent
+from tacit_privacy.accounting.policy import BudgetPolicy
 from tacit_privacy.contract import Digest, Fact, canonical
 
 Name = Annotated[str, Field(pattern=r"^[ -~]{1,40}$")]  # it is shown on terminals
+Run = Annotated[str, Field(pattern=r"^[ -~]{1,200}$")]
+Key = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Epsilon = Annotated[FiniteFloat, Field(ge=0)]
 
 
 class Opened(Fact):
-    """The promise, and what it is made with."""
+    """The promise, and the key that its entries are signed with until another takes over."""
 
     policy: BudgetPolicy
+    public_key: Key
+
+
+class Begun(Fact):
+    """A run charges this ledger from here on, and what it makes its releases with."""
+
+    run: Run
+    config: Digest
+    code: str = Field(pattern=r"^[ -~]{1,80}$")  # of the coordinator, as its package calls itself
     clip_norm: Annotated[FiniteFloat, Field(gt=0)]
-    levels: PositiveInt
+    arithmetic: Arithmetic
     noise_source: Name
-    config: str
-    public_key: str
+
+
+class Lifetime(Fact):
+    """Where budgets are renewed by period: what all periods together add up to."""
+
+    participations: NonNegativeInt
+    epsilon: Epsilon
 
 
 class Reserved(Fact):
     """A release is paid for."""
 
     reservation: Name
+    run: Run
     round: PositiveInt
+    stream: Name
     event: GaussianEvent
     participations: NonNegativeInt
     epsilon: Epsilon
+    lifetime: Lifetime | None = None
 
 
 class Committed(Fact):
-    """It was released."""
+    """It was released. ``realised``: the noise multiplier that came about, where devices' shares made it larger than
+    what was paid for; ``completed``: how many devices it is of, unsaid behind a sealed roster.
+    """
 
     reservation: Name
     release: Digest
     receipts: Digest
+    completed: NonNegativeInt | None = None
+    realised: PositiveFloat | None = None
 
 
 class Abandoned(Fact):
@@ -54,6 +77,19 @@ class Lost(Fact):
     reservation: Name
 
 
+class Rotated(Fact):
+    """From the next entry on another key signs. ``endorsement``: the new key's signature over the hash before."""
+
+    public_key: Key
+    endorsement: str = Field(pattern=r"^[0-9a-f]{128}$")
+
+
+class Ended(Fact):
+    """A run charges nothing any more."""
+
+    run: Run
+
+
 class Closed(Fact):
     """Nothing follows."""
 
@@ -61,15 +97,19 @@ class Closed(Fact):
     epsilon: Epsilon
 
 
-Body = Opened | Reserved | Committed | Abandoned | Lost | Closed
+Body = Opened | Begun | Reserved | Committed | Abandoned | Lost | Rotated | Ended | Closed
 KINDS: dict[str, type[Body]] = {
     "open": Opened,
+    "run": Begun,
     "reserve": Reserved,
     "commit": Committed,
     "abandon": Abandoned,
     "lost": Lost,
+    "rotate": Rotated,
+    "end": Ended,
     "close": Closed,
 }
+NAMES = {model: kind for kind, model in KINDS.items()}
 
 
 def parse(kind: str, body: dict[str, Any]) -> Body:

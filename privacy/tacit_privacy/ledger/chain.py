@@ -1,62 +1,21 @@
 """Entries of the ledger and the chain that binds them."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ForeignKey, Integer, LargeBinary, String, Text, func, select
-from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
+from sqlalchemy import func, select, text
+from sqlalchemy.orm import Session
 
 from tacit_privacy.contract import canonical, digest
 from tacit_privacy.errors import LedgerBroken
+from tacit_privacy.ledger.bodies import NAMES, Body
+from tacit_privacy.ledger.tables import LedgerRow
 
 GENESIS = "0" * 64
 Signer = Callable[[bytes], bytes]
-
-
-class PrivacyTables(DeclarativeBase):
-    """Tables that belong to the ground floor; they live in the same database as the server's own."""
-
-
-class LedgerRow(PrivacyTables):
-    """One entry, as its canonical bytes: what was signed is what is stored."""
-
-    __tablename__ = "ledger"
-
-    position: Mapped[int] = mapped_column("index", Integer, primary_key=True, autoincrement=False)
-    payload: Mapped[str] = mapped_column(Text)
-    hash: Mapped[str] = mapped_column(String(64), unique=True)
-    signature: Mapped[bytes] = mapped_column(LargeBinary(64))
-
-
-class ParticipationRow(PrivacyTables):
-    """How many releases a device has contributed to."""
-
-    __tablename__ = "participations"
-
-    device: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
-    count: Mapped[int] = mapped_column(Integer)
-    newest: Mapped[int | None] = mapped_column(ForeignKey("ledger.index"))
-
-
-class ReservedRow(PrivacyTables):
-    """Whom the newest reservation may be released to, until it is settled."""
-
-    __tablename__ = "reserved"
-
-    reservation: Mapped[str] = mapped_column(String(40), primary_key=True)
-    devices: Mapped[bytes] = mapped_column(LargeBinary)  # int64
-
-
-class SealRow(PrivacyTables):
-    """What a commitment is over: the server's own secret, kept so that it can be opened later."""
-
-    __tablename__ = "seals"
-
-    reservation: Mapped[str] = mapped_column(String(40), primary_key=True)
-    salt: Mapped[bytes] = mapped_column(LargeBinary(32))
-    leaves: Mapped[str] = mapped_column(Text)  # JSON: digests of the receipts, sorted
+_LOCK = int.from_bytes(b"tacit", "big")  # PostgreSQL's advisory lock of a ledger's writers
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +24,7 @@ class Entry:
 
     index: int
     kind: str
-    time: float  # seconds on the coordinator's clock
+    time: float  # seconds on the coordinator's clock, never before the entry that went ahead
     body: dict[str, Any]
     previous: str
     hash: str
@@ -75,6 +34,12 @@ class Entry:
         """One line of JSON, as ``tacit audit verify`` reads it."""
         fields = {**_signed_fields(self), "hash": self.hash, "signature": self.signature.hex()}
         return canonical(fields).decode()
+
+    @classmethod
+    def of_line(cls, line: str) -> "Entry":
+        """The inverse of ``line``. Raises ValueError, KeyError or TypeError on anything else."""
+        fields = json.loads(line)
+        return cls(**{**fields, "signature": bytes.fromhex(fields["signature"])})
 
 
 def _signed_fields(entry: Entry) -> dict[str, Any]:
@@ -100,20 +65,54 @@ def _entry(row: LedgerRow) -> Entry:
 
 
 class Ledger:
-    """Appends inside the caller's transaction, so that a charge and what it pays for are stored together."""
+    """Appends inside the caller's transaction, so that a charge and what it pays for are stored together.
+
+    ``sign`` signs with the key that the ledger names; ``now`` gives seconds on the coordinator's clock.
+    """
 
     def __init__(self, sign: Signer, now: Callable[[], float]) -> None:
         self._sign, self._now = sign, now
 
-    def append(self, session: Session, kind: str, body: dict[str, Any]) -> Entry:
-        index, previous = self.length(session), self.head(session)
-        fields: dict[str, Any] = {"index": index, "kind": kind, "time": self._now(), "body": body, "previous": previous}
+    def exclusive(self, session: Session) -> None:
+        """Let no other writer in until the caller's transaction ends: what is read from here on stays true.
+
+        On PostgreSQL by an advisory lock; SQLite has one writer at a time anyway (``database.open_database`` begins
+        transactions as one). Where neither holds, two writers of one place collide and one of them fails.
+        """
+        if session.get_bind().dialect.name == "postgresql":
+            session.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
+
+    def now(self, session: Session) -> float:
+        """The clock's time, or the newest entry's where that is later: a clock that is put back renews no budget."""
+        newest = self._newest(session)
+        return self._now() if newest is None else max(self._now(), float(json.loads(newest.payload)["time"]))
+
+    def append(self, session: Session, body: Body, time: float | None = None) -> Entry:
+        """Add an entry behind the newest one. Raises SQLAlchemy's IntegrityError where another writer was faster.
+
+        ``time`` None: now.
+        """
+        newest = self._newest(session)
+        fields: dict[str, Any] = {
+            "index": 0 if newest is None else newest.position + 1,
+            "kind": NAMES[type(body)],
+            "time": self.now(session) if time is None else time,
+            "body": body.model_dump(mode="json", exclude_none=True),
+            "previous": GENESIS if newest is None else newest.hash,
+        }
         hashed = entry_hash(fields)
-        signature = self._sign(bytes.fromhex(hashed))
-        row = LedgerRow(position=index, payload=canonical(fields).decode(), hash=hashed, signature=signature)
+        return self.put(session, Entry(**fields, hash=hashed, signature=self._sign(bytes.fromhex(hashed))))
+
+    def put(self, session: Session, entry: Entry) -> Entry:
+        """Store an entry as it is, signed by whoever signed it."""
+        payload = canonical(_signed_fields(entry)).decode()
+        row = LedgerRow(position=entry.index, payload=payload, hash=entry.hash, signature=entry.signature)
         session.add(row)
         session.flush()  # a concurrent writer of the same index fails here, before anything is released
-        return Entry(**fields, hash=hashed, signature=signature)
+        return entry
+
+    def _newest(self, session: Session) -> LedgerRow | None:
+        return session.scalar(select(LedgerRow).order_by(LedgerRow.position.desc()).limit(1))
 
     def entries(self, session: Session, since: int = 0) -> list[Entry]:
         """Entries from position ``since`` on, in order. Raises LedgerBroken on one that is not readable."""
@@ -132,3 +131,9 @@ class Ledger:
         """Hash of the newest entry; zeros before the first."""
         newest = session.scalar(select(LedgerRow.hash).order_by(LedgerRow.position.desc()).limit(1))
         return newest or GENESIS
+
+
+def lines(entries: Iterable[Entry]) -> Iterator[str]:
+    """Entries as the lines of a file."""
+    for entry in entries:
+        yield entry.line() + "\n"

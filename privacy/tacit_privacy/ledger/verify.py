@@ -1,19 +1,31 @@
-"""Replay a ledger offline: the file and the public key are enough to check the chain and recompute the bound."""
+"""Replay a ledger offline: the file and the public key are enough to check the chain and recompute every bound."""
 
 import json
 import math
 import re
-from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from tacit_privacy.accounting.bounds import bounds, smallest
-from tacit_privacy.accounting.budget import BudgetPolicy
-from tacit_privacy.accounting.events import Exposure, GaussianEvent
-from tacit_privacy.ledger.bodies import KINDS, Abandoned, Closed, Committed, Lost, Opened, Reserved, parse
+from tacit_privacy.ledger.account import Account
+from tacit_privacy.ledger.bodies import (
+    KINDS,
+    Abandoned,
+    Begun,
+    Body,
+    Closed,
+    Committed,
+    Ended,
+    Lost,
+    Opened,
+    Reserved,
+    Rotated,
+    parse,
+)
 from tacit_privacy.ledger.chain import GENESIS, entry_hash
 from tacit_privacy.ledger.keys import verifies
+from tacit_privacy.ledger.leaves import ReceiptReader
+from tacit_privacy.ledger.receipts import width_for
 
 _FIELDS: dict[str, type | tuple[type, ...]] = {
     "index": int,
@@ -39,7 +51,12 @@ class Problem:
 
 @dataclass
 class Verification:
-    """What a replay found. ``ok`` only when nothing is wrong; ``state`` tells a finished ledger from an open one."""
+    """What a replay found. ``ok`` only when nothing is wrong; ``state`` tells a finished ledger from an open one.
+
+    ``epsilon`` is what was spent at ``delta``; where budgets are renewed by period it is of the period that spent most,
+    and ``lifetime_epsilon`` is of all of them. ``histogram``: how many devices took part how often, from the receipts;
+    None where they were not checked.
+    """
 
     entries: int = 0
     head: str = GENESIS
@@ -47,14 +64,18 @@ class Verification:
     noise_source: str = "unknown"
     epsilon: float = 0.0
     delta: float = 0.0
+    lifetime_epsilon: float | None = None
     problems: list[Problem] = field(default_factory=list)
+    receipts: int = 0
+    histogram: dict[int, int] | None = None
+    account: Account = field(default_factory=Account, repr=False)
 
     @property
     def ok(self) -> bool:
         return not self.problems
 
     def as_json(self) -> dict[str, Any]:
-        return {
+        told: dict[str, Any] = {
             "ok": self.ok,
             "state": self.state,
             "noise_source": self.noise_source,
@@ -64,21 +85,31 @@ class Verification:
             "epsilon": self.epsilon if math.isfinite(self.epsilon) else None,
             "delta": self.delta,
         }
+        if self.lifetime_epsilon is not None:
+            told["lifetime_epsilon"] = self.lifetime_epsilon if math.isfinite(self.lifetime_epsilon) else None
+        if self.histogram is not None:
+            told["receipts"] = self.receipts
+            told["participations"] = {str(often): devices for often, devices in sorted(self.histogram.items())}
+        return told
 
 
-def verify(lines: Iterable[str], public_key: str, witness: str | None = None) -> Verification:
-    """Check every link and signature, replay reserve/commit/abandon/lost, and recompute epsilon at every charge.
+def verify(
+    lines: Iterable[str], public_key: str, witness: str | None = None, receipts: Iterable[str] | None = None
+) -> Verification:
+    """Check every link and signature, replay what was charged, and recompute epsilon at every charge.
 
-    ``witness`` is a head seen earlier: it must occur in the chain, or the ledger was rolled back or forked.
+    ``public_key`` is the key that the ledger began with or the one that signs it now: each vouches for the other.
+    ``witness`` is a head seen earlier: it must occur in the chain, or the ledger was rolled back or forked. With
+    ``receipts`` (the lines of receipts.jsonl) every Merkle root is rebuilt, every device's signature checked, and how
+    often each took part is counted instead of believed.
     """
     found = Verification()
-    replay = _Replay(found)
+    replay = _Replay(found, None if receipts is None else ReceiptReader(receipts))
     seen = {GENESIS}
     for number, line in enumerate(lines):
         entry = _parse(line, number, found)
         if entry is None:
             break
-        _check_link(entry, number, public_key, found)
         replay.step(number, entry)
         found.entries, found.head = number + 1, entry["hash"]
         seen.add(found.head)
@@ -86,7 +117,7 @@ def verify(lines: Iterable[str], public_key: str, witness: str | None = None) ->
         found.problems.append(Problem(0, "empty", "the ledger has no entries"))
     if witness is not None and witness not in seen:
         found.problems.append(Problem(found.entries, "witness", "the head seen earlier is not in this ledger"))
-    replay.finish()
+    replay.finish(public_key)
     return found
 
 
@@ -114,20 +145,6 @@ def _no_number(constant: str) -> float:
     raise ValueError(f"{constant} is no number")
 
 
-def _check_link(entry: dict[str, Any], number: int, public_key: str, found: Verification) -> None:
-    def wrong(kind: str, detail: str) -> None:
-        found.problems.append(Problem(number, kind, detail))
-
-    if entry["index"] != number:
-        wrong("index", f"entry {entry['index']} stands at position {number}")
-    if entry["previous"] != found.head:
-        wrong("chain", "the previous hash is not that of the entry before")
-    if not _hash_holds(entry):
-        wrong("hash", "the content does not have the hash it claims")
-    elif not _signature_holds(public_key, entry):
-        wrong("signature", "the signature is not by this key")
-
-
 def _hash_holds(entry: dict[str, Any]) -> bool:
     try:
         content = {key: entry[key] for key in set(_FIELDS) - {"hash", "signature"}}
@@ -146,92 +163,169 @@ def _signature_holds(public_key: str, entry: dict[str, Any]) -> bool:
 
 
 class _Replay:
-    """The state that entries build up: who paid for what."""
+    """Judges entry by entry what an account of them adds up."""
 
-    def __init__(self, found: Verification) -> None:
-        self._found = found
-        self._policy: BudgetPolicy | None = None
-        self._events: dict[str, tuple[GaussianEvent, int]] = {}
-        self._waiting: str | None = None
-        self._releases = 0
-        self._closed = False
+    def __init__(self, found: Verification, receipts: ReceiptReader | None) -> None:
+        self._found, self._receipts = found, receipts
+        self._account = found.account
+        self._number = 0
+        self._first_key = ""
+        self._time = -math.inf
+        self._hashes: list[str] = []
 
     def step(self, number: int, entry: dict[str, Any]) -> None:
-        kind = entry["kind"]
-        if self._closed:
-            self._wrong(number, "after_close", "an entry follows the closing one")
-        if (number == 0) != (kind == "open"):
-            self._wrong(number, "order", f"entry {number} is of kind {kind!r}")
-        if kind not in KINDS:
-            self._wrong(number, "kind", f"unknown kind {kind!r}")
-            return
+        """Judge the next entry, and add it to the account where it can be read."""
+        self._number = number
+        body = self._read(entry)
+        self._check_link(entry, body)
+        if body is not None:
+            self._judge_before(body, entry)
+            self._account.take(body, self._moment(entry))
+            self._judge_after(body)
+        self._hashes.append(entry["hash"])
+
+    def finish(self, public_key: str) -> None:
+        found, account = self._found, self._account
+        self._number = max(0, found.entries - 1)
+        if found.entries and public_key.lower() not in (self._first_key, account.key):
+            self._wrong("key", "the ledger is not signed by this key")
+        found.state = "closed" if account.closed else "open"
+        found.noise_source = account.noise_source
+        if account.policy is not None:
+            found.epsilon, found.delta = account.dearest().epsilon, account.policy.delta
+            if account.policy.period_s is not None:
+                found.lifetime_epsilon = account.spent_ever().epsilon
+        if self._receipts is not None:
+            for problem in self._receipts.finish():
+                self._wrong("receipts", problem)
+            found.receipts, found.histogram = self._receipts.receipts, self._receipts.histogram()
+
+    def _moment(self, entry: dict[str, Any]) -> float:
         try:
-            body = parse(kind, entry["body"])
-        except (ValueError, RecursionError) as error:
-            self._wrong(number, "body", f"in an entry of kind {kind}: {error}")
-            return
-        match body:
-            case Opened():
-                self._policy, self._found.noise_source = body.policy, body.noise_source
-            case Reserved():
-                self._reserve(number, body)
-            case Committed() | Lost() | Abandoned():
-                self._settle(number, body)
-            case Closed():
-                self._close(number, body)
-
-    def finish(self) -> None:
-        self._found.state = "closed" if self._closed else "open"
-        if self._policy is not None:
-            self._found.epsilon, self._found.delta = self._epsilon(), self._policy.delta
-
-    def _reserve(self, number: int, body: Reserved) -> None:
-        if self._waiting is not None:
-            self._wrong(number, "open_reservation", f"{self._waiting} was neither committed nor given back")
-        if body.reservation in self._events:
-            self._wrong(number, "reservation", f"{body.reservation} was reserved before")
-        self._waiting = body.reservation
-        self._events[body.reservation] = (body.event, body.participations)
-        epsilon = self._epsilon()
-        if not math.isclose(epsilon, body.epsilon, rel_tol=_TOLERANCE):
-            self._wrong(number, "epsilon", f"claims {body.epsilon:.6g}, replay gives {epsilon:.6g}")
-        if self._policy is None:
-            return
-        if epsilon > self._policy.epsilon * (1 + _TOLERANCE):
-            self._wrong(number, "over_budget", f"{epsilon:.6g} passes the cap of {self._policy.epsilon:.6g}")
-        told, most = body.participations, self._policy.participations
-        if self._policy.roster_sealed and told != most:
-            self._wrong(number, "unsealed", f"tells of {told} participations; the plan says {most}")
-        elif told > most or (told == 0 and body.event.sampling.kind == "fixed"):
-            self._wrong(number, "participations", f"{told} participations; a device of a round has 1 to {most}")
-
-    def _settle(self, number: int, body: Committed | Lost | Abandoned) -> None:
-        if body.reservation != self._waiting:
-            self._wrong(number, "unreserved", f"{body.reservation} was not reserved just before")
-        self._waiting = None
-        match body:
-            case Committed():
-                self._releases += 1
-            case Abandoned():
-                self._events.pop(body.reservation, None)
-
-    def _close(self, number: int, body: Closed) -> None:
-        self._closed = True
-        if self._waiting is not None:
-            self._wrong(number, "open_reservation", f"closed while {self._waiting} was open")
-        if body.releases != self._releases:
-            self._wrong(number, "releases", f"claims {body.releases}, replay gives {self._releases}")
-        if not math.isclose(self._epsilon(), body.epsilon, rel_tol=_TOLERANCE):
-            self._wrong(number, "epsilon", f"claims {body.epsilon:.6g}, replay gives {self._epsilon():.6g}")
-
-    def _epsilon(self) -> float:
-        if self._policy is None or not self._events:
+            return float(entry["time"])
+        except OverflowError:
             return 0.0
-        events = [event for event, _ in self._events.values()]
-        most = max(participations for _, participations in self._events.values())
-        exposure = Exposure(most, sealed=self._policy.roster_sealed)
-        listed = bounds(Counter(events), exposure, self._policy.delta)
-        return smallest(listed, self._policy.adjacency).epsilon
 
-    def _wrong(self, number: int, kind: str, detail: str) -> None:
-        self._found.problems.append(Problem(number, kind, detail))
+    def _read(self, entry: dict[str, Any]) -> Body | None:
+        kind = entry["kind"]
+        if self._account.closed:
+            self._wrong("after_close", "an entry follows the closing one")
+        if (self._number == 0) != (kind == "open"):
+            self._wrong("order", f"entry {self._number} is of kind {kind!r}")
+        if kind not in KINDS:
+            self._wrong("kind", f"unknown kind {kind!r}")
+            return None
+        try:
+            return parse(kind, entry["body"])
+        except (ValueError, RecursionError) as error:
+            self._wrong("body", f"in an entry of kind {kind}: {error}")
+            return None
+
+    def _check_link(self, entry: dict[str, Any], body: Body | None) -> None:
+        if entry["index"] != self._number:
+            self._wrong("index", f"entry {entry['index']} stands at position {self._number}")
+        if entry["previous"] != self._found.head:
+            self._wrong("chain", "the previous hash is not that of the entry before")
+        if self._moment(entry) < self._time:
+            self._wrong("time", "the entry is older than the one before")
+        self._time = max(self._time, self._moment(entry))
+        key = self._account.key
+        if isinstance(body, Opened) and self._number == 0:
+            self._first_key = key = body.public_key
+        if not _hash_holds(entry):
+            self._wrong("hash", "the content does not have the hash it claims")
+        elif not _signature_holds(key, entry):
+            self._wrong("signature", "the signature is not by the key that signs this ledger")
+
+    def _judge_before(self, body: Body, entry: dict[str, Any]) -> None:
+        """What an entry may not say after those before it."""
+        account = self._account
+        match body:
+            case Begun():
+                if body.run in account.runs:
+                    self._wrong("run", f"{body.run} was begun before")
+            case Reserved():
+                self._judge_reservation(body)
+            case Committed() | Abandoned() | Lost():
+                if body.reservation not in account.waiting:
+                    self._wrong("unreserved", f"{body.reservation} is not open")
+                elif isinstance(body, Committed):
+                    self._judge_release(body)
+            case Rotated():
+                if not verifies(body.public_key, bytes.fromhex(self._found.head), bytes.fromhex(body.endorsement)):
+                    self._wrong("endorsement", "the new key did not sign the hash before")
+            case Ended():
+                self._judge_end(body.run)
+            case Closed():
+                for name in account.waiting:
+                    self._wrong("open_reservation", f"closed while {name} was open")
+
+    def _judge_reservation(self, body: Reserved) -> None:
+        account = self._account
+        if body.run not in account.runs or body.run in account.ended:
+            self._wrong("run", f"{body.run} is not under way")
+        if body.reservation in account.charged:
+            self._wrong("reservation", f"{body.reservation} was reserved before")
+        for waiting in account.waiting.values():
+            if waiting.run == body.run:
+                self._wrong("open_reservation", f"{waiting.name} was neither committed nor given back")
+
+    def _judge_release(self, body: Committed) -> None:
+        charge = self._account.waiting[body.reservation]
+        if body.realised is not None and body.realised < charge.event.noise_multiplier:
+            self._wrong(
+                "noise", f"released with noise {body.realised:g}; {charge.event.noise_multiplier:g} was charged"
+            )
+        policy = self._account.policy
+        if policy is not None and policy.roster_sealed and body.completed is not None:
+            self._wrong("unsealed", f"tells of {body.completed} devices")
+        if body.completed is not None and body.completed > width_for(charge.event.sampling):
+            self._wrong("completed", f"{body.completed} devices do not fit what was planned")
+        if self._receipts is not None:
+            for kind, detail in self._receipts.check(body, charge, self._hashes, policy):
+                self._wrong(kind, detail)
+
+    def _judge_end(self, run: str) -> None:
+        if run not in self._account.runs or run in self._account.ended:
+            self._wrong("run", f"{run} is not under way")
+        if any(charge.run == run for charge in self._account.waiting.values()):
+            self._wrong("open_reservation", f"{run} ended while a reservation was open")
+
+    def _judge_after(self, body: Body) -> None:
+        """Whether what an entry claims is what the account comes to with it."""
+        account = self._account
+        match body:
+            case Reserved():
+                self._judge_charge(body)
+            case Closed():
+                if body.releases != account.releases:
+                    self._wrong("releases", f"claims {body.releases}, replay gives {account.releases}")
+                if account.policy is not None:
+                    self._compare(body.epsilon, account.dearest().epsilon)
+
+    def _judge_charge(self, body: Reserved) -> None:
+        account, policy = self._account, self._account.policy
+        if policy is None:
+            return
+        charge = account.charged[body.reservation]
+        epsilon = account.spent(charge.period).epsilon
+        self._compare(body.epsilon, epsilon)
+        if epsilon > policy.epsilon * (1 + _TOLERANCE):
+            self._wrong("over_budget", f"{epsilon:.6g} passes the cap of {policy.epsilon:.6g}")
+        told, most = body.participations, policy.participations
+        ever = told if body.lifetime is None else body.lifetime.participations
+        if policy.roster_sealed and (told != most or ever != most * (charge.period + 1 if body.lifetime else 1)):
+            self._wrong("unsealed", f"tells of {told} participations; the plan says {most}")
+        elif told > most or ever < told or (told == 0 and body.event.sampling.kind == "fixed"):
+            self._wrong("participations", f"{told} participations; a device of a round has 1 to {most}")
+        if (body.lifetime is None) != (policy.period_s is None):
+            self._wrong("lifetime", "what all periods add up to is told where there are periods, and only there")
+        elif body.lifetime is not None:
+            self._compare(body.lifetime.epsilon, account.spent_ever().epsilon)
+
+    def _compare(self, claimed: float, replayed: float) -> None:
+        if not math.isclose(replayed, claimed, rel_tol=_TOLERANCE):
+            self._wrong("epsilon", f"claims {claimed:.6g}, replay gives {replayed:.6g}")
+
+    def _wrong(self, kind: str, detail: str) -> None:
+        self._found.problems.append(Problem(self._number, kind, detail))

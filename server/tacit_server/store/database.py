@@ -4,32 +4,26 @@ import io
 import json
 import zipfile
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Integer, LargeBinary, Text, create_engine, delete, event, func, select
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy import Integer, LargeBinary, Text, delete, func, select
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 from tacit_privacy.errors import BadInput
-from tacit_privacy.ledger.chain import PrivacyTables
+from tacit_privacy.ledger.database import begin, open_database
 
-SCHEMA = 1
+_TABLES = (Path(__file__).parent / "migrations", "tacit_server_version")
 _START_AGAIN = "restore its database from a copy or start again in an empty folder"
 _KEPT = 2  # checkpoints that are kept; older ones are dropped as new ones are written
 
 
 class ServerTables(DeclarativeBase):
     """The server's own tables."""
-
-
-class SchemaRow(ServerTables):
-    __tablename__ = "schema_version"
-    version: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
 
 
 class RoundRow(ServerTables):
@@ -82,18 +76,7 @@ class Store:
     """A run's database. Raises BadInput with one sentence when it cannot be opened or written."""
 
     def __init__(self, url: str) -> None:
-        self._engine = create_engine(url)
-        if self._engine.dialect.name == "sqlite":
-            event.listen(self._engine, "connect", _prepare_sqlite)
-        with self._explained():
-            PrivacyTables.metadata.create_all(self._engine)
-            ServerTables.metadata.create_all(self._engine)
-        with self.begin() as session:
-            version = session.scalar(select(SchemaRow.version))
-            if version is None:
-                session.add(SchemaRow(version=SCHEMA))
-            elif version > SCHEMA:
-                raise BadInput(f"the database has schema {version}, this Tacit knows {SCHEMA}; upgrade Tacit")
+        self._engine = open_database(url, _TABLES)
 
     def __enter__(self) -> Self:
         return self
@@ -101,11 +84,9 @@ class Store:
     def __exit__(self, *raised: object) -> None:
         self.close()
 
-    @contextmanager
-    def begin(self) -> Iterator[Session]:
+    def begin(self) -> AbstractContextManager[Session]:
         """One transaction: stored whole when the block ends, not at all when it raises."""
-        with self._explained(), Session(self._engine) as session, session.begin():
-            yield session
+        return begin(self._engine)
 
     def save(self, session: Session, checkpoint: Checkpoint, record: dict[str, Any]) -> None:
         """A round's record and the state after it, inside the caller's transaction."""
@@ -129,20 +110,3 @@ class Store:
 
     def close(self) -> None:
         self._engine.dispose()
-
-    @contextmanager
-    def _explained(self) -> Iterator[None]:
-        try:
-            yield
-        except SQLAlchemyError as error:
-            reason = str(getattr(error, "orig", None) or error).splitlines()[0]
-            raise BadInput(
-                f"the run's database cannot be used: {reason}; check the disk and who else has it"
-            ) from error
-
-
-def _prepare_sqlite(connection: Any, record: Any) -> None:
-    cursor = connection.cursor()
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=10000"):
-        cursor.execute(f"PRAGMA {pragma}")
-    cursor.close()

@@ -5,11 +5,23 @@ from collections.abc import Mapping
 import numpy as np
 
 from tacit_privacy.errors import BadInput
+from tacit_privacy.ledger.keys import SigningKey
+from tacit_server.roster import Identity
 from tacit_simulations.fleet.catalogue import TIERS
 from tacit_simulations.fleet.emulator import Emulator
 from tacit_simulations.fleet.habits import Bools, Devices
 from tacit_simulations.fleet.per_device import PerDevice
 from tacit_simulations.fleet.population import Population
+
+
+def device_name(device: int) -> str:
+    """What an emulated device calls itself."""
+    return f"device-{device}"
+
+
+def device_key(seed: int, device: int) -> SigningKey:
+    """The key of an emulated device: from the run's seed, so it proves nothing to anybody outside."""
+    return SigningKey.simulated(seed, device_name(device))
 
 
 class FleetRoster:
@@ -29,6 +41,9 @@ class FleetRoster:
 
     def node_id(self, device: int) -> int:
         return device + 1
+
+    def identity(self, device: int) -> Identity:
+        return Identity(device_name(device), device_key(self._emulator.population.seed, device).public)
 
     def tier(self, device: int) -> str:
         return self._emulator.population.tier(device)

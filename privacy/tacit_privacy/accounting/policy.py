@@ -1,0 +1,73 @@
+"""What a fleet may spend, and which bound a release is charged by."""
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Self
+
+from pydantic import Field, PositiveFloat, PositiveInt, model_validator
+
+from tacit_privacy.accounting.bounds import Adjacency, Bound, bounds, smallest, without_amplification
+from tacit_privacy.accounting.events import Arithmetic, Exposure, GaussianEvent, Tally
+from tacit_privacy.contract import Fact
+
+
+class Planned(Fact):
+    """A schedule that was settled before the first release: so many releases of one event."""
+
+    event: GaussianEvent
+    rounds: PositiveInt
+
+    def covers(self, tally: Tally) -> bool:
+        """Whether nothing but the schedule happened so far."""
+        return all(event == self.event for event in tally) and sum(tally.values()) <= self.rounds
+
+
+class BudgetPolicy(Fact, allow_inf_nan=False):
+    """What a fleet may spend, and how often each device may take part. It stands first in the ledger and never changes.
+
+    ``plan``: amplification by sampling is bounded once, for the whole schedule, and claimed while a run keeps to it.
+    Without one, what is charged claims nothing from sampling: noise and cohorts may then change on the way, since the
+    sum of squares of the exact Gaussian is a fully adaptive filter (arXiv 2209.15596).
+    """
+
+    epsilon: PositiveFloat
+    delta: float = Field(gt=0, lt=1)
+    participations: PositiveInt  # the most releases that a device contributes to, in a period where there are any
+    separation: PositiveInt = 1  # rounds from one participation of a device to its next, at least
+    period_s: PositiveFloat | None = None  # seconds after which the budget is new; None: never
+    adjacency: Adjacency
+    roster_sealed: bool
+    population: PositiveInt
+    unit: str = "device"
+    plan: Planned | None = None
+
+    @model_validator(mode="after")
+    def _plan_is_sealed(self) -> Self:
+        if self.plan is not None and not self.roster_sealed:
+            raise ValueError("a plan bounds sampling, which counts only behind a sealed roster; leave it out")
+        return self
+
+    def exposure(self, participations: int) -> Exposure:
+        """What may be assumed where no device was in more releases than ``participations``."""
+        return Exposure(participations, self.separation, self.roster_sealed)
+
+    def charged(self, tally: Tally, participations: int, arithmetic: Arithmetic | None) -> Bound:
+        """The smallest bound that holds for ``tally`` at every point of a run; quick, whatever came before."""
+        found = list(without_amplification(tally, self.exposure(participations), self.delta, arithmetic))
+        if self.plan is not None and tally and self.plan.covers(tally):
+            found += _of_plan(self.plan, self.exposure(self.participations), self.delta, arithmetic)
+        return smallest(found, self.adjacency)
+
+    def listed(self, tally: Tally, participations: int, arithmetic: Arithmetic | None) -> tuple[Bound, ...]:
+        """Every bound that holds for ``tally``; those that claim something from sampling are of the whole plan."""
+        if self.plan is not None and tally and self.plan.covers(tally):
+            amplified = _of_plan(self.plan, self.exposure(self.participations), self.delta, arithmetic)
+            plain = without_amplification(tally, self.exposure(participations), self.delta, arithmetic)
+            return (*plain, *amplified[len(plain) :])
+        return without_amplification(tally, self.exposure(participations), self.delta, arithmetic)
+
+
+@lru_cache(maxsize=64)
+def _of_plan(plan: Planned, exposure: Exposure, delta: float, arithmetic: Arithmetic | None) -> Sequence[Bound]:
+    """Every bound of a whole schedule: seconds once, then a look-up."""
+    return bounds({plan.event: plan.rounds}, exposure, delta, arithmetic)

@@ -1,0 +1,106 @@
+"""Opening a database: SQLite or PostgreSQL, its tables brought up to date, one writer at a time."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+from sqlalchemy.orm import Session
+
+from tacit_privacy.errors import BadInput
+
+PRIVACY_TABLES = (Path(__file__).parent / "migrations", "tacit_privacy_version")
+Lineage = tuple[Path, str]  # a folder of migrations, and the table that says how far they went
+
+
+def open_database(url: str, *lineages: Lineage) -> Engine:
+    """An engine whose tables are up to date: the ground floor's own, then those of ``lineages``.
+
+    ``url``: ``sqlite:///path`` or ``postgresql://user@host/name``. Raises BadInput, one sentence, where it cannot be
+    opened, or was written by a newer Tacit.
+    """
+    with explained():
+        engine = create_engine(_with_driver(url))
+        if engine.dialect.name == "sqlite":
+            event.listen(engine, "connect", _prepare_sqlite)
+            event.listen(engine, "begin", _begin_as_writer)
+        for folder, table in (PRIVACY_TABLES, *lineages):
+            _upgrade(engine, folder, table)
+    return engine
+
+
+@contextmanager
+def begin(engine: Engine) -> Iterator[Session]:
+    """One transaction: stored whole when the block ends, not at all when it raises."""
+    with explained(), Session(engine) as session, session.begin():
+        yield session
+
+
+@contextmanager
+def explained() -> Iterator[None]:
+    """Errors of the database as one sentence, without what was to be stored."""
+    try:
+        yield
+    except (SQLAlchemyError, ArgumentError) as error:
+        reason = str(getattr(error, "orig", None) or error).splitlines()[0]
+        raise BadInput(f"the run's database cannot be used: {reason}; check the disk and who else has it") from error
+
+
+def _with_driver(url: str) -> str:
+    parsed = make_url(url)
+    if parsed.drivername in ("postgresql", "postgres"):
+        parsed = parsed.set(drivername="postgresql+psycopg")
+        try:
+            import psycopg  # noqa: F401  # an optional driver: asked for here, to say what to type
+        except ImportError as error:
+            raise BadInput("PostgreSQL needs its driver: pip install 'tacit[postgres]'") from error
+    return parsed.render_as_string(hide_password=False)
+
+
+def _upgrade(engine: Engine, folder: Path, table: str) -> None:
+    """Run what migrations are missing, each lineage in one transaction that other openers wait for."""
+    from alembic import command
+    from alembic.config import Config
+    from alembic.script import ScriptDirectory
+    from alembic.util import CommandError
+
+    config = Config()
+    config.set_main_option("script_location", str(folder).replace("%", "%%"))
+    config.set_main_option("path_separator", "os")
+    with engine.begin() as connection:
+        _one_at_a_time(connection)
+        found = _version(connection, table)
+        known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
+        if found is not None and found not in known:
+            raise BadInput(f"the database has schema {found}, which this Tacit does not know; upgrade Tacit")
+        config.attributes["connection"], config.attributes["table"] = connection, table
+        try:
+            command.upgrade(config, "head")
+        except CommandError as error:
+            raise BadInput(f"the database cannot be brought up to date: {error}; restore it from a copy") from error
+
+
+def _version(connection: Connection, table: str) -> str | None:
+    from alembic.migration import MigrationContext
+
+    return MigrationContext.configure(connection, opts={"version_table": table}).get_current_revision()
+
+
+def _one_at_a_time(connection: Connection) -> None:
+    if connection.dialect.name == "postgresql":
+        connection.exec_driver_sql("SELECT pg_advisory_xact_lock(hashtext('tacit migrations'))")
+
+
+def _prepare_sqlite(connection: Any, record: Any) -> None:
+    connection.isolation_level = None  # the driver's own transactions would begin late, as readers
+    cursor = connection.cursor()
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=10000"):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def _begin_as_writer(connection: Connection) -> None:
+    connection.exec_driver_sql("BEGIN IMMEDIATE")

@@ -1,0 +1,134 @@
+"""How often each device took part: the server's own count, which receipts can prove and no ledger shows."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import Select, delete, func, select
+from sqlalchemy.orm import Session
+
+from tacit_privacy.accounting.gaussian import mu_for
+from tacit_privacy.ledger.tables import LimitRow, ParticipationRow, ReservedRow
+
+_AT_ONCE = 5_000  # devices that one query names: SQLite allows 32,766 parameters
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceLimit:
+    """What one device allows less than the policy does; None: nothing less. ``epsilon`` is at the policy's delta."""
+
+    participations: int | None = None
+    epsilon: float | None = None
+
+
+def counted(session: Session, period: int | None = None) -> dict[int, int]:
+    """Releases that each device contributed to, in a budget period or ever; devices that never did are absent."""
+    return {device: int(count) for device, count in session.execute(_per_device(period))}
+
+
+def last_rounds(session: Session, run: str) -> dict[int, int]:
+    """The newest round of ``run`` that each device contributed to, or may have."""
+    rows = select(ParticipationRow.device, ParticipationRow.last_round).where(ParticipationRow.run == run)
+    return {device: number for device, number in session.execute(rows)}
+
+
+def worst(session: Session, devices: Sequence[int], waiting: Iterable[str], period: int | None) -> int:
+    """The most releases that any device contributed to, once ``devices`` and whoever waits contribute to one more.
+
+    ``waiting`` names reservations that others hold: nobody knows yet who of theirs will have been in.
+    """
+    sums = _per_device(period).subquery()
+    so_far = session.scalar(select(func.max(sums.c[1]))) or 0
+    asked = Counter(devices)
+    for reservation in waiting:
+        asked.update(reserved(session, reservation).tolist())
+    before = _counts_of(session, sorted(asked), period)
+    again = max((before.get(device, 0) + times for device, times in asked.items()), default=0)
+    return int(max(so_far, again))
+
+
+def add(session: Session, run: str, devices: Sequence[int], number: int, period: int, index: int) -> None:
+    """One more participation of each of ``devices``, in round ``number`` of ``run``, by the entry at ``index``."""
+    known = {row.device: row for row in _rows(session, run, devices)}
+    for device in devices:
+        row = known.get(device)
+        if row is None:
+            row = known[device] = ParticipationRow(run=run, device=device, count=0, period=period, recent=0)
+            session.add(row)
+        row.recent = (row.recent if row.period == period else 0) + 1
+        row.count, row.period, row.last_round, row.newest = row.count + 1, period, number, index
+
+
+def reserve(session: Session, reservation: str, devices: NDArray[np.int64]) -> None:
+    """Remember whom a reservation may be released to."""
+    session.add(ReservedRow(reservation=reservation, devices=devices.tobytes()))
+
+
+def reserved(session: Session, reservation: str) -> NDArray[np.int64]:
+    """Whom a reservation may be released to; nobody once it is settled."""
+    row = session.get(ReservedRow, reservation)
+    return np.frombuffer(row.devices if row is not None else b"", dtype=np.int64)
+
+
+def settle(session: Session, reservation: str) -> None:
+    """Forget whom a reservation was for."""
+    session.execute(delete(ReservedRow).where(ReservedRow.reservation == reservation))
+
+
+def limit(session: Session, device: int, asked: DeviceLimit, least_noise: float | None) -> None:
+    """Hold ``device`` to ``asked`` from here on. What it has spent is taken at the ``least_noise`` of all releases."""
+    row = session.get(LimitRow, device) or LimitRow(device=device)
+    count = counted(session).get(device, 0)
+    row.spent = count / least_noise**2 if least_noise else 0.0
+    row.participations, row.epsilon = asked.participations, asked.epsilon
+    session.add(row)
+
+
+def spend(session: Session, devices: Iterable[int], mu_squared: float) -> None:
+    """Charge one release to those of ``devices`` that have a limit of their own."""
+    present = set(devices)
+    for row in session.scalars(select(LimitRow)):
+        if row.device in present:
+            row.spent += mu_squared
+
+
+def beyond(session: Session, mu_squared: float, delta: float) -> list[int]:
+    """Devices that one more release of ``mu_squared`` would take past a limit of their own."""
+    limits = session.scalars(select(LimitRow)).all()
+    counts = counted(session) if limits else {}
+    found = []
+    for row in limits:
+        often = row.participations is not None and counts.get(row.device, 0) >= row.participations
+        dear = row.epsilon is not None and row.spent + mu_squared > mu_for(row.epsilon, delta) ** 2
+        if often or dear:
+            found.append(row.device)
+    return found
+
+
+def _per_device(period: int | None) -> Select[int, int]:
+    """Device and releases that it contributed to."""
+    if period is None:
+        return select(ParticipationRow.device, func.sum(ParticipationRow.count)).group_by(ParticipationRow.device)
+    recent = select(ParticipationRow.device, func.sum(ParticipationRow.recent)).group_by(ParticipationRow.device)
+    return recent.where(ParticipationRow.period == period)
+
+
+def _counts_of(session: Session, devices: Sequence[int], period: int | None) -> dict[int, int]:
+    found: dict[int, int] = {}
+    for part in _parts(devices):
+        counts = session.execute(_per_device(period).where(ParticipationRow.device.in_(part)))
+        found |= {device: int(count) for device, count in counts}
+    return found
+
+
+def _rows(session: Session, run: str, devices: Sequence[int]) -> Iterator[ParticipationRow]:
+    """The rows of those of ``devices`` that ever contributed to ``run``."""
+    for part in _parts(devices):
+        of_run = select(ParticipationRow).where(ParticipationRow.run == run)
+        yield from session.scalars(of_run.where(ParticipationRow.device.in_(part)))
+
+
+def _parts(devices: Sequence[int]) -> Iterator[Sequence[int]]:
+    return (devices[i : i + _AT_ONCE] for i in range(0, len(devices), _AT_ONCE))
