@@ -54,9 +54,15 @@ class PrivacyConfig(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False)
         default=1, description="rounds from one participation of a device to its next, at least"
     )
     adjacency: Adjacency = Field(default=Adjacency.ZERO_OUT, description="which two fleets must be hard to tell apart")
-    sampling: Literal["fixed", "poisson"] = Field(default="fixed", description="how a round's cohort comes about")
+    sampling: Literal["fixed", "uniform", "poisson"] = Field(
+        default="fixed", description="how a round's cohort comes about"
+    )
+    cohort_cap: PositiveInt | None = Field(
+        default=None, description="poisson: a larger cohort is cut down to this many, in secret; default: never"
+    )
     roster: Literal["open", "sealed"] = Field(
-        default="open", description="sealed: nobody but the server sees who took part; Poisson amplification needs it"
+        default="open",
+        description="sealed: nobody but the server sees who took part; amplification by sampling needs it",
     )
 
     @model_validator(mode="after")
@@ -72,6 +78,11 @@ class PrivacyConfig(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False)
     def clip_range(self) -> tuple[float, float]:
         """What an adaptive clip stays within."""
         return self.clip_least or self.clip_norm / 1000, self.clip_limit or 100 * self.clip_norm
+
+    @property
+    def secret(self) -> bool:
+        """Whether a cohort is drawn from everybody, in secret: who cannot be asked then contributes nothing."""
+        return self.sampling != "fixed"
 
     def delta_for(self, population: int) -> float:
         """The delta of the guarantee: as set, else population^-1.1."""
@@ -147,7 +158,14 @@ class AdapterConfig(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False)
 
 def check_together(federation: FederationConfig, privacy: PrivacyConfig) -> None:
     """Raise ValueError, one sentence, where the two tables cannot hold at once."""
-    if federation.policy == "buffered" and privacy.sampling == "poisson":
-        raise ValueError('buffered rounds do not draw Poisson cohorts; set privacy.sampling = "fixed"')
+    if federation.policy == "buffered" and privacy.secret:
+        raise ValueError(
+            f'buffered rounds draw no cohort of sampling {privacy.sampling}; set privacy.sampling = "fixed"'
+        )
+    if privacy.cohort_cap is not None and (privacy.sampling != "poisson" or privacy.cohort_cap < federation.cohort):
+        raise ValueError(
+            f"privacy.cohort_cap {privacy.cohort_cap} cuts Poisson cohorts of {federation.cohort} on average; "
+            'set privacy.sampling = "poisson" and a cap of at least federation.cohort, or leave it out'
+        )
     if federation.policy == "buffered" and privacy.clip_quantile is not None:
         raise ValueError("a buffer would hold updates of different clips; leave privacy.clip_quantile out")

@@ -34,7 +34,7 @@ from tacit_server.optimizers import ServerState
 from tacit_server.planning import adaptive_clip, sampling_for
 from tacit_server.roster import Devices, Roster
 from tacit_server.rounds import RoundRecord, Sent, read_update
-from tacit_server.sampling import fixed_cohort, poisson_cohort, rested
+from tacit_server.sampling import fixed_cohort, rested, secret_cohort
 from tacit_server.state import State
 from tacit_server.store import Checkpoint, Store
 
@@ -143,9 +143,9 @@ class Coordinator:
     def _who(self, state: State, number: int, record: RoundRecord) -> tuple[int, Devices]:
         """How many updates the round waits for, and which devices are asked."""
         federation, privacy = self._job.federation, self._job.privacy
-        if privacy.sampling == "poisson":
-            rate = federation.cohort / self._roster.population
-            tossed = poisson_cohort(self._noise, self._roster.population, rate, number)
+        if privacy.secret:
+            population, cap = self._roster.population, privacy.cohort_cap
+            tossed = secret_cohort(self._noise, privacy.sampling, population, federation.cohort, cap, number)
             fresh = tossed[state.participations[tossed] < privacy.participations]
             free = fresh[rested(state.last, number, privacy.separation)(fresh)]
             asked = free[self._roster.eligible(free, self._clock.now())]
@@ -235,11 +235,11 @@ class Coordinator:
     ) -> list[SignedReceipt]:
         """Replies in order of arrival until the cohort is full, all have answered or the deadline has passed.
 
-        A Poisson round lasts until its deadline, whoever is in it: its end would tell who was there. So does a round
-        that reached nobody: else all rounds of a server without a connection would be over in an instant.
+        A round of a secret cohort lasts until its deadline, whoever is in it: its end would tell who was there. So does
+        one that reached nobody: else all rounds of a server without a connection would be over in an instant.
         """
         receipts: list[SignedReceipt] = []
-        in_full = not outstanding or self._job.privacy.sampling == "poisson"
+        in_full = not outstanding or self._job.privacy.secret
         while outstanding and record.completed < cohort:
             for reply in self._grid.pull_messages(list(outstanding)):
                 sent = outstanding.pop(reply.metadata.reply_to_message_id, None)
@@ -329,8 +329,8 @@ class Coordinator:
         return self._mechanism.event(sampling)
 
     def _minimum(self) -> int:
-        if self._job.privacy.sampling == "poisson":
-            return 0  # an empty Poisson cohort is a release of noise alone: leaving it out would tell who was not there
+        if self._job.privacy.secret:
+            return 0  # nobody there is a release of noise alone: leaving it out would tell who was not there
         return self._job.federation.minimum
 
     def _denominator(self, record: RoundRecord) -> float:

@@ -1,5 +1,7 @@
 """From a federation's settings to what is promised: the policy of its budget and the noise that keeps it."""
 
+import math
+
 from tacit_privacy.accounting.events import Arithmetic, GaussianEvent, Sampling
 from tacit_privacy.accounting.plan import Plan
 from tacit_privacy.accounting.policy import BudgetPolicy, Planned
@@ -44,7 +46,7 @@ def begun_for(run: str, config: str, mechanism: GaussianSum, dimension: int, noi
 
 def sampling_for(privacy: PrivacyConfig, federation: FederationConfig, population: int) -> Sampling:
     """How the cohort of a round comes about."""
-    return Sampling(kind=privacy.sampling, cohort=federation.cohort, population=population)
+    return Sampling(kind=privacy.sampling, cohort=federation.cohort, population=population, cap=privacy.cohort_cap)
 
 
 def noise_for(privacy: PrivacyConfig, federation: FederationConfig, population: int) -> float:
@@ -53,15 +55,13 @@ def noise_for(privacy: PrivacyConfig, federation: FederationConfig, population: 
     Raises BadInput where what is set does not keep them there: such a run is refused before its first round.
     """
     _check_pauses(privacy, federation, population)
-    sealed_poisson = privacy.sampling == "poisson" and privacy.roster == "sealed"
-    plan = Plan.of(
-        "poisson" if sealed_poisson else "none",
-        federation.cohort,
-        population,
-        federation.rounds,
-        privacy.participations,
-        privacy.delta_for(population),
-        str(privacy.adjacency),
+    plan = Plan(
+        sampling=sampling_for(privacy, federation, population),
+        rounds=federation.rounds,
+        participations=min(privacy.participations, math.ceil(federation.rounds / privacy.separation)),
+        delta=privacy.delta_for(population),
+        adjacency=privacy.adjacency,
+        sealed=privacy.secret and privacy.roster == "sealed",
     )
     if privacy.noise_multiplier is None:
         return plan.calibrate(privacy.epsilon)

@@ -1,5 +1,6 @@
 """Drawing devices uniformly from whoever is eligible, at a cost that follows the draw and not the population."""
 
+import hashlib
 from collections.abc import Callable
 from typing import Any
 
@@ -106,9 +107,33 @@ def fixed_cohort(
     return Selector(roster.population).draw(rng, count, allowed)
 
 
+def secret_cohort(
+    noise: NoiseSource, sampling: str, population: int, cohort: int, cap: int | None, number: int
+) -> Devices:
+    """The cohort of round ``number``, drawn from the whole population by randomness that nobody knows: amplification
+    rests on that, so it comes from where the noise comes from. ``poisson`` or ``uniform``; sorted.
+    """
+    if sampling == "poisson":
+        tossed = poisson_cohort(noise, population, cohort / population, number)
+        return (
+            tossed if cap is None or len(tossed) <= cap else tossed[_subset(noise, len(tossed), cap, f"cap {number}")]
+        )
+    return _subset(noise, population, cohort, f"cohort {number}")
+
+
 def poisson_cohort(noise: NoiseSource, population: int, rate: float, number: int) -> Devices:
     """Every device of the population tosses its own coin of probability ``rate``; a cohort may be empty.
 
     The coins of round ``number`` come from where the noise comes from: amplification rests on nobody knowing them.
     """
     return np.flatnonzero(noise.coins(rate, population, f"cohort {number}"))
+
+
+def _subset(noise: NoiseSource, population: int, size: int, label: str) -> Devices:
+    """``size`` of ``population``, every subset as likely as any other, sorted.
+
+    Those with the smallest of independent 64-bit numbers, which SHAKE-256 makes of 256 secret bits: two equal ones, the
+    only way to favour anybody, come with a probability of at most population^2 / 2^65.
+    """
+    drawn = np.frombuffer(hashlib.shake_256(noise.salt(label)).digest(8 * population), dtype=np.uint64)
+    return np.sort(np.argsort(drawn, kind="stable")[:size])

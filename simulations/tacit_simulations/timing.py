@@ -18,7 +18,7 @@ from tacit_privacy.mechanisms.noise import SeededNoise
 from tacit_privacy.randomness import stream
 from tacit_server.clock import PATIENCE_S, RETRY_S
 from tacit_server.config import FederationConfig, PrivacyConfig
-from tacit_server.sampling import Selector, poisson_cohort, rested
+from tacit_server.sampling import Selector, rested, secret_cohort
 from tacit_simulations.clock import VirtualClock
 from tacit_simulations.fleet.dispatch import Schedule
 from tacit_simulations.fleet.emulator import Emulator
@@ -39,11 +39,12 @@ class TimingPlan:
     deadline_seconds: float = 600.0
     minimum_share: float = 0.2  # of the cohort: with fewer replies a round counts for nothing
     participations: int = 0  # the most rounds that one device contributes to; 0: no limit
-    sampling: Literal["fixed", "poisson"] = "fixed"
+    sampling: Literal["fixed", "uniform", "poisson"] = "fixed"
     policy: Literal["sync", "buffered"] = "sync"
     buffer_size: int = 0  # 0: the cohort
     concurrency: int = 0  # 0: twice the buffer
     separation: int = 1  # rounds from one participation of a device to its next, at least
+    cohort_cap: int | None = None  # poisson: the largest cohort
 
     @classmethod
     def of(cls, federation: FederationConfig, privacy: PrivacyConfig) -> "TimingPlan":
@@ -60,6 +61,7 @@ class TimingPlan:
             federation.cohort,
             federation.at_work,
             privacy.separation,
+            privacy.cohort_cap,
         )
 
     def __post_init__(self) -> None:
@@ -72,8 +74,8 @@ class TimingPlan:
             raise BadInput("buffer_size, concurrency, participations and minimum_share are 0 or more")
         if self.separation < 1:
             raise BadInput(f"separation is {self.separation}; it is 1 or more rounds")
-        if self.policy == "buffered" and self.sampling == "poisson":
-            raise BadInput("buffered rounds do not draw Poisson cohorts; choose policy sync or sampling fixed")
+        if self.policy == "buffered" and self.sampling != "fixed":
+            raise BadInput(f"buffered rounds draw no {self.sampling} cohorts; choose policy sync or sampling fixed")
         if self.policy == "buffered" and self.at_work < self.buffer:
             raise BadInput(f"concurrency {self.at_work} never fills a buffer of {self.buffer}; raise it")
 
@@ -85,7 +87,7 @@ class TimingPlan:
     @property
     def minimum(self) -> int:
         """Replies below which a synchronous round counts for nothing."""
-        return 0 if self.sampling == "poisson" else max(1, ceil(self.minimum_share * self.cohort))
+        return 0 if self.sampling != "fixed" else max(1, ceil(self.minimum_share * self.cohort))
 
     @property
     def buffer(self) -> int:
@@ -156,12 +158,12 @@ class TimingSimulation:
     def _synchronous(self) -> Iterator[RoundTiming]:
         plan, clock = self.plan, self.clock
         for number in range(1, plan.rounds + 1):
-            asked, wanted, unasked = self._poisson(number) if plan.sampling == "poisson" else self._fixed(number)
+            asked, wanted, unasked = self._fixed(number) if plan.sampling == "fixed" else self._secret(number)
             self._last[asked] = number
             begin = clock.now()
             tasks = self.emulator.dispatch(asked, begin, begin + plan.deadline_seconds)
             accepted, end = close(tasks, wanted, begin, begin + plan.deadline_seconds)
-            if plan.sampling == "poisson":
+            if plan.sampling != "fixed":
                 end = begin + plan.deadline_seconds  # whoever is in it: the end would tell who was there
             outcome = np.where(tasks.completes & ~accepted, np.uint8(Outcome.DISPLACED), tasks.outcome)
             if np.count_nonzero(accepted) >= plan.minimum:
@@ -189,10 +191,10 @@ class TimingSimulation:
             "smaller model"
         )
 
-    def _poisson(self, number: int) -> tuple[Devices, int, Unasked]:
-        """Toss a coin for every device; those that cannot be asked stay in the cohort and contribute nothing."""
-        devices = self.emulator.devices
-        tossed = poisson_cohort(self._noise, devices, self.plan.cohort / devices, number)
+    def _secret(self, number: int) -> tuple[Devices, int, Unasked]:
+        """A cohort of the whole population; those that cannot be asked stay in it and contribute nothing."""
+        plan = self.plan
+        tossed = secret_cohort(self._noise, plan.sampling, self.emulator.devices, plan.cohort, plan.cohort_cap, number)
         fresh = tossed[self._participations[tossed] < self._cap]
         free = fresh[rested(self._last, number, self.plan.separation)(fresh)]
         asked = free[self.emulator.eligible(free, self.clock.now())]

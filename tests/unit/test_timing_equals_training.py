@@ -98,6 +98,12 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = {
         {"mix": "phones"},
     ),
     "poisson": ({"cohort": 25, "rounds": 6}, {"sampling": "poisson", "participations": 1}, {"mix": "phones"}),
+    "poisson, capped": (
+        {"cohort": 25, "rounds": 6},
+        {"sampling": "poisson", "cohort_cap": 26, "participations": 6},
+        {},
+    ),
+    "uniform": ({"cohort": 40, "rounds": 6}, {"sampling": "uniform", "participations": 2}, {"mix": "phones"}),
     # phones by day, in use and unplugged: coins fall for devices of which hardly one can be asked
     "poisson, nobody there": (
         {"cohort": 3, "rounds": 9, "deadline_s": 700.0},
@@ -127,8 +133,8 @@ def test_equal_rounds(name: str, tmp_path: Path) -> None:
     assert any(timing.dropped for timing in timed)
 
 
-@pytest.mark.parametrize("name", [name for name in CASES if name.startswith("poisson")])
-def test_a_poisson_round_lasts_until_its_deadline_whoever_is_there(name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", [name for name in CASES if name.startswith(("poisson", "uniform"))])
+def test_a_round_of_a_secret_cohort_lasts_until_its_deadline_whoever_is_there(name: str, tmp_path: Path) -> None:
     """An empty round that took no time would let all rounds pass in one instant; a short one would tell who was in."""
     rounds, guarantee, fleet = CASES[name]
     federation = FederationConfig.model_validate(rounds)
