@@ -53,6 +53,12 @@ class PrivacyConfig(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False)
     separation: PositiveInt = Field(
         default=1, description="rounds from one participation of a device to its next, at least"
     )
+    noise: Literal["independent", "correlated"] = Field(
+        default="independent", description="correlated: later rounds take back a part of the noise of earlier ones"
+    )
+    bands: PositiveInt | None = Field(
+        default=None, le=256, description="correlated: rounds that noise reaches over; default: the separation"
+    )
     adjacency: Adjacency = Field(default=Adjacency.ZERO_OUT, description="which two fleets must be hard to tell apart")
     sampling: Literal["fixed", "uniform", "poisson"] = Field(
         default="fixed", description="how a round's cohort comes about"
@@ -73,6 +79,24 @@ class PrivacyConfig(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False)
                 f"privacy.clip_norm {self.clip_norm:g} is not within clip_least {least:g} and clip_limit {most:g}"
             )
         return self
+
+    @model_validator(mode="after")
+    def _correlates(self) -> "PrivacyConfig":
+        if self.noise == "independent":
+            return self
+        if self.reach > self.separation or self.reach < 2:
+            raise ValueError(
+                f"correlated noise over {self.reach} rounds needs 2 or more, and as long a pause between two "
+                f"participations of a device; set privacy.separation ({self.separation}) to at least privacy.bands"
+            )
+        if self.secret:
+            raise ValueError('correlated noise gains nothing from sampling; set privacy.sampling = "fixed"')
+        return self
+
+    @property
+    def reach(self) -> int:
+        """Rounds that noise reaches over."""
+        return (self.bands or min(self.separation, 256)) if self.noise == "correlated" else 1
 
     @property
     def clip_range(self) -> tuple[float, float]:

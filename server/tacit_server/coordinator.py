@@ -123,19 +123,21 @@ class Coordinator:
     ) -> State:
         """The second half of a round: what was paid for is noised, learnt from and committed."""
         after, clip, mechanism = state.server, state.clip, total.mechanism
+        rows = mechanism.skipped(state.rows)
         record.clip_norm = mechanism.clip_norm
         if record.completed >= self._minimum():
             share = self._denominator(record)
-            release = mechanism.release_all(total.total, self._noise, share, reservation.label)  # 5 noise
+            label = reservation.label
+            release = mechanism.release_all(total.total, self._noise, share, label, state.rows)  # 5 noise
             after = optimizers.step(self._job.federation, state.server, release.mean)  # 6 learn
-            clip = self._next_clip(clip, release)
+            clip, rows = self._next_clip(clip, release), release.rows
             record.released, record.epsilon = True, _finite(reservation.epsilon)
             record.noise_to_clip = mechanism.noise_to_clip(len(release.mean), share)
             record.tell(release.statistics)
             state.participations[total.devices] += 1
             state.last[total.devices] = record.round
         record.finished, record.accepted = self._clock.now(), tuple(total.devices)
-        new = replace(state, round=record.round, server=after, clip=clip)
+        new = replace(state, round=record.round, server=after, clip=clip, rows=rows)
         self._observe(record, after.adapter)  # before the commit: a round that a crash cuts off is seen again
         self._commit(new, reservation, record, receipts)  # 7 one transaction: the charge's end and the checkpoint
         return new
@@ -306,19 +308,27 @@ class Coordinator:
     def _resume(self) -> State:
         found = self._store.newest()
         if found is None:
-            return self._counted(State.start(self._job.initial, self._roster.population, self._mechanism.clip_norm))
+            rows, clip = self._mechanism.start(self._job.spec.dimension), self._mechanism.clip_norm
+            return self._counted(State.start(self._job.initial, self._roster.population, clip, rows))
         restore = getattr(self._grid, "restore", None)
         if restore is not None and found.grid:
             restore(found.grid, found.time)
         return self._counted(State.of(found))
 
     def _counted(self, state: State) -> State:
-        """With what is charged beyond the checkpoint: a crash may have cut off a release to these devices."""
+        """With what is charged beyond the checkpoint: a crash may have cut off a release to these devices.
+
+        Noise that is correlated then begins anew, for what that release was noised with is forgotten: rounds after it
+        take back nothing of those before it. A device moves less that way, never more.
+        """
         with self._store.begin() as session:
             for device, releases in self._charging.participations(session).items():
                 state.participations[device] = max(state.participations[device], releases)
-            for device, newest in self._charging.last_rounds(session).items():
-                state.last[device] = max(state.last[device], newest)
+            newest = self._charging.last_rounds(session)
+        for device, number in newest.items():
+            state.last[device] = max(state.last[device], number)
+        if max(newest.values(), default=0) > state.round:
+            return replace(state, rows=self._mechanism.start(self._job.spec.dimension))
         return state
 
     def _rng(self, *path: str | int) -> np.random.Generator:

@@ -2,13 +2,14 @@
 
 import math
 
-from tacit_privacy.accounting.events import Arithmetic, GaussianEvent, Sampling
+from tacit_privacy.accounting.events import Arithmetic, Correlation, GaussianEvent, Sampling
 from tacit_privacy.accounting.plan import Plan
 from tacit_privacy.accounting.policy import BudgetPolicy, Planned
 from tacit_privacy.contract import LEVELS, Statistic
 from tacit_privacy.errors import BadInput
 from tacit_privacy.ledger.bodies import Begun
 from tacit_privacy.mechanisms.adaptive import WITHIN_CLIP, AdaptiveClip
+from tacit_privacy.mechanisms.correlated import CorrelatedNoise, column_norm
 from tacit_privacy.mechanisms.gaussian import GaussianSum
 from tacit_privacy.mechanisms.joint import JointSum, Slot
 from tacit_privacy.mechanisms.noise import NoiseSource
@@ -52,7 +53,9 @@ def sampling_for(privacy: PrivacyConfig, federation: FederationConfig, populatio
 def noise_for(privacy: PrivacyConfig, federation: FederationConfig, population: int) -> float:
     """The noise multiplier: as set, else the least that keeps the planned rounds within epsilon.
 
-    Raises BadInput where what is set does not keep them there: such a run is refused before its first round.
+    Where noise is correlated it is that of a round's fresh noise: a participation moves as many rounds as there are
+    bands, and costs ||c|| times what it costs with independent noise. Raises BadInput where what is set does not keep
+    them there: such a run is refused before its first round.
     """
     _check_pauses(privacy, federation, population)
     plan = Plan(
@@ -63,9 +66,10 @@ def noise_for(privacy: PrivacyConfig, federation: FederationConfig, population: 
         adjacency=privacy.adjacency,
         sealed=privacy.secret and privacy.roster == "sealed",
     )
+    reach = column_norm(privacy.reach)
     if privacy.noise_multiplier is None:
-        return plan.calibrate(privacy.epsilon)
-    _, best = plan.bounds(privacy.noise_multiplier)
+        return plan.calibrate(privacy.epsilon) * reach * (1 + 1e-12)
+    _, best = plan.bounds(privacy.noise_multiplier / reach)
     if best.epsilon > privacy.epsilon:
         raise BadInput(
             f"with privacy.noise_multiplier {privacy.noise_multiplier:g} the run would end at epsilon "
@@ -80,7 +84,10 @@ def mechanism_for(privacy: PrivacyConfig, federation: FederationConfig, populati
     statistics would leave nothing to the adapter.
     """
     noise = noise_for(privacy, federation, population)
-    return JointSum(privacy.clip_norm, noise, LEVELS, _slots(privacy, federation.cohort, noise))
+    correlated = None
+    if privacy.noise == "correlated":
+        correlated = CorrelatedNoise(Correlation(bands=privacy.reach, rounds=federation.rounds))
+    return JointSum(privacy.clip_norm, noise, LEVELS, _slots(privacy, federation.cohort, noise), correlated)
 
 
 def adaptive_clip(privacy: PrivacyConfig) -> AdaptiveClip | None:

@@ -154,6 +154,7 @@ def _privacy(scenario: Scenario, prepared: "Prepared", arm: "Trained") -> dict[s
         "clip_norm": privacy.clip_norm,
         "participations": privacy.participations,
         "separation": privacy.separation,
+        "noise": privacy.noise,
         "parts": {slot.statistic.name: slot.noise_multiplier for slot in prepared.private.slots},
         "sampling": privacy.sampling,
         "noise_source": "seeded",

@@ -276,7 +276,7 @@ def test_a_device_describes_itself_and_not_its_data(device: client.Device) -> No
     spec = record["spec"]
     assert isinstance(spec, str)
     assert AdapterSpec.from_bytes(spec.encode()) == device.adapted.spec
-    assert (record["identity"], record["rank"], len(record)) == ("device-7", 2, 3)
+    assert (record["identity"], record["rank"], len(record)) == ("device-7", 2, 4)
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from tacit_privacy.accounting.events import GaussianEvent, Part, Sampling
 from tacit_privacy.contract import Statistic
 from tacit_privacy.errors import BadInput, UpdateRefused
+from tacit_privacy.mechanisms.correlated import LATTICE, CorrelatedNoise, Rows
 from tacit_privacy.mechanisms.gaussian import GaussianSum
 from tacit_privacy.mechanisms.noise import NoiseSource
 
@@ -51,16 +52,20 @@ class Release:
 
     mean: NDArray[np.float64]
     statistics: dict[str, float]
+    rows: Rows  # where noise is correlated: what the next round takes back in part. Secret.
 
 
 @dataclass(frozen=True, slots=True)
 class JointSum(GaussianSum):
     """A ``GaussianSum`` with ``slots`` behind the adapter. ``noise_multiplier`` is that of the whole release.
 
-    Without slots it is the one-part mechanism. Raises BadInput where the slots alone cost what the whole may.
+    Without slots it is the one-part mechanism. With ``correlated`` the adapter's noise depends on earlier rounds; that
+    of the slots never does, though they are charged as if it did. Raises BadInput where the slots alone cost what the
+    whole may.
     """
 
     slots: tuple[Slot, ...] = ()
+    correlated: CorrelatedNoise | None = None
 
     def __post_init__(self) -> None:
         if self.slots and not 0 < self._left < math.inf:
@@ -106,26 +111,53 @@ class JointSum(GaussianSum):
             raise UpdateRefused("statistic", f"a statistic exceeds its bound of {self.levels} grid steps")
         return vector[:length], numbers
 
-    def release_all(self, total: NDArray[np.int64], noise: NoiseSource, denominator: float, label: str) -> Release:
+    def start(self, dimension: int) -> Rows:
+        """What ``release_all`` needs of earlier rounds, before the first one: shape (bands - 1, dimension)."""
+        return self.correlated.start(dimension) if self.correlated else np.zeros((0, dimension), dtype=np.int64)
+
+    def release_all(
+        self, total: NDArray[np.int64], noise: NoiseSource, denominator: float, label: str, rows: Rows | None = None
+    ) -> Release:
         """Noise the integer sums, each part with its own multiplier, and divide by a public constant.
 
-        Shapes: ``(d + slots,)`` int64, slots last. Absent devices count as the middle of a statistic's range.
+        Shapes: ``(d + slots,)`` int64, slots last. Absent devices count as the middle of a statistic's range. ``rows``
+        are the earlier rounds' where noise is correlated; None: there is none.
         """
         dimension = len(total) - len(self.slots)
-        mean = self.adapter.release(total[:dimension], noise, denominator, label)
+        rows = self.start(dimension) if rows is None else rows
+        mean, rows = self._mean(total[:dimension], noise, denominator, label, rows)
         found: dict[str, float] = {}
         for slot, summed in zip(self.slots, total[dimension:].tolist(), strict=True):
             name, (middle, half) = slot.statistic.name, _range(slot.statistic)
             (drawn,) = noise.discrete_gaussian(slot.noise_multiplier * self.levels, 1, f"{label} {name}").tolist()
             found[name] = middle + half * ((summed + drawn) / self.levels / denominator)
-        return Release(mean, found)
+        return Release(mean, found, rows)
+
+    def skipped(self, rows: Rows) -> Rows:
+        """The rows after a round that released nothing."""
+        return self.correlated.after(rows, None) if self.correlated else rows
+
+    def _mean(
+        self, total: NDArray[np.int64], noise: NoiseSource, denominator: float, label: str, rows: Rows
+    ) -> tuple[NDArray[np.float64], Rows]:
+        if self.correlated is None:
+            return self.adapter.release(total, noise, denominator, label), rows
+        own = self.adapter
+        added = self.correlated.draw(rows, own.noise_multiplier * own.levels, noise, label)
+        noisy = total.astype(np.float64) + added / LATTICE
+        return noisy * (own.clip_norm / own.levels / denominator), self.correlated.after(rows, added)
 
     def event(self, sampling: Sampling) -> GaussianEvent:
         """What one release of everything means to an accountant."""
         named = [(slot.statistic.name, slot.noise_multiplier) for slot in self.slots]
         parts = [("adapter", self.adapter.noise_multiplier), *named] if named else []
         stated = tuple(Part(name=name, noise_multiplier=multiplier) for name, multiplier in parts)
-        return GaussianEvent(noise_multiplier=self.noise_multiplier, sampling=sampling, parts=stated)
+        return GaussianEvent(
+            noise_multiplier=self.noise_multiplier,
+            sampling=sampling,
+            parts=stated,
+            correlation=self.correlated.correlation if self.correlated else None,
+        )
 
     def noise_to_clip(self, dimension: int, denominator: float) -> float:
         """Of the adapter's part."""
