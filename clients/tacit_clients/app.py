@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from tacit_clients import guard
 from tacit_clients.slm.adapters import AdaptedModel
+from tacit_clients.statistics import asks_for_scores, slots
 from tacit_clients.training.example_dp import ExampleSpent
 from tacit_clients.training.examples import DeviceData, Task
 from tacit_clients.training.local import LocalResult, Vector, evaluate, train
@@ -74,6 +75,7 @@ class Device:
     rank: int = 0
     noise: Callable[[int], NoiseSource] = field(default=_system_noise)
     personal: Personal | None = None
+    floor: guard.Floor = guard.NO_FLOOR  # what the owner insists on
     scores: bool = False  # whether to evaluate before and after, for the owner alone
 
 
@@ -126,19 +128,23 @@ def describe_device(device: Device) -> RecordDict:
 
 
 def answer(content: RecordDict, state: RecordDict, device: Device) -> RecordDict:
-    """One round on the device: guard, train, clip, sign. Updates ``state``. No metric, loss or count is in the reply.
+    """One round on the device: guard, train, clip, sign. Updates ``state``.
+
+    No metric, loss or count is in the reply but those that the terms name as statistics: a slot each behind the update,
+    which the server sums with the others and noises.
 
     Raises TermsRefused when the guard says no, BadInput when the model cannot learn the task.
     """
     terms, payload, signature = _terms(content)
-    memory = _memory(state)
-    agreed = guard.check(memory, terms, payload, signature, device.adapted.spec, device.server_key)
+    memory = _memory(state, device)
+    agreed = guard.check(memory, terms, payload, signature, device.adapted.spec, device.server_key, device.floor)
     if device.rank and terms.rank > device.rank:
         raise TermsRefused("rank", f"rank {terms.rank} is above this device's {device.rank}")
     start = _start(content, device, terms)
-    before = _score(device, start, terms) if device.scores else {}
+    before = _score(device, start, terms) if device.scores or asks_for_scores(terms) else {}
     result = _learn(device, start, terms)
-    grid = clip_to_grid(result.delta, terms.clip_norm, terms.levels)
+    update = clip_to_grid(result.delta, terms.clip_norm, terms.levels)
+    grid = np.concatenate([update, slots(terms, result, before)])
     receipt = Receipt(
         run=terms.run,
         round=terms.round,
@@ -152,7 +158,7 @@ def answer(content: RecordDict, state: RecordDict, device: Device) -> RecordDict
     ).to_bytes()
     signed = device.key.sign(receipt) if device.key else b""
     _remember(state, device, terms, start, result, before)
-    state[STATE_GUARD] = ConfigRecord(dict(agreed.as_values()))
+    state[STATE_GUARD] = ConfigRecord(dict(agreed.as_values(device.key)))
     return RecordDict(
         {
             RECORD_UPDATE: ArrayRecord([grid]),
@@ -182,10 +188,11 @@ def _learn(device: Device, start: Vector, terms: RoundTerms) -> LocalResult:
     return LocalResult(np.zeros_like(start), 0, 0, 0.0, 0.0)
 
 
-def _memory(state: RecordDict) -> guard.Memory:
+def _memory(state: RecordDict, device: Device) -> guard.Memory:
     if STATE_GUARD not in state:
         return guard.Memory()
-    return guard.Memory.from_values(dict(state.config_records[STATE_GUARD]))
+    own = device.key.public if device.key else None
+    return guard.Memory.from_values(dict(state.config_records[STATE_GUARD]), own)
 
 
 def _start(content: RecordDict, device: Device, terms: RoundTerms) -> Vector:
@@ -217,8 +224,9 @@ def _remember(
     before: dict[str, float],
 ) -> None:
     """Write down what belongs to the device's owner: scores, what example-level DP spent, the personal adapter."""
-    scores = {f"{name}_before": value for name, value in before.items()}
+    scores: dict[str, float] = {}
     if device.scores:
+        scores |= {f"{name}_before": value for name, value in before.items()}
         after = _score(device, start + result.delta, terms)
         scores |= {f"{name}_after": value for name, value in after.items()}
     if result.spent is not None:

@@ -1,35 +1,66 @@
-"""The device's own veto: what the server asks is checked against what the device remembers."""
+"""The device's own veto: what the server asks is checked against what it promised before and what the owner allows."""
 
 import json
-import math
 from dataclasses import asdict, dataclass, field
 from typing import Any, Self
 
 from tacit_privacy.contract import AdapterSpec, RoundTerms, canonical
 from tacit_privacy.errors import TermsRefused
-from tacit_privacy.ledger.keys import verifies
+from tacit_privacy.ledger.keys import SigningKey, verifies
 
-MOST_LEVELS = 2**26  # squares of grid steps must add up without overflow, see mechanisms.gaussian
+LEVELS = (2**8, 2**26)  # coarser is no grid; squares of finer steps would overflow, see mechanisms.gaussian
 CLIPS = (1e-9, 1e9)  # a clip norm outside is a mistake or a trick
 MOST_RUNS = 1024  # a server that keeps renaming its run does not fill the device
+_SIGNED = b"tacit guard memory\n"  # before what is signed, so that it is no receipt
+
+
+@dataclass(frozen=True, slots=True)
+class Floor:
+    """What the device's owner insists on, whatever a server promises. None: nothing of that kind."""
+
+    least_noise: float | None = None  # noise multiplier of a release
+    largest_clip: float | None = None
+    most_participations: int | None = None  # in all runs together, so that a renamed run gains nothing
+
+
+NO_FLOOR = Floor()
 
 
 @dataclass(frozen=True, slots=True)
 class RunMemory:
-    """What a device remembers of one run."""
+    """What a device remembers of one run: where it stands, and the strictest promise that it agreed to."""
 
     round: int = 0
     participations: int = 0
-    limit: int = 0  # the fewest participations that terms of this run ever promised; 0: none seen
+    limit: int = 0  # the fewest participations ever promised; 0: none seen
     ledger_length: int = 0
     ledger_head: str = ""
+    separation: int = 1  # the longest pause
+    noise: float = 0.0  # the largest noise multiplier
+    clip: float = 0.0  # the smallest limit of the clip norm; 0: none seen
+
+    def after(self, terms: RoundTerms) -> "RunMemory":
+        """Once it has taken part in the round of ``terms``."""
+        limit = terms.clip_limit or terms.clip_norm
+        return RunMemory(
+            round=terms.round,
+            participations=self.participations + 1,
+            limit=min(self.limit or terms.participations, terms.participations),
+            ledger_length=terms.ledger_length,
+            ledger_head=terms.ledger_head,
+            separation=max(self.separation, terms.separation),
+            noise=max(self.noise, terms.noise_multiplier),
+            clip=min(self.clip or limit, limit),
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class Memory:
     """What a device remembers of every run it took part in: plain values, kept in its own store.
 
-    No run is ever forgotten, so neither re-enrolment nor a detour over another run resets a participation count.
+    No run is ever forgotten, so neither re-enrolment nor a detour over another run resets a participation count. A
+    device with a key signs its memory, so that nobody else can change it. What no signature can tell is that the store
+    was wiped or put back to an earlier state as a whole: that is the owner's to protect.
     """
 
     runs: dict[str, RunMemory] = field(default_factory=dict)
@@ -37,50 +68,107 @@ class Memory:
     def of(self, run: str) -> RunMemory:
         return self.runs.get(run, RunMemory())
 
-    def as_values(self) -> dict[str, str]:
-        """One JSON text, as Flower's ConfigRecord holds it."""
-        return {"runs": canonical({run: asdict(known) for run, known in self.runs.items()}).decode()}
+    @property
+    def participations(self) -> int:
+        """In all runs."""
+        return sum(known.participations for known in self.runs.values())
+
+    def as_values(self, key: SigningKey | None = None) -> dict[str, str]:
+        """One JSON text, as Flower's ConfigRecord holds it, and its signature where the device has a ``key``."""
+        text = canonical({run: asdict(known) for run, known in self.runs.items()})
+        signed = {"signature": key.sign(_SIGNED + text).hex()} if key else {}
+        return {"runs": text.decode(), **signed}
 
     @classmethod
-    def from_values(cls, values: dict[str, Any]) -> Self:
-        """The inverse of ``as_values``. Raises TermsRefused on a damaged memory, for nobody may guess it."""
+    def from_values(cls, values: dict[str, Any], public_key: str | None = None) -> Self:
+        """The inverse of ``as_values``. Raises TermsRefused on a memory that is damaged, or not signed by the device
+        where that has a key: nobody may guess it.
+        """
         try:
+            if public_key is not None:
+                signature = bytes.fromhex(values["signature"])
+                if not verifies(public_key, _SIGNED + values["runs"].encode(), signature):
+                    raise TermsRefused("memory", "the device's own record of past rounds was changed; restore it")
             return cls({run: RunMemory(**known) for run, known in json.loads(values["runs"]).items()})
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise TermsRefused("memory", "the device's own record of past rounds is damaged; restore it") from error
 
 
 def check(
-    memory: Memory, terms: RoundTerms, payload: bytes, signature: bytes, resident: AdapterSpec, server_key: str | None
+    memory: Memory,
+    terms: RoundTerms,
+    payload: bytes,
+    signature: bytes,
+    resident: AdapterSpec,
+    server_key: str | None,
+    floor: Floor = NO_FLOOR,
 ) -> Memory:
     """Agree to a round, or raise TermsRefused; returns what the device will remember once it has replied.
 
     Pure. Checked, in this order: the signature by the pinned key (None: nothing is pinned, for simulations and trials
-    alone); the resident adapter's shape; a sane clip; rounds that only go forward; at most as many participations as
-    this run ever promised at its strictest; a ledger that never shrinks and never changes what it said.
+    alone); the resident adapter's shape; a sane grid, clip and set of statistics; rounds that only go forward, with the
+    pause between two participations; at most as many participations, at least as much noise and at most the clip that
+    this run promised at its strictest and that the owner allows; a ledger that never shrinks and never changes what it
+    said.
     """
     if server_key is not None and not verifies(server_key, payload, signature):
         raise TermsRefused("signature", "the terms are not signed by the pinned server key")
-    if terms.spec != resident or terms.rank > resident.rank:
-        raise TermsRefused("adapter", "the terms describe another adapter than the resident one")
-    if terms.levels > MOST_LEVELS:
-        raise TermsRefused("levels", f"a grid of {terms.levels} levels is outside 1 to 2^26")
-    if not (math.isfinite(terms.clip_norm) and CLIPS[0] <= terms.clip_norm <= CLIPS[1]):
-        raise TermsRefused("clip", f"a clip norm of {terms.clip_norm} is outside {CLIPS[0]} to {CLIPS[1]}")
+    _check_sense(terms, resident)
     known = memory.of(terms.run)
-    limit = min(known.limit or terms.participations, terms.participations)
-    _check_history(known, terms, limit)
+    strict = known.after(terms)  # with what these very terms promise
+    _check_turns(known, strict, terms)
+    _check_protection(strict, terms)
+    _check_owner(memory, strict, terms, floor)
+    _check_ledger(known, terms)
     if terms.run not in memory.runs and len(memory.runs) >= MOST_RUNS:
         raise TermsRefused("runs", f"the device already remembers {MOST_RUNS} runs; its owner has to clear old ones")
-    after = RunMemory(terms.round, known.participations + 1, limit, terms.ledger_length, terms.ledger_head)
-    return Memory({**memory.runs, terms.run: after})
+    return Memory({**memory.runs, terms.run: strict})
 
 
-def _check_history(known: RunMemory, terms: RoundTerms, limit: int) -> None:
+def _check_sense(terms: RoundTerms, resident: AdapterSpec) -> None:
+    if terms.spec != resident or terms.rank > resident.rank:
+        raise TermsRefused("adapter", "the terms describe another adapter than the resident one")
+    if not LEVELS[0] <= terms.levels <= LEVELS[1]:
+        raise TermsRefused("levels", f"a grid of {terms.levels} levels is outside 2^8 to 2^26")
+    for clip in (terms.clip_norm, terms.clip_limit or terms.clip_norm):
+        if not CLIPS[0] <= clip <= CLIPS[1]:
+            raise TermsRefused("clip", f"a clip norm of {clip} is outside {CLIPS[0]} to {CLIPS[1]}")
+    if len({statistic.name for statistic in terms.statistics}) < len(terms.statistics):
+        raise TermsRefused("statistics", "the terms ask for a statistic twice")
+
+
+def _check_turns(known: RunMemory, strict: RunMemory, terms: RoundTerms) -> None:
     if terms.round <= known.round:
         raise TermsRefused("replayed", f"round {terms.round} is not after round {known.round}")
-    if known.participations >= limit:
-        raise TermsRefused("exhausted", f"already took part {known.participations} times of {limit}")
+    if known.participations >= strict.limit:
+        raise TermsRefused("exhausted", f"already took part {known.participations} times of {strict.limit}")
+    if known.participations and terms.round - known.round < strict.separation:
+        raise TermsRefused(
+            "separation", f"round {terms.round} is less than {strict.separation} rounds after round {known.round}"
+        )
+
+
+def _check_protection(strict: RunMemory, terms: RoundTerms) -> None:
+    if terms.noise_multiplier < strict.noise:
+        raise TermsRefused("noise", f"a noise multiplier of {terms.noise_multiplier:g} after one of {strict.noise:g}")
+    if terms.clip_norm > strict.clip:
+        raise TermsRefused("clip", f"a clip norm of {terms.clip_norm:g} passes the promised {strict.clip:g}")
+
+
+def _check_owner(memory: Memory, strict: RunMemory, terms: RoundTerms, floor: Floor) -> None:
+    if floor.least_noise is not None and terms.noise_multiplier < floor.least_noise:
+        raise TermsRefused(
+            "noise", f"a noise multiplier of {terms.noise_multiplier:g} is below the owner's {floor.least_noise:g}"
+        )
+    if floor.largest_clip is not None and strict.clip > floor.largest_clip:
+        raise TermsRefused("clip", f"a clip norm of up to {strict.clip:g} is above the owner's {floor.largest_clip:g}")
+    if floor.most_participations is not None and memory.participations >= floor.most_participations:
+        raise TermsRefused(
+            "exhausted", f"already took part {memory.participations} times, as often as the owner allows"
+        )
+
+
+def _check_ledger(known: RunMemory, terms: RoundTerms) -> None:
     if terms.ledger_length < known.ledger_length:
         raise TermsRefused("rollback", f"the ledger shrank from {known.ledger_length} to {terms.ledger_length} entries")
     if terms.ledger_length == known.ledger_length and known.ledger_head not in ("", terms.ledger_head):

@@ -4,13 +4,14 @@ From the app's configuration (``context.run_config``): ``model``, ``data``, ``da
 ``devices``, ``adapter-method``, ``adapter-rank``, ``adapter-alpha``, ``adapter-seed``, ``adapter-targets`` (names with
 commas). From the node's own (``context.node_config``), which no server can set: ``partition-id``, ``rank``,
 ``server-key`` (the pinned key, hexadecimal), ``device-key`` (path of a key file), ``identity``, ``personal-rank``,
-``simulated-seed``.
+``least-noise``, ``largest-clip``, ``most-participations`` (the owner's own conditions), ``simulated-seed``.
 
 The app's ``seed`` orders examples. Noise and coins of example-level DP-SGD guard the device against its server, so they
 come from the operating system unless the node itself says that it is simulated.
 """
 
 import json
+import math
 from functools import lru_cache
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -20,6 +21,7 @@ import numpy as np
 from flwr.app import Context
 
 from tacit_clients.app import Device, Personal
+from tacit_clients.guard import Floor
 from tacit_clients.slm.adapters import AdaptedModel, build_spec
 from tacit_clients.slm.models import NANO, load, single_thread
 from tacit_clients.training.examples import ExampleSource
@@ -67,8 +69,24 @@ def device_of(context: Context) -> Device:
         server_key=str(node["server-key"]) if "server-key" in node else None,
         rank=int(node.get("rank", 0)),
         noise=noise,
+        floor=_floor(node),
         personal=Personal(own_rank, LocalTraining()) if own_rank else None,
     )
+
+
+def _floor(node: dict[str, Any]) -> Floor:
+    """The owner's conditions. Raises BadInput where one is no number that makes sense."""
+    found: dict[str, float] = {}
+    for name in ("least-noise", "largest-clip", "most-participations"):
+        if name in node:
+            try:
+                found[name] = float(node[name])
+            except (TypeError, ValueError):
+                found[name] = math.nan
+            if not 0 <= found[name] < math.inf:
+                raise BadInput(f"{name} is {node[name]!r}; give a number of 0 or more, or leave it out")
+    most = found.get("most-participations")
+    return Floor(found.get("least-noise"), found.get("largest-clip"), None if most is None else int(most))
 
 
 def _devices(run: dict[str, Any], node: dict[str, Any]) -> int:

@@ -16,11 +16,12 @@ from numpy.typing import NDArray
 
 from tacit_privacy.errors import FleetExhausted
 from tacit_privacy.ledger.receipts import SignedReceipt
-from tacit_server.aggregation.sums import CohortSum
+from tacit_server.aggregation.joint import RoundSum
 from tacit_server.clock import PATIENCE_S, RETRY_S
-from tacit_server.coordinator import Coordinator, State
+from tacit_server.coordinator import Coordinator
 from tacit_server.rounds import RoundRecord, Sent
-from tacit_server.sampling import fixed_cohort
+from tacit_server.sampling import fixed_cohort, rested
+from tacit_server.state import State
 
 
 @dataclass
@@ -28,7 +29,7 @@ class _Buffer:
     """What a step waits for."""
 
     record: RoundRecord
-    total: CohortSum
+    total: RoundSum
     receipts: list[SignedReceipt] = field(default_factory=list)
     silent: list[int] = field(default_factory=list)  # devices that ran out of time
     ages: list[int] = field(default_factory=list)  # of the updates in the sum, in server steps
@@ -45,7 +46,7 @@ class BufferedCoordinator(Coordinator):
 
     def _round(self, state: State) -> State:
         number = state.round + 1
-        buffer = _Buffer(RoundRecord(number, self._clock.now()), CohortSum(self._job.spec, self._mechanism))
+        buffer = _Buffer(RoundRecord(number, self._clock.now()), RoundSum(self._job.spec, self._mechanism_of(state)))
         record, total = buffer.record, buffer.total
         until = self._clock.now() + PATIENCE_S
         for wave in count():
@@ -55,7 +56,8 @@ class BufferedCoordinator(Coordinator):
             if self._clock.now() >= until:
                 raise FleetExhausted(
                     f"round {number}: a buffer of {self._job.federation.cohort} replies did not fill within two days; "
-                    "enlarge the fleet, raise privacy.participations or relax what fleet requires of a device"
+                    "enlarge the fleet, raise privacy.participations, lower privacy.separation or relax what fleet "
+                    "requires of a device"
                 )
         record.sampled = record.completed + sum(record.dropped.values())
         record.staleness, record.staleness_max = sum(buffer.ages) / len(buffer.ages), max(buffer.ages)
@@ -70,13 +72,14 @@ class BufferedCoordinator(Coordinator):
             return
         number, used = buffer.record.round, state.participations.copy()
         used[buffer.away(self._outstanding.values())] = np.iinfo(used.dtype).max
-        rng, cap = self._rng("cohort", number, wave), self._job.privacy.participations
-        asked = fixed_cohort(rng, self._roster, used, cap, wanted, self._clock.now())
+        rng, privacy = self._rng("cohort", number, wave), self._job.privacy
+        free = rested(state.last, number, privacy.separation)
+        asked = fixed_cohort(rng, self._roster, used, privacy.participations, wanted, self._clock.now(), free)
         if len(asked):
             with self._store.begin() as session:
                 head, length = self._charging.head(session, settled=True)  # a resumed run may hold one open
             terms = self._terms(state, number, head, length)
-            self._outstanding |= self._push(asked, terms, state.server, f"{number}.{wave}", buffer.record)
+            self._outstanding |= self._push(asked, terms, state, f"{number}.{wave}", buffer.record)
 
     def _fill(self, state: State, buffer: _Buffer) -> bool:
         """Take replies until the buffer is full (True), or there is reason to ask more devices (False).

@@ -1,5 +1,6 @@
 """What a federation promises and how it runs. What changes a guarantee and what changes learning are separate types."""
 
+from math import ceil
 from typing import Literal
 
 from pydantic import BaseModel, Field, PositiveFloat, PositiveInt, model_validator
@@ -15,15 +16,97 @@ class PrivacyConfig(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False)
     epsilon: PositiveFloat = Field(default=8.0, description="cap that the run is refused beyond")
     delta: float | None = Field(default=None, gt=0, lt=1, description="default: population to the power -1.1")
     noise_multiplier: PositiveFloat | None = Field(
-        default=None, description="noise standard deviation / clip norm; default: the least that keeps within epsilon"
+        default=None,
+        description="noise standard deviation / sensitivity of all that a round releases; default: the least that "
+        "keeps within epsilon",
     )
-    clip_norm: PositiveFloat = Field(default=1.0, description="L2 norm that a device's update is clipped to")
+    clip_norm: PositiveFloat = Field(
+        default=1.0, description="L2 norm that a device's update is clipped to, at first where it adapts"
+    )
+    clip_quantile: float | None = Field(
+        default=None, gt=0, lt=1, description="share of updates that the clip comes to fit; default: the clip stays"
+    )
+    clip_learning_rate: PositiveFloat = Field(default=0.2, description="how fast the clip follows, per round")
+    clip_bit_noise: PositiveFloat | None = Field(
+        default=None,
+        description="noise standard deviation on the number of updates within the clip; default: a twentieth of the "
+        "cohort, or what costs 1 % of a round where that is more",
+    )
+    clip_limit: PositiveFloat | None = Field(
+        default=None, description="what devices are promised the clip never passes; default: 100 times clip_norm"
+    )
+    clip_least: PositiveFloat | None = Field(
+        default=None, description="what the clip never falls below; default: a thousandth of clip_norm"
+    )
+    metrics: bool = Field(
+        default=False, description="release every round's loss and metric on devices' own held-out examples, noised"
+    )
+    metric_noise: PositiveFloat | None = Field(
+        default=None,
+        description="noise standard deviation on a released mean, as a share of its range; default: 0.05, or what "
+        "costs 1 % of a round where that is more",
+    )
+    largest_loss: PositiveFloat = Field(
+        default=10.0, description="range of the released loss, from 0; a larger one counts as this"
+    )
     participations: PositiveInt = Field(default=1, description="most releases that one device contributes to")
-    adjacency: Adjacency = Field(default=Adjacency.ZERO_OUT, description="which two fleets must be hard to tell apart")
-    sampling: Literal["fixed", "poisson"] = Field(default="fixed", description="how a round's cohort comes about")
-    roster: Literal["open", "sealed"] = Field(
-        default="open", description="sealed: nobody but the server sees who took part; Poisson amplification needs it"
+    separation: PositiveInt = Field(
+        default=1, description="rounds from one participation of a device to its next, at least"
     )
+    noise: Literal["independent", "correlated"] = Field(
+        default="independent", description="correlated: later rounds take back a part of the noise of earlier ones"
+    )
+    bands: PositiveInt | None = Field(
+        default=None, le=256, description="correlated: rounds that noise reaches over; default: the separation"
+    )
+    adjacency: Adjacency = Field(default=Adjacency.ZERO_OUT, description="which two fleets must be hard to tell apart")
+    sampling: Literal["fixed", "uniform", "poisson"] = Field(
+        default="fixed", description="how a round's cohort comes about"
+    )
+    cohort_cap: PositiveInt | None = Field(
+        default=None, description="poisson: a larger cohort is cut down to this many, in secret; default: never"
+    )
+    roster: Literal["open", "sealed"] = Field(
+        default="open",
+        description="sealed: nobody but the server sees who took part; amplification by sampling needs it",
+    )
+
+    @model_validator(mode="after")
+    def _clips(self) -> "PrivacyConfig":
+        least, most = self.clip_range
+        if not least <= self.clip_norm <= most:
+            raise ValueError(
+                f"privacy.clip_norm {self.clip_norm:g} is not within clip_least {least:g} and clip_limit {most:g}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _correlates(self) -> "PrivacyConfig":
+        if self.noise == "independent":
+            return self
+        if self.reach > self.separation or self.reach < 2:
+            raise ValueError(
+                f"correlated noise over {self.reach} rounds needs 2 or more, and as long a pause between two "
+                f"participations of a device; set privacy.separation ({self.separation}) to at least privacy.bands"
+            )
+        if self.secret:
+            raise ValueError('correlated noise gains nothing from sampling; set privacy.sampling = "fixed"')
+        return self
+
+    @property
+    def reach(self) -> int:
+        """Rounds that noise reaches over."""
+        return (self.bands or min(self.separation, 256)) if self.noise == "correlated" else 1
+
+    @property
+    def clip_range(self) -> tuple[float, float]:
+        """What an adaptive clip stays within."""
+        return self.clip_least or self.clip_norm / 1000, self.clip_limit or 100 * self.clip_norm
+
+    @property
+    def secret(self) -> bool:
+        """Whether a cohort is drawn from everybody, in secret: who cannot be asked then contributes nothing."""
+        return self.sampling != "fixed"
 
     def delta_for(self, population: int) -> float:
         """The delta of the guarantee: as set, else population^-1.1."""
@@ -73,6 +156,11 @@ class FederationConfig(BaseModel, frozen=True, extra="forbid", allow_inf_nan=Fal
         """Devices that a round asks."""
         return round(self.cohort * self.over_selection)
 
+    @property
+    def minimum(self) -> int:
+        """Updates below which a round of a fixed cohort is given up."""
+        return max(1, ceil(self.minimum_share * self.cohort))
+
 
 class AdapterConfig(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
     """The adapter that the fleet shares."""
@@ -94,5 +182,14 @@ class AdapterConfig(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False)
 
 def check_together(federation: FederationConfig, privacy: PrivacyConfig) -> None:
     """Raise ValueError, one sentence, where the two tables cannot hold at once."""
-    if federation.policy == "buffered" and privacy.sampling == "poisson":
-        raise ValueError('buffered rounds do not draw Poisson cohorts; set privacy.sampling = "fixed"')
+    if federation.policy == "buffered" and privacy.secret:
+        raise ValueError(
+            f'buffered rounds draw no cohort of sampling {privacy.sampling}; set privacy.sampling = "fixed"'
+        )
+    if privacy.cohort_cap is not None and (privacy.sampling != "poisson" or privacy.cohort_cap < federation.cohort):
+        raise ValueError(
+            f"privacy.cohort_cap {privacy.cohort_cap} cuts Poisson cohorts of {federation.cohort} on average; "
+            'set privacy.sampling = "poisson" and a cap of at least federation.cohort, or leave it out'
+        )
+    if federation.policy == "buffered" and privacy.clip_quantile is not None:
+        raise ValueError("a buffer would hold updates of different clips; leave privacy.clip_quantile out")

@@ -3,7 +3,7 @@
 import math
 import os
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import count
 from typing import Any
 
@@ -20,19 +20,22 @@ from tacit_privacy.contract import RECORD_ADAPTER, RECORD_TERMS, AdapterSpec, Lo
 from tacit_privacy.errors import BudgetExhausted, FleetExhausted, UpdateRefused
 from tacit_privacy.ledger.keys import SigningKey
 from tacit_privacy.ledger.receipts import SignedReceipt
+from tacit_privacy.mechanisms.adaptive import WITHIN_CLIP
 from tacit_privacy.mechanisms.gaussian import GaussianSum
+from tacit_privacy.mechanisms.joint import JointSum, Release
 from tacit_privacy.mechanisms.noise import NoiseSource
 from tacit_privacy.randomness import stream
 from tacit_server import optimizers
-from tacit_server.aggregation.sums import CohortSum
+from tacit_server.aggregation.joint import RoundSum
 from tacit_server.charging import Charging
 from tacit_server.clock import PATIENCE_S, RETRY_S, Clock
 from tacit_server.config import FederationConfig, PrivacyConfig
 from tacit_server.optimizers import ServerState
-from tacit_server.planning import sampling_for
-from tacit_server.roster import Counts, Devices, Roster
+from tacit_server.planning import adaptive_clip, sampling_for
+from tacit_server.roster import Devices, Roster
 from tacit_server.rounds import RoundRecord, Sent, read_update
-from tacit_server.sampling import fixed_cohort, poisson_cohort
+from tacit_server.sampling import fixed_cohort, rested, secret_cohort
+from tacit_server.state import State
 from tacit_server.store import Checkpoint, Store
 
 Observer = Callable[[RoundRecord, NDArray[np.float64]], None]
@@ -52,15 +55,6 @@ class Job:
     seed: int | None
 
 
-@dataclass
-class State:
-    """What changes from round to round."""
-
-    round: int
-    server: ServerState
-    participations: NDArray[np.uint16]
-
-
 class Coordinator:
     """Runs a job's rounds. Everything it needs to know about the outside comes in through the constructor."""
 
@@ -78,7 +72,8 @@ class Coordinator:
         observe: Observer = lambda record, adapter: None,
     ) -> None:
         self._job, self._grid, self._clock, self._roster = job, grid, clock, roster
-        self._mechanism, self._charging, self._noise = mechanism, charging, noise
+        self._mechanism, self._charging, self._noise = JointSum.of(mechanism), charging, noise
+        self._adaptive = adaptive_clip(job.privacy) if WITHIN_CLIP in self._mechanism.statistics else None
         self._store, self._key, self._observe = store, key, observe
         self.stopped = ""  # why the run ended before its last round
 
@@ -113,29 +108,36 @@ class Coordinator:
             reservation = self._charging.reserve(session, number, asked, self._event())  # 2 pay, or stop here
             head, length = self._charging.head(session)
         terms = self._terms(state, number, head, length)
-        outstanding = self._push(asked, terms, state.server, str(number), record)  # 3 ask
-        total, receipts = self._collect(outstanding, terms.deadline, cohort, record)  # 4 sum what comes
+        outstanding = self._push(asked, terms, state, str(number), record)  # 3 ask
+        total = RoundSum(self._job.spec, self._mechanism_of(state))
+        receipts = self._collect(outstanding, terms.deadline, cohort, total, record)  # 4 sum what comes
         return self._release(state, total, reservation, record, receipts)
 
     def _release(
         self,
         state: State,
-        total: CohortSum,
+        total: RoundSum,
         reservation: Reservation,
         record: RoundRecord,
         receipts: list[SignedReceipt],
     ) -> State:
         """The second half of a round: what was paid for is noised, learnt from and committed."""
-        after = state.server
+        after, clip, mechanism = state.server, state.clip, total.mechanism
+        rows = mechanism.skipped(state.rows)
+        record.clip_norm = mechanism.clip_norm
         if record.completed >= self._minimum():
             share = self._denominator(record)
-            release = self._mechanism.release(total.total, self._noise, share, reservation.label)  # 5 noise
-            after = optimizers.step(self._job.federation, state.server, release)  # 6 learn
+            label = reservation.label
+            release = mechanism.release_all(total.total, self._noise, share, label, state.rows)  # 5 noise
+            after = optimizers.step(self._job.federation, state.server, release.mean)  # 6 learn
+            clip, rows = self._next_clip(clip, release), release.rows
             record.released, record.epsilon = True, _finite(reservation.epsilon)
-            record.noise_to_clip = self._mechanism.noise_to_clip(len(release), share)
+            record.noise_to_clip = mechanism.noise_to_clip(len(release.mean), share)
+            record.tell(release.statistics)
             state.participations[total.devices] += 1
+            state.last[total.devices] = record.round
         record.finished, record.accepted = self._clock.now(), tuple(total.devices)
-        new = State(record.round, after, state.participations)
+        new = replace(state, round=record.round, server=after, clip=clip, rows=rows)
         self._observe(record, after.adapter)  # before the commit: a round that a crash cuts off is seen again
         self._commit(new, reservation, record, receipts)  # 7 one transaction: the charge's end and the checkpoint
         return new
@@ -143,14 +145,16 @@ class Coordinator:
     def _who(self, state: State, number: int, record: RoundRecord) -> tuple[int, Devices]:
         """How many updates the round waits for, and which devices are asked."""
         federation, privacy = self._job.federation, self._job.privacy
-        if privacy.sampling == "poisson":
-            rate = federation.cohort / self._roster.population
-            tossed = poisson_cohort(self._noise, self._roster.population, rate, number)
+        if privacy.secret:
+            population, cap = self._roster.population, privacy.cohort_cap
+            tossed = secret_cohort(self._noise, privacy.sampling, population, federation.cohort, cap, number)
             fresh = tossed[state.participations[tossed] < privacy.participations]
-            asked = fresh[self._roster.eligible(fresh, self._clock.now())]
+            free = fresh[rested(state.last, number, privacy.separation)(fresh)]
+            asked = free[self._roster.eligible(free, self._clock.now())]
             record.sampled = len(tossed)
             record.drop("exhausted", len(tossed) - len(fresh))
-            record.drop("unavailable", len(fresh) - len(asked))
+            record.drop("resting", len(fresh) - len(free))
+            record.drop("unavailable", len(free) - len(asked))
             return len(asked), asked
         asked = self._fixed(state, number)
         record.sampled = len(asked)
@@ -158,10 +162,11 @@ class Coordinator:
         return federation.cohort, asked
 
     def _fixed(self, state: State, number: int) -> Devices:
-        until, cap = self._clock.now() + PATIENCE_S, self._job.privacy.participations
+        until, privacy = self._clock.now() + PATIENCE_S, self._job.privacy
+        cap, free = privacy.participations, rested(state.last, number, privacy.separation)
         for attempt in count():
             rng, now = self._rng("cohort", number, attempt), self._clock.now()
-            found = fixed_cohort(rng, self._roster, state.participations, cap, self._job.federation.asked, now)
+            found = fixed_cohort(rng, self._roster, state.participations, cap, self._job.federation.asked, now, free)
             if len(found) >= self._minimum():
                 return found
             if now >= until:
@@ -169,7 +174,8 @@ class Coordinator:
             self._clock.wait(now + RETRY_S)
         raise FleetExhausted(
             f"round {number}: for two days fewer than {self._minimum()} devices that may still take part could be "
-            "asked; enlarge the fleet, raise privacy.participations or relax what fleet requires of a device"
+            "asked; enlarge the fleet, raise privacy.participations, lower privacy.separation or relax what fleet "
+            "requires of a device"
         )
 
     def _terms(self, state: State, number: int, head: str, length: int) -> RoundTerms:
@@ -180,20 +186,24 @@ class Coordinator:
             version=state.server.steps,
             spec=job.spec,
             rank=job.spec.rank,
-            clip_norm=self._mechanism.clip_norm,
+            clip_norm=state.clip,
             levels=self._mechanism.levels,
+            statistics=self._mechanism.statistics,
             training=job.training,
+            noise_multiplier=self._mechanism.noise_multiplier,
+            clip_limit=self._adaptive.most if self._adaptive else None,
             participations=job.privacy.participations,
+            separation=job.privacy.separation,
             deadline=self._clock.now() + job.federation.deadline_s,
             ledger_head=head,
             ledger_length=length,
         )
 
     def _push(
-        self, asked: Devices, terms: RoundTerms, server: ServerState, group: str, record: RoundRecord
+        self, asked: Devices, terms: RoundTerms, state: State, group: str, record: RoundRecord
     ) -> dict[str, Sent]:
         """Send the round to every device asked; what was sent, by message id."""
-        adapter = server.adapter.astype(np.float32)
+        adapter = state.server.adapter.astype(np.float32)
         sent: dict[int, tuple[ArrayRecord, ConfigRecord, str]] = {}
         messages: list[Message] = []
         told: list[Sent] = []
@@ -214,6 +224,7 @@ class Coordinator:
         pairs = [(message.metadata.message_id, sent) for message, sent in zip(messages, told, strict=True)]
         outstanding = {name: sent for name, sent in pairs if name in pushed}
         record.drop("unreachable", len(told) - len(outstanding))
+        state.last[[sent.device for sent in outstanding.values()]] = terms.round
         return outstanding
 
     def _collect(
@@ -221,16 +232,16 @@ class Coordinator:
         outstanding: dict[str, Sent],
         deadline: float,
         cohort: int,
+        total: RoundSum,
         record: RoundRecord,
-    ) -> tuple[CohortSum, list[SignedReceipt]]:
+    ) -> list[SignedReceipt]:
         """Replies in order of arrival until the cohort is full, all have answered or the deadline has passed.
 
-        A Poisson round lasts until its deadline, whoever is in it: its end would tell who was there. So does a round
-        that reached nobody: else all rounds of a server without a connection would be over in an instant.
+        A round of a secret cohort lasts until its deadline, whoever is in it: its end would tell who was there. So does
+        one that reached nobody: else all rounds of a server without a connection would be over in an instant.
         """
-        total = CohortSum(self._job.spec, self._mechanism)
         receipts: list[SignedReceipt] = []
-        in_full = not outstanding or self._job.privacy.sampling == "poisson"
+        in_full = not outstanding or self._job.privacy.secret
         while outstanding and record.completed < cohort:
             for reply in self._grid.pull_messages(list(outstanding)):
                 sent = outstanding.pop(reply.metadata.reply_to_message_id, None)
@@ -246,13 +257,13 @@ class Coordinator:
         record.drop("displaced" if record.completed == cohort else "missing", len(outstanding))
         while in_full and self._clock.now() < deadline:
             self._clock.wait(deadline)
-        return total, receipts
+        return receipts
 
     def _accept(
         self,
         reply: Message,
         sent: Sent,
-        total: CohortSum,
+        total: RoundSum,
         record: RoundRecord,
         receipts: list[SignedReceipt],
         weight: float = 1.0,
@@ -269,6 +280,13 @@ class Coordinator:
         record.bytes_up += vector.nbytes
         return True
 
+    def _mechanism_of(self, state: State) -> JointSum:
+        """The mechanism of the next round, which has the clip that the run has come to."""
+        return replace(self._mechanism, clip_norm=state.clip)
+
+    def _next_clip(self, clip: float, release: Release) -> float:
+        return self._adaptive.after(clip, release.statistics[WITHIN_CLIP.name]) if self._adaptive else clip
+
     def _in_flight(self) -> dict[str, NDArray[Any]]:
         """What a checkpoint holds of messages that outlive a round: nothing, where rounds close."""
         return {}
@@ -277,8 +295,7 @@ class Coordinator:
         self, state: State, reservation: Reservation, record: RoundRecord, receipts: list[SignedReceipt]
     ) -> None:
         snapshot = getattr(self._grid, "snapshot", lambda: b"")
-        moments = {"adapter": state.server.adapter, "first": state.server.first, "second": state.server.second}
-        arrays: dict[str, NDArray[Any]] = {**moments, **self._in_flight(), "participations": state.participations}
+        arrays = {**state.arrays(), **self._in_flight()}
         checkpoint = Checkpoint(state.round, self._clock.now(), arrays, state.server.steps, snapshot())
         with self._store.begin() as session:
             if record.released:
@@ -291,21 +308,28 @@ class Coordinator:
     def _resume(self) -> State:
         found = self._store.newest()
         if found is None:
-            start = ServerState.start(self._job.initial.astype(np.float64))
-            return State(0, start, self._counted(np.zeros(self._roster.population, dtype=np.uint16)))
+            rows, clip = self._mechanism.start(self._job.spec.dimension), self._mechanism.clip_norm
+            return self._counted(State.start(self._job.initial, self._roster.population, clip, rows))
         restore = getattr(self._grid, "restore", None)
         if restore is not None and found.grid:
             restore(found.grid, found.time)
-        arrays = found.arrays
-        server = ServerState(arrays["adapter"], arrays["first"], arrays["second"], found.steps)
-        return State(found.round, server, self._counted(arrays["participations"]))
+        return self._counted(State.of(found))
 
-    def _counted(self, participations: Counts) -> Counts:
-        """With what is charged beyond the checkpoint: a crash may have cut off a release to these devices."""
+    def _counted(self, state: State) -> State:
+        """With what is charged beyond the checkpoint: a crash may have cut off a release to these devices.
+
+        Noise that is correlated then begins anew, for what that release was noised with is forgotten: rounds after it
+        take back nothing of those before it. A device moves less that way, never more.
+        """
         with self._store.begin() as session:
             for device, releases in self._charging.participations(session).items():
-                participations[device] = max(participations[device], releases)
-        return participations
+                state.participations[device] = max(state.participations[device], releases)
+            newest = self._charging.last_rounds(session)
+        for device, number in newest.items():
+            state.last[device] = max(state.last[device], number)
+        if max(newest.values(), default=0) > state.round:
+            return replace(state, rows=self._mechanism.start(self._job.spec.dimension))
+        return state
 
     def _rng(self, *path: str | int) -> np.random.Generator:
         return np.random.default_rng() if self._job.seed is None else stream(self._job.seed, *path)
@@ -315,9 +339,9 @@ class Coordinator:
         return self._mechanism.event(sampling)
 
     def _minimum(self) -> int:
-        if self._job.privacy.sampling == "poisson":
-            return 0  # an empty Poisson cohort is a release of noise alone: leaving it out would tell who was not there
-        return max(1, math.ceil(self._job.federation.minimum_share * self._job.federation.cohort))
+        if self._job.privacy.secret:
+            return 0  # nobody there is a release of noise alone: leaving it out would tell who was not there
+        return self._job.federation.minimum
 
     def _denominator(self, record: RoundRecord) -> float:
         """The planned cohort, a public constant; without privacy, those who came."""

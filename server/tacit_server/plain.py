@@ -24,7 +24,6 @@ from tacit_privacy.files import write_whole
 from tacit_privacy.ledger.chain import Ledger
 from tacit_privacy.ledger.keys import SigningKey
 from tacit_privacy.ledger.transfer import export
-from tacit_privacy.mechanisms.gaussian import GaussianSum
 from tacit_privacy.mechanisms.noise import SeededNoise, SystemNoise
 from tacit_privacy.wording import sentence
 from tacit_server.buffered import BufferedCoordinator
@@ -32,7 +31,7 @@ from tacit_server.clock import WallClock
 from tacit_server.config import FederationConfig, PrivacyConfig, check_together
 from tacit_server.coordinator import Coordinator, Job
 from tacit_server.grid_roster import GridRoster, JoiningConfig
-from tacit_server.planning import begun_for, noise_for, policy_for, sampling_for
+from tacit_server.planning import begun_for, mechanism_for, policy_for, sampling_for
 from tacit_server.rounds import RoundRecord
 from tacit_server.store import Store
 from tacit_server.store.adapters import save_adapter
@@ -126,7 +125,7 @@ class PlainFederation:
         federation, privacy = settings.federation, settings.privacy
         roster = GridRoster(grid, self._clock, self._store, settings.joining, federation.cohort)
         self._spec = roster.gather()
-        mechanism = GaussianSum(privacy.clip_norm, noise_for(privacy, federation, roster.population))
+        mechanism = mechanism_for(privacy, federation, roster.population)
         noise = SeededNoise.of_server(settings.seed) if settings.simulated else SystemNoise()
         event = mechanism.event(sampling_for(privacy, federation, roster.population))
         policy = policy_for(privacy, roster.population, event, federation.rounds)

@@ -1,5 +1,6 @@
 """What a round leaves behind, and how a reply is judged."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,7 +17,9 @@ from tacit_server.roster import Identity
 
 @dataclass
 class RoundRecord:
-    """One round as the server saw it. Counts and public constants only: no loss, metric or update of any device."""
+    """One round as the server saw it: counts, public constants and what was released, noised with the adapter. No loss,
+    metric or update of any device.
+    """
 
     round: int
     started: float  # server clock, seconds
@@ -29,10 +32,20 @@ class RoundRecord:
     epsilon: float | None = None  # spent after this round; None: no guarantee
     noise_to_clip: float = 0.0
     released: bool = False
+    clip_norm: float = 0.0  # what updates were clipped to
+    # released statistics; None where the round has none. Noise can carry them out of their range.
+    within_clip: float | None = None  # share of updates that the clip did not shorten
+    released_loss: float | None = None  # of the adapter as it was sent, on devices' own held-out examples
+    released_metric: float | None = None
     accepted: tuple[int, ...] = ()  # device numbers, in order of arrival
     # buffered rounds: age of the updates that counted, in server steps; of version numbers alone, so public
     staleness: float | None = None  # mean
     staleness_max: int | None = None
+
+    def tell(self, statistics: Mapping[str, float]) -> None:
+        """Take down what was released beside the adapter."""
+        self.within_clip = statistics.get("within_clip")
+        self.released_loss, self.released_metric = statistics.get("loss"), statistics.get("metric")
 
     def drop(self, reason: str, count: int = 1) -> None:
         if count:

@@ -1,8 +1,11 @@
 """Drawing devices uniformly from whoever is eligible, at a cost that follows the draw and not the population."""
 
+import hashlib
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tacit_privacy.mechanisms.noise import NoiseSource
 from tacit_server.roster import Bools, Counts, Devices, Roster
@@ -63,17 +66,59 @@ class Selector:
         return rng.permutation(good)[:count]
 
 
+def everybody(devices: Devices) -> Bools:
+    """Whoever it is."""
+    return np.ones(len(devices), dtype=np.bool_)
+
+
+def rested(last: NDArray[np.signedinteger[Any]], number: int, separation: int) -> Eligible:
+    """Who was last in a round at least ``separation`` rounds before round ``number``; ``last`` 0 is never.
+
+    A separation of 1 keeps nobody out, not even who is asked again within a buffered round.
+    """
+    if separation == 1:
+        return everybody
+
+    def free(devices: Devices) -> Bools:
+        known = last[devices]
+        return np.asarray((known == 0) | (number - known >= separation))
+
+    return free
+
+
 def fixed_cohort(
-    rng: np.random.Generator, roster: Roster, participations: Counts, cap: int, count: int, now: float
+    rng: np.random.Generator,
+    roster: Roster,
+    participations: Counts,
+    cap: int,
+    count: int,
+    now: float,
+    free: Eligible = everybody,
 ) -> Devices:
-    """At most ``count`` eligible devices that took part fewer than ``cap`` times, uniformly without replacement."""
+    """At most ``count`` eligible devices that took part fewer than ``cap`` times and are ``free``, uniformly without
+    replacement.
+    """
 
     def allowed(devices: Devices) -> Bools:
-        fresh = np.asarray(participations[devices] < cap)
+        fresh = np.asarray(participations[devices] < cap) & free(devices)
         fresh[fresh] = roster.eligible(devices[fresh], now)
         return fresh
 
     return Selector(roster.population).draw(rng, count, allowed)
+
+
+def secret_cohort(
+    noise: NoiseSource, sampling: str, population: int, cohort: int, cap: int | None, number: int
+) -> Devices:
+    """The cohort of round ``number``, drawn from the whole population by randomness that nobody knows: amplification
+    rests on that, so it comes from where the noise comes from. ``poisson`` or ``uniform``; sorted.
+    """
+    if sampling == "poisson":
+        tossed = poisson_cohort(noise, population, cohort / population, number)
+        return (
+            tossed if cap is None or len(tossed) <= cap else tossed[_subset(noise, len(tossed), cap, f"cap {number}")]
+        )
+    return _subset(noise, population, cohort, f"cohort {number}")
 
 
 def poisson_cohort(noise: NoiseSource, population: int, rate: float, number: int) -> Devices:
@@ -82,3 +127,13 @@ def poisson_cohort(noise: NoiseSource, population: int, rate: float, number: int
     The coins of round ``number`` come from where the noise comes from: amplification rests on nobody knowing them.
     """
     return np.flatnonzero(noise.coins(rate, population, f"cohort {number}"))
+
+
+def _subset(noise: NoiseSource, population: int, size: int, label: str) -> Devices:
+    """``size`` of ``population``, every subset as likely as any other, sorted.
+
+    Those with the smallest of independent 64-bit numbers, which SHAKE-256 makes of 256 secret bits: two equal ones, the
+    only way to favour anybody, come with a probability of at most population^2 / 2^65.
+    """
+    drawn = np.frombuffer(hashlib.shake_256(noise.salt(label)).digest(8 * population), dtype=np.uint64)
+    return np.sort(np.argsort(drawn, kind="stable")[:size])

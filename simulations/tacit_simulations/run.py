@@ -22,12 +22,13 @@ from tacit_privacy.ledger.chain import Ledger
 from tacit_privacy.ledger.keys import SigningKey
 from tacit_privacy.ledger.transfer import export
 from tacit_privacy.mechanisms.gaussian import GaussianSum
+from tacit_privacy.mechanisms.joint import JointSum
 from tacit_privacy.mechanisms.noise import SeededNoise
 from tacit_server.app import make_server_app, outcome_of
 from tacit_server.buffered import BufferedCoordinator
 from tacit_server.charging import NoBudget
 from tacit_server.coordinator import Coordinator, Job
-from tacit_server.planning import begun_for, noise_for, policy_for, sampling_for
+from tacit_server.planning import begun_for, mechanism_for, policy_for, sampling_for
 from tacit_server.rounds import RoundRecord
 from tacit_server.store import Store
 from tacit_server.store.adapters import save_adapter
@@ -51,6 +52,7 @@ from tacit_simulations.result import assemble, compare
 from tacit_simulations.scenario import Scenario
 from tacit_simulations.workload import work_of
 
+_OPEN = JointSum(1.0, 0.0)  # stands where nothing is private
 _UNCLIPPED = 64.0  # the arm without privacy clips this many times higher: in effect never
 
 
@@ -111,7 +113,7 @@ class Prepared:
     spec: AdapterSpec
     devices: int
     work: Work
-    noise_multiplier: float
+    private: JointSum
     delta: float
     key: SigningKey
     config_digest: str
@@ -133,9 +135,9 @@ class Prepared:
         examples = np.array([len(source.device(i).train) for i in range(devices)])
         work = work_of(scenario, model, spec, population, examples)
         delta = scenario.privacy.delta_for(devices)
-        noise = noise_for(scenario.privacy, scenario.federation, devices) if scenario.privacy.enabled else 0.0
+        private = mechanism_for(scenario.privacy, scenario.federation, devices) if scenario.privacy.enabled else _OPEN
         key = SigningKey.simulated(scenario.seed)
-        prepared = cls(scenario, model, spec, devices, work, noise, delta, key, scenario.digest)
+        prepared = cls(scenario, model, spec, devices, work, private, delta, key, scenario.digest)
         prepared.emulator()  # refuses a model that no device of the fleet can hold
         return prepared
 
@@ -155,11 +157,14 @@ class Prepared:
     def study(self, engine: Engine) -> Study:
         return Study(self.scenario, self.setup(), engine, self.left_out)
 
+    @property
+    def noise_multiplier(self) -> float:
+        return self.private.noise_multiplier
+
     def mechanism(self, private: bool) -> GaussianSum:
-        clip = self.scenario.privacy.clip_norm
         if private:
-            return GaussianSum(clip, self.noise_multiplier, LEVELS)
-        return GaussianSum(clip * _UNCLIPPED, 0.0, LEVELS * int(_UNCLIPPED))
+            return self.private
+        return GaussianSum(self.scenario.privacy.clip_norm * _UNCLIPPED, 0.0, LEVELS * int(_UNCLIPPED))
 
     def noise(self) -> SeededNoise:
         return SeededNoise.of_server(self.scenario.seed)

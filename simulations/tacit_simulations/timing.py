@@ -18,7 +18,7 @@ from tacit_privacy.mechanisms.noise import SeededNoise
 from tacit_privacy.randomness import stream
 from tacit_server.clock import PATIENCE_S, RETRY_S
 from tacit_server.config import FederationConfig, PrivacyConfig
-from tacit_server.sampling import Selector, poisson_cohort
+from tacit_server.sampling import Selector, rested, secret_cohort
 from tacit_simulations.clock import VirtualClock
 from tacit_simulations.fleet.dispatch import Schedule
 from tacit_simulations.fleet.emulator import Emulator
@@ -39,10 +39,12 @@ class TimingPlan:
     deadline_seconds: float = 600.0
     minimum_share: float = 0.2  # of the cohort: with fewer replies a round counts for nothing
     participations: int = 0  # the most rounds that one device contributes to; 0: no limit
-    sampling: Literal["fixed", "poisson"] = "fixed"
+    sampling: Literal["fixed", "uniform", "poisson"] = "fixed"
     policy: Literal["sync", "buffered"] = "sync"
     buffer_size: int = 0  # 0: the cohort
     concurrency: int = 0  # 0: twice the buffer
+    separation: int = 1  # rounds from one participation of a device to its next, at least
+    cohort_cap: int | None = None  # poisson: the largest cohort
 
     @classmethod
     def of(cls, federation: FederationConfig, privacy: PrivacyConfig) -> "TimingPlan":
@@ -58,6 +60,8 @@ class TimingPlan:
             federation.policy,
             federation.cohort,
             federation.at_work,
+            privacy.separation,
+            privacy.cohort_cap,
         )
 
     def __post_init__(self) -> None:
@@ -68,8 +72,10 @@ class TimingPlan:
             raise BadInput(f"over_selection is {self.over_selection}; it is a finite factor of 1 or more")
         if min(self.buffer_size, self.concurrency, self.participations, self.minimum_share) < 0:
             raise BadInput("buffer_size, concurrency, participations and minimum_share are 0 or more")
-        if self.policy == "buffered" and self.sampling == "poisson":
-            raise BadInput("buffered rounds do not draw Poisson cohorts; choose policy sync or sampling fixed")
+        if self.separation < 1:
+            raise BadInput(f"separation is {self.separation}; it is 1 or more rounds")
+        if self.policy == "buffered" and self.sampling != "fixed":
+            raise BadInput(f"buffered rounds draw no {self.sampling} cohorts; choose policy sync or sampling fixed")
         if self.policy == "buffered" and self.at_work < self.buffer:
             raise BadInput(f"concurrency {self.at_work} never fills a buffer of {self.buffer}; raise it")
 
@@ -81,7 +87,7 @@ class TimingPlan:
     @property
     def minimum(self) -> int:
         """Replies below which a synchronous round counts for nothing."""
-        return 0 if self.sampling == "poisson" else max(1, ceil(self.minimum_share * self.cohort))
+        return 0 if self.sampling != "fixed" else max(1, ceil(self.minimum_share * self.cohort))
 
     @property
     def buffer(self) -> int:
@@ -136,6 +142,9 @@ class TimingSimulation:
         self._selector = Selector(emulator.devices)
         self._cap = plan.participations or np.iinfo(np.uint32).max
         self._participations = np.zeros(emulator.devices, dtype=np.uint32)
+        self._last = np.zeros(
+            emulator.devices, dtype=np.int32
+        )  # the newest round that a device was asked or counted in
         self._outstanding = np.zeros(emulator.devices, dtype=np.bool_)  # of a buffer: asked, and not known to be done
         self._late = np.empty(0)  # virtual times at which replies will come that nobody waits for
 
@@ -149,11 +158,12 @@ class TimingSimulation:
     def _synchronous(self) -> Iterator[RoundTiming]:
         plan, clock = self.plan, self.clock
         for number in range(1, plan.rounds + 1):
-            asked, wanted, unasked = self._poisson(number) if plan.sampling == "poisson" else self._fixed(number)
+            asked, wanted, unasked = self._fixed(number) if plan.sampling == "fixed" else self._secret(number)
+            self._last[asked] = number
             begin = clock.now()
             tasks = self.emulator.dispatch(asked, begin, begin + plan.deadline_seconds)
             accepted, end = close(tasks, wanted, begin, begin + plan.deadline_seconds)
-            if plan.sampling == "poisson":
+            if plan.sampling != "fixed":
                 end = begin + plan.deadline_seconds  # whoever is in it: the end would tell who was there
             outcome = np.where(tasks.completes & ~accepted, np.uint8(Outcome.DISPLACED), tasks.outcome)
             if np.count_nonzero(accepted) >= plan.minimum:
@@ -166,7 +176,7 @@ class TimingSimulation:
         """Draw until enough can be asked, letting time pass in between. Raises BadInput after two days of that."""
         until = self.clock.now() + PATIENCE_S
         for attempt in count():
-            found = self.draw(self.plan.asked, "cohort", number, attempt)
+            found = self.draw(self.plan.asked, number, attempt)
             if len(found) >= self.plan.minimum:
                 return found, self.plan.cohort, {}
             if self.clock.now() >= until:
@@ -177,28 +187,32 @@ class TimingSimulation:
             self.clock.wait(self.clock.now() + RETRY_S)
         raise FleetExhausted(
             f"round {number}: for two days fewer than {self.plan.minimum} of {self.emulator.devices} devices could be "
-            "asked; enlarge the fleet, raise participations, relax fleet.require_* or choose a smaller model"
+            "asked; enlarge the fleet, raise participations, lower separation, relax fleet.require_* or choose a "
+            "smaller model"
         )
 
-    def _poisson(self, number: int) -> tuple[Devices, int, Unasked]:
-        """Toss a coin for every device; those that cannot be asked stay in the cohort and contribute nothing."""
-        devices = self.emulator.devices
-        tossed = poisson_cohort(self._noise, devices, self.plan.cohort / devices, number)
+    def _secret(self, number: int) -> tuple[Devices, int, Unasked]:
+        """A cohort of the whole population; those that cannot be asked stay in it and contribute nothing."""
+        plan = self.plan
+        tossed = secret_cohort(self._noise, plan.sampling, self.emulator.devices, plan.cohort, plan.cohort_cap, number)
         fresh = tossed[self._participations[tossed] < self._cap]
-        asked = fresh[self.emulator.eligible(fresh, self.clock.now())]
-        unasked = {"exhausted": len(tossed) - len(fresh), "unavailable": len(fresh) - len(asked)}
+        free = fresh[rested(self._last, number, self.plan.separation)(fresh)]
+        asked = free[self.emulator.eligible(free, self.clock.now())]
+        unasked = {"exhausted": len(tossed) - len(fresh), "resting": len(fresh) - len(free)}
+        unasked["unavailable"] = len(free) - len(asked)
         return asked, len(asked), {reason: lost for reason, lost in unasked.items() if lost}
 
-    def draw(self, wanted: int, *path: str | int) -> Devices:
-        """Uniform over devices that can be asked now and may still take part; all of them where fewer exist."""
-        now = self.clock.now()
+    def draw(self, wanted: int, number: int, attempt: int) -> Devices:
+        """Uniform over devices that can be asked now and may take part in round ``number``; all where fewer exist."""
+        now, free = self.clock.now(), rested(self._last, number, self.plan.separation)
 
         def allowed(devices: Devices) -> Bools:
             fresh = np.asarray(self._participations[devices] < self._cap) & ~self._outstanding[devices]
+            fresh &= free(devices)
             fresh[fresh] = self.emulator.eligible(devices[fresh], now)
             return fresh
 
-        return self._selector.draw(stream(self.seed, *path), wanted, allowed)
+        return self._selector.draw(stream(self.seed, "cohort", number, attempt), wanted, allowed)
 
     def _buffered(self) -> Iterator[RoundTiming]:
         flight = _Flight()
@@ -207,7 +221,9 @@ class TimingSimulation:
             end = self._fill(flight, number)
             settled, ages = flight.settle(end, number)
             self._outstanding[settled.device] = False
-            self._participations[settled.device[settled.completes]] += 1
+            counted = settled.device[settled.completes]
+            self._participations[counted] += 1
+            self._last[counted] = number
             self.clock.advance_to(end)
             yield self._record(number, begin, settled, settled.outcome, ages=ages)
 
@@ -218,8 +234,8 @@ class TimingSimulation:
             now = self.clock.now()
             missing = self.plan.at_work - flight.open(now)
             if missing > 0:
-                asked = self.draw(missing, "cohort", number, attempt)
-                self._outstanding[asked] = True
+                asked = self.draw(missing, number, attempt)
+                self._outstanding[asked], self._last[asked] = True, number
                 deadline = now + self.plan.deadline_seconds
                 flight.add(self.emulator.dispatch(asked, now, deadline), deadline, number)
             due, again = flight.due(self.plan.buffer), min(flight.opens_after(now), now + RETRY_S)
@@ -230,7 +246,7 @@ class TimingSimulation:
                 break
         raise FleetExhausted(
             f"round {number}: a buffer of {self.plan.buffer} replies did not fill within two days; enlarge the fleet, "
-            "raise participations, relax fleet.require_* or make the buffer smaller"
+            "raise participations, lower separation, relax fleet.require_* or make the buffer smaller"
         )
 
     def _record(

@@ -7,6 +7,7 @@ import sqlite3
 from collections.abc import Callable, Iterable
 from contextlib import closing
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,6 +19,7 @@ from replies import terms_of, update_for
 
 from tacit_privacy.accounting.bounds import Adjacency
 from tacit_privacy.accounting.budget import Budget
+from tacit_privacy.accounting.events import Correlation
 from tacit_privacy.accounting.policy import BudgetPolicy
 from tacit_privacy.contract import (
     RECORD_RECEIPT,
@@ -30,7 +32,9 @@ from tacit_privacy.contract import (
 from tacit_privacy.ledger.chain import Ledger
 from tacit_privacy.ledger.keys import SigningKey
 from tacit_privacy.ledger.verify import verify
-from tacit_privacy.mechanisms.gaussian import GaussianSum, clip_to_grid
+from tacit_privacy.mechanisms.correlated import CorrelatedNoise
+from tacit_privacy.mechanisms.gaussian import clip_to_grid
+from tacit_privacy.mechanisms.joint import JointSum
 from tacit_privacy.mechanisms.noise import SeededNoise
 from tacit_server.buffered import BufferedCoordinator
 from tacit_server.charging import NoBudget
@@ -155,16 +159,23 @@ def run(
     grid_type: type[FleetGrid] = FleetGrid,
     sealed: bool = False,
     replay: bool = True,
+    guarantee: dict[str, Any] | None = None,
 ) -> tuple[NDArray[np.float64], list[dict[str, Any]], list[str]]:
     """One coordinator over an emulated fleet: adapter, round records and ledger lines."""
     store, clock = Store(f"sqlite:///{folder / 'run.db'}"), VirtualClock(FLEET.start)
     emulator = Emulator.of(1, FLEET, Work(64.0, 64.0, 1e6, 8.0, 1e6))
-    mechanism = GaussianSum(1.0, 0.6 if private else 0.0)
+    mechanism = JointSum(1.0, 0.6 if private else 0.0)
+    privacy = PrivacyConfig.model_validate(
+        {"enabled": private, "sampling": "poisson" if sealed else "fixed"} | (guarantee or {})
+    )
+    if privacy.noise == "correlated":
+        correlated = CorrelatedNoise(Correlation(bands=privacy.reach, rounds=rounds))
+        mechanism = JointSum(1.0, 0.6, correlated=correlated)
     ledger = Ledger(KEY.sign, clock.now)
     allowed = BudgetPolicy(
-        epsilon=8.0,
+        epsilon=8.0 if guarantee is None else 100.0,
         delta=1e-2,
-        participations=1,
+        participations=(guarantee or {}).get("participations", 1),
         adjacency=Adjacency.ZERO_OUT,
         roster_sealed=sealed,
         population=FLEET.devices,
@@ -178,7 +189,7 @@ def run(
         federation=FederationConfig(
             rounds=rounds, cohort=24, over_selection=1.25, deadline_s=900, minimum_share=0.25, policy=policy
         ),
-        privacy=PrivacyConfig(enabled=private, sampling="poisson" if sealed else "fixed"),
+        privacy=privacy,
         initial=np.zeros(SPEC.dimension, np.float32),
         config_digest="0" * 64,
         seed=5,
@@ -317,6 +328,95 @@ def test_no_device_takes_part_more_often_than_it_may(tmp_path: Path) -> None:
     _, records, _ = run(tmp_path, "zeros", rounds=4)
     accepted = [number for record in records for number in record["accepted"]]
     assert len(accepted) == len(set(accepted))
+
+
+RESTING = {"participations": 3, "separation": 3}
+
+
+@pytest.mark.parametrize("policy", ["sync", "buffered"])
+def test_a_device_rests_between_two_participations(tmp_path: Path, policy: Literal["sync", "buffered"]) -> None:
+    _, records, _ = run(tmp_path, "zeros", rounds=7, policy=policy, guarantee=RESTING)
+    rounds: dict[int, list[int]] = {}
+    for record in records:
+        for number in record["accepted"]:
+            rounds.setdefault(number, []).append(record["round"])
+    gaps = [later - earlier for known in rounds.values() for earlier, later in pairwise(known)]
+    assert gaps and min(gaps) >= 3
+    assert max(map(len, rounds.values())) <= 3
+
+
+def test_who_was_in_a_round_that_a_crash_cut_off_rests_too(tmp_path: Path) -> None:
+    """Its release may have happened: the devices in it come back after the pause and not in the round held anew."""
+
+    def kill(where: str) -> None:
+        if where == "before commit":
+            raise Killed
+
+    with pytest.raises(Killed):
+        run(tmp_path, kill=kill, replay=False, guarantee=RESTING)
+    with closing(sqlite3.connect(tmp_path / "run.db")) as database:
+        ((devices,),) = database.execute("select devices from reserved")
+    lost = set(np.frombuffer(devices, dtype=np.int64).tolist())
+    _, records, _ = run(tmp_path, rounds=4, replay=False, guarantee=RESTING)
+    back = {record["round"]: lost & set(record["accepted"]) for record in records}
+    assert lost and not back[1] and not back[2] and not back[3]
+
+
+CORRELATED = {"participations": 3, "separation": 3, "noise": "correlated"}
+
+
+def noise_rows(folder: Path) -> NDArray[np.int64]:
+    store = Store(f"sqlite:///{folder / 'run.db'}")
+    found = store.newest()
+    store.close()
+    assert found is not None
+    return np.asarray(found.arrays["rows"])
+
+
+@pytest.mark.parametrize("policy", ["sync", "buffered"])
+def test_correlated_noise_goes_on_where_a_simulation_was_cut_off(
+    tmp_path: Path, policy: Literal["sync", "buffered"]
+) -> None:
+    for name in ("whole", "cut"):
+        (tmp_path / name).mkdir()
+    seen: list[str] = []
+
+    def kill(where: str) -> None:
+        seen.append(where)
+        if seen.count("before commit") == 3:
+            raise Killed
+
+    whole = run(tmp_path / "whole", rounds=5, policy=policy, guarantee=CORRELATED)
+    with pytest.raises(Killed):
+        run(tmp_path / "cut", rounds=5, policy=policy, guarantee=CORRELATED, kill=kill)
+    resumed = run(tmp_path / "cut", rounds=5, policy=policy, guarantee=CORRELATED)
+    assert np.array_equal(resumed[0], whole[0]) and resumed[1:] == whole[1:]
+    rows = noise_rows(tmp_path / "whole")
+    assert rows.shape == (2, SPEC.dimension) and rows.all()
+    np.testing.assert_array_equal(noise_rows(tmp_path / "cut"), rows)
+
+
+def test_a_deployment_forgets_noise_that_a_crash_made_doubtful(tmp_path: Path) -> None:
+    """What the lost release was noised with is gone, so the next one takes back nothing of the rounds before it."""
+
+    def kill(where: str) -> None:
+        if where == "before commit" and (tmp_path / "second").exists():
+            raise Killed
+        if where == "before commit":
+            (tmp_path / "second").touch()
+
+    with pytest.raises(Killed):
+        run(tmp_path, rounds=2, replay=False, guarantee=CORRELATED, kill=kill)
+    assert noise_rows(tmp_path)[0].all()
+    run(tmp_path, rounds=2, replay=False, guarantee=CORRELATED)
+    rows = noise_rows(tmp_path)
+    assert rows[0].all() and not rows[1].any()  # round 2 anew, and nothing of round 1
+
+
+def test_a_round_that_releases_nothing_is_a_row_of_zeros(tmp_path: Path) -> None:
+    _, records, _ = run(tmp_path, rounds=2, guarantee=CORRELATED, grid_type=DeafGrid)
+    assert not any(record["released"] for record in records)
+    assert not noise_rows(tmp_path).any()
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 from tiny import TINY
 
+from tacit_privacy.accounting.events import Sampling
 from tacit_privacy.accounting.gaussian import epsilon_of
 from tacit_privacy.accounting.poisson import epsilon_poisson
+from tacit_privacy.errors import BadInput
 from tacit_privacy.ledger.verify import verify
 from tacit_simulations.progress import Silent
 from tacit_simulations.run import simulate
@@ -86,7 +88,8 @@ def reserved(folder: Path) -> list[dict[str, Any]]:
 def test_the_ledger_says_how_the_cohort_came_about(results: Results, roster: str) -> None:
     folder, result = results[roster]
     for body in reserved(folder):
-        assert body["event"]["sampling"] == {"kind": "poisson", "cohort": COHORT, "population": DEVICES, "cap": None}
+        sampling = Sampling.model_validate(body["event"]["sampling"])
+        assert sampling == Sampling(kind="poisson", cohort=COHORT, population=DEVICES)
     found = verify((folder / "ledger.jsonl").read_text().splitlines(), (folder / "ledger.pub").read_text().strip())
     assert found.ok and found.epsilon == result["privacy"]["epsilon"]
 
@@ -127,6 +130,34 @@ def test_an_empty_cohort_is_a_round_like_any_other(tmp_path: Path, private: bool
 def test_poisson_is_refused_where_its_cohorts_would_not_be_poisson() -> None:
     with pytest.raises(Exception, match=r'privacy\.sampling = "fixed"'):
         tiny("federation.policy=buffered")
+
+
+def test_a_uniform_cohort_is_of_everybody_and_lasts_until_its_deadline(tmp_path: Path) -> None:
+    """Who cannot be asked stays in it and contributes nothing; the cohort is the public constant that divides."""
+    more = ["privacy.sampling=uniform", "privacy.roster=sealed", "privacy.noise_multiplier=1.5"]
+    result = run(tmp_path / "run", *more)
+    for body in reserved(tmp_path / "run"):
+        sampling = Sampling.model_validate(body["event"]["sampling"])
+        assert sampling == Sampling(kind="uniform", cohort=COHORT, population=DEVICES)
+    for row in result["rounds"]:
+        assert row["released"] and row["sampled"] == COHORT
+        assert row["completed"] + sum(row["dropped"].values()) == COHORT
+        assert row["virtual_seconds"] == pytest.approx(result["config"]["federation"]["deadline_s"])
+        assert row["noise_to_clip"] == pytest.approx(1.5 * math.sqrt(1024) / COHORT)
+    assert any(row["dropped"].get("unavailable") for row in result["rounds"])
+
+
+def test_a_cap_is_stated_and_kept(tmp_path: Path) -> None:
+    result = run(tmp_path / "run", f"privacy.cohort_cap={COHORT}", "privacy.noise_multiplier=1.5")
+    assert max(row["sampled"] for row in result["rounds"]) == COHORT  # seed 1 tosses larger ones
+    for body in reserved(tmp_path / "run"):
+        assert body["event"]["sampling"]["cap"] == COHORT
+
+
+@pytest.mark.parametrize("more", [["privacy.cohort_cap=7"], ["privacy.cohort_cap=9", "privacy.sampling=uniform"]])
+def test_a_cap_that_caps_nothing_or_too_much_is_refused(more: list[str]) -> None:
+    with pytest.raises(BadInput, match=r"privacy\.cohort_cap"):
+        tiny(*more)
 
 
 def test_same_seed_same_poisson_run(results: Results, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from scipy import stats
 
 from tacit_privacy.mechanisms.noise import SeededNoise, SystemNoise
 from tacit_server.roster import Bools, Devices, Identity
-from tacit_server.sampling import fixed_cohort, poisson_cohort
+from tacit_server.sampling import fixed_cohort, poisson_cohort, rested, secret_cohort
 
 LEAST = 1e-4  # p-value below which a draw with a fixed seed counts as wrong
 
@@ -130,6 +130,19 @@ def test_a_run_of_rounds_uses_every_device_as_often_as_it_may_and_no_more() -> N
     assert (taken == np.where(fleet.good, 2, 0)).all()
 
 
+@given(
+    st.lists(st.integers(0, 30), min_size=1, max_size=60), st.integers(1, 31), st.integers(1, 9), st.integers(0, 2**32)
+)
+@settings(max_examples=80, deadline=None)
+def test_a_cohort_has_rested(last: list[int], after: int, separation: int, seed: int) -> None:
+    number = max(last) + after
+    fleet, known = Fleet(np.ones(len(last), np.bool_)), np.array(last, dtype=np.int32)
+    free = rested(known, number, separation)
+    cohort = fixed_cohort(np.random.default_rng(seed), fleet, np.zeros(len(last), np.uint16), 1, len(last), 0.0, free)
+    may = {device for device, newest in enumerate(last) if newest == 0 or number - newest >= separation}
+    assert set(cohort.tolist()) == may
+
+
 def test_devices_that_are_used_up_are_not_even_looked_at() -> None:
     fleet, taken = Fleet(np.ones(500, np.bool_)), np.ones(500, np.uint16)
     assert len(fixed_cohort(np.random.default_rng(0), fleet, taken, 1, 20, 0.0)) == 0
@@ -173,6 +186,38 @@ def test_a_poisson_cohort_is_sorted_and_distinct(population: int, rate: float, s
     cohort = poisson_cohort(SeededNoise(seed), population, rate, 1)
     assert (np.diff(cohort) > 0).all()
     assert not len(cohort) or (cohort[0] >= 0 and cohort[-1] < population)
+
+
+@given(st.integers(1, 300), st.floats(0, 1), st.integers(0, 2**32), st.booleans())
+@settings(max_examples=60, deadline=None)
+def test_a_uniform_cohort_has_its_size_whatever_happens(population: int, share: float, seed: int, real: bool) -> None:
+    size = max(1, round(share * population))
+    noise = SystemNoise() if real else SeededNoise(seed)
+    cohort = secret_cohort(noise, "uniform", population, size, None, 1)
+    assert len(cohort) == size and (np.diff(cohort) > 0).all() and 0 <= cohort[0] <= cohort[-1] < population
+
+
+def test_a_uniform_cohort_is_uniform_over_devices_and_pairs() -> None:
+    draws, n, size = 4000, 24, 6
+    noise, together = SeededNoise(3), np.zeros((n, n))
+    for number in range(draws):
+        cohort = secret_cohort(noise, "uniform", n, size, None, number)
+        together[np.ix_(cohort, cohort)] += 1
+    assert uniform(np.diag(together), draws, size) > LEAST
+    pairs = together[np.triu_indices(n, 1)]
+    expected = draws * size * (size - 1) / (n * (n - 1))
+    assert stats.chi2.sf(((pairs - expected) ** 2 / expected).sum(), len(pairs) - 1) > LEAST
+
+
+def test_a_cap_cuts_larger_cohorts_and_no_other_uniformly() -> None:
+    n, cap, draws = 60, 14, 4000
+    noise, hits, cut = SeededNoise(5), np.zeros(n), 0
+    for number in range(draws):
+        whole, capped = poisson_cohort(noise, n, 0.2, number), secret_cohort(noise, "poisson", n, 12, cap, number)
+        assert set(capped.tolist()) <= set(whole.tolist()) and len(capped) == min(len(whole), cap)
+        hits[capped[: cap if len(whole) > cap else 0]] += 1
+        cut += len(whole) > cap
+    assert 0 < cut < draws and uniform(hits, cut, cap) > LEAST
 
 
 def test_certain_and_impossible_coins() -> None:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from tacit_clients import app as client
 from tacit_clients.flower_seam import adopt_identity
+from tacit_clients.guard import Floor
 from tacit_clients.plain import DATASETS, device_of
 from tacit_clients.slm.adapters import AdaptedModel, build_spec, initial_vector
 from tacit_clients.slm.models import NANO, load, single_thread
@@ -30,6 +31,7 @@ from tacit_privacy.contract import (
     LocalTraining,
     Receipt,
     RoundTerms,
+    Statistic,
     digest,
 )
 from tacit_privacy.errors import BadInput, TacitError
@@ -148,6 +150,59 @@ def test_a_refused_round_says_one_word_and_changes_nothing(device: client.Device
     assert refused(device, at, content_of(terms_for(spec, round=2))) == "exhausted"
 
 
+def test_a_memory_that_was_tampered_with_refuses_every_round(device: client.Device) -> None:
+    at, spec = context(), device.adapted.spec
+    ask(device, at, content_of(terms_for(spec, participations=2)))
+    kept = at.state.config_records[client.STATE_GUARD]
+    forged = str(kept["runs"]).replace('"participations":1', '"participations":0')
+    at.state[client.STATE_GUARD] = ConfigRecord({**kept, "runs": forged})
+    assert refused(device, at, content_of(terms_for(spec, round=2, participations=2))) == "memory"
+    at.state[client.STATE_GUARD] = ConfigRecord({"runs": str(kept["runs"])})
+    assert refused(device, at, content_of(terms_for(spec, round=2, participations=2))) == "memory"
+    at.state[client.STATE_GUARD] = kept
+    ask(device, at, content_of(terms_for(spec, round=2, participations=2)))
+
+
+def test_the_owners_conditions_refuse_a_round(device: client.Device) -> None:
+    asked = content_of(terms_for(device.adapted.spec, noise_multiplier=0.5))
+    assert refused(replace(device, floor=Floor(least_noise=1.0)), context(), asked) == "noise"
+    assert sorted(ask(device, context(), asked)) == sorted([RECORD_UPDATE, RECORD_RECEIPT])
+
+
+STATISTICS = (
+    Statistic(name="within_clip", low=0.0, high=1.0),
+    Statistic(name="loss", low=0.0, high=20.0),
+    Statistic(name="metric", low=0.0, high=1.0),
+)
+
+
+def numbers_of(device: client.Device, **changes: Any) -> list[int]:
+    """The slots behind the update, and that the update is as without them."""
+    at, terms = context(), terms_for(device.adapted.spec, statistics=STATISTICS, **changes)
+    (grid,) = ask(device, at, content_of(terms)).array_records[RECORD_UPDATE].to_numpy_ndarrays()
+    plain = ask(device, context(), content_of(terms_for(device.adapted.spec, **changes)))
+    assert grid[:-3].tobytes() == plain.array_records[RECORD_UPDATE].to_numpy_ndarrays()[0].tobytes()
+    assert grid.dtype == np.int32 and not set(at.state) - {client.STATE_GUARD}
+    return [int(slot) for slot in grid[-3:]]
+
+
+def test_statistics_stand_behind_the_update(device: client.Device) -> None:
+    levels = terms_for(device.adapted.spec).levels
+    within, loss, metric = numbers_of(device, clip_norm=1e6)
+    outside, *same = numbers_of(device, clip_norm=1e-6)
+    assert (within, outside) == (levels, -levels) and same == [loss, metric]
+    known = client._score(
+        device, initial_vector(device.adapted.spec)[: device.adapted.spec.prefix(3)], terms_for(device.adapted.spec)
+    )
+    assert loss / levels * 10 + 10 == pytest.approx(known["loss"], abs=1e-4)
+    assert metric == (levels if known["metric"] else -levels)  # one held-out example
+
+
+def test_a_device_without_numbers_is_in_the_middle_of_every_range(device: client.Device) -> None:
+    assert numbers_of(replace(device, data=DeviceData((), ()))) == [0, 0, 0]
+    assert numbers_of(replace(device, data=DeviceData(DATA, ())))[1:] == [0, 0]
+
+
 @pytest.mark.parametrize("examples", [(), DATA])
 def test_a_device_without_numbers_contributes_zeros_as_others_contribute(
     device: client.Device, examples: tuple[Example, ...]
@@ -221,7 +276,7 @@ def test_a_device_describes_itself_and_not_its_data(device: client.Device) -> No
     spec = record["spec"]
     assert isinstance(spec, str)
     assert AdapterSpec.from_bytes(spec.encode()) == device.adapted.spec
-    assert (record["identity"], record["rank"], len(record)) == ("device-7", 2, 3)
+    assert (record["identity"], record["rank"], len(record)) == ("device-7", 2, 4)
 
 
 @pytest.fixture
@@ -277,6 +332,17 @@ def test_the_app_that_flower_loads_trains_on_an_installed_data_set(installed: No
     assert device.personal is None and device_of(at).personal is not None
     client.app(Message(content, dst_node_id=9, message_type="train"), at)
     assert client.STATE_PERSONAL in at.state
+
+
+def test_the_owners_conditions_come_from_the_node_alone(installed: None) -> None:
+    at = under_flower(**{"least-noise": 0.0, "most-participations": 99})
+    assert device_of(at).floor == Floor()
+    for name, value in (("least-noise", 0.5), ("largest-clip", "2.5"), ("most-participations", 7)):
+        at.node_config[name] = value
+    assert device_of(at).floor == Floor(0.5, 2.5, 7)
+    at.node_config["largest-clip"] = "nan"
+    with pytest.raises(BadInput, match="largest-clip is 'nan'"):
+        device_of(at)
 
 
 def test_no_server_chooses_the_noise_that_guards_a_device_against_it(installed: None) -> None:

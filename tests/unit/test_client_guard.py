@@ -6,15 +6,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tacit_clients.guard import CLIPS, MOST_LEVELS, MOST_RUNS, Memory, RunMemory, check
-from tacit_privacy.contract import AdapterSpec, LinearSpec, LocalTraining, RoundTerms
+from tacit_clients.guard import CLIPS, LEVELS, MOST_RUNS, NO_FLOOR, Floor, Memory, RunMemory, check
+from tacit_privacy.contract import AdapterSpec, LinearSpec, LocalTraining, RoundTerms, Statistic
 from tacit_privacy.errors import TermsRefused
 from tacit_privacy.ledger.keys import SigningKey
 
 SPEC = AdapterSpec(
     model="m", method="ffa", rank=4, alpha=8.0, seed=0, linear=(LinearSpec(name="q", rows=3, columns=3),)
 )
-KEY = SigningKey.simulated(1)
+KEY, OWN = SigningKey.simulated(1), SigningKey.simulated(2)
+METRIC = Statistic(name="metric", low=0.0, high=1.0)
 
 
 def terms(**changes: Any) -> RoundTerms:
@@ -34,9 +35,15 @@ def terms(**changes: Any) -> RoundTerms:
     return RoundTerms.model_validate(values | changes)
 
 
-def agree(memory: Memory, asked: RoundTerms, key: SigningKey = KEY, pinned: str | None = KEY.public) -> Memory:
+def agree(
+    memory: Memory,
+    asked: RoundTerms,
+    key: SigningKey = KEY,
+    pinned: str | None = KEY.public,
+    floor: Floor = NO_FLOOR,
+) -> Memory:
     payload = asked.to_bytes()
-    return check(memory, asked, payload, key.sign(payload), SPEC, pinned)
+    return check(memory, asked, payload, key.sign(payload), SPEC, pinned, floor)
 
 
 def reason(memory: Memory, asked: RoundTerms, **how: Any) -> str:
@@ -50,7 +57,12 @@ def reason(memory: Memory, asked: RoundTerms, **how: Any) -> str:
     [
         ({"spec": SPEC.model_copy(update={"seed": 1})}, "adapter"),
         ({"rank": 5}, "adapter"),
-        ({"levels": MOST_LEVELS + 1}, "levels"),
+        ({"levels": LEVELS[1] + 1}, "levels"),
+        ({"levels": LEVELS[0] - 1}, "levels"),
+        ({"clip_limit": CLIPS[1] * 2}, "clip"),
+        ({"clip_limit": float("inf")}, "clip"),
+        ({"clip_norm": 2.0, "clip_limit": 1.0}, "clip"),
+        ({"statistics": (METRIC, METRIC)}, "statistics"),
         ({"clip_norm": CLIPS[1] * 2}, "clip"),
         ({"clip_norm": float("inf")}, "clip"),
     ],
@@ -104,28 +116,109 @@ def test_a_device_remembers_only_so_many_runs() -> None:
     assert agree(full, terms(run="run 0")).of("run 0").participations == 1
 
 
+def test_a_run_keeps_its_strictest_promises() -> None:
+    memory = agree(Memory(), terms(noise_multiplier=2.0, clip_norm=1.0, clip_limit=3.0, separation=2))
+    assert reason(memory, terms(round=2, noise_multiplier=2.0, separation=9)) == "separation"
+    assert reason(memory, terms(round=3, noise_multiplier=1.9, clip_limit=3.0)) == "noise"
+    assert reason(memory, terms(round=3, noise_multiplier=2.0, clip_norm=3.1, clip_limit=9.0)) == "clip"
+    assert reason(memory, terms(round=2, noise_multiplier=2.0, separation=1)) == "separation"
+    after = agree(memory, terms(round=5, noise_multiplier=2.5, clip_norm=0.5, separation=4))
+    assert reason(after, terms(round=9, noise_multiplier=2.4, clip_norm=0.5)) == "noise"
+    assert reason(after, terms(round=9, noise_multiplier=2.5, clip_norm=0.6)) == "clip"
+    assert reason(after, terms(round=8, noise_multiplier=2.5, clip_norm=0.5)) == "separation"
+    assert agree(after, terms(round=9, noise_multiplier=2.5, clip_norm=0.5)).of("r").participations == 3
+
+
+def test_promises_of_one_run_bind_no_other() -> None:
+    """A comparison without noise has a name of its own; so have runs of other strength."""
+    memory = agree(Memory(), terms(noise_multiplier=2.0, separation=5))
+    memory = agree(memory, terms(run="plain", noise_multiplier=0.0, clip_norm=64.0))
+    assert agree(memory, terms(run="plain", round=2, noise_multiplier=0.0, clip_norm=64.0)).of("plain").round == 2
+
+
+@pytest.mark.parametrize(
+    ("floor", "bad", "good", "word"),
+    [
+        (Floor(least_noise=1.0), {"noise_multiplier": 0.99}, {"noise_multiplier": 1.0}, "noise"),
+        (Floor(largest_clip=2.0), {"clip_norm": 2.1}, {"clip_norm": 2.0}, "clip"),
+        (Floor(largest_clip=2.0), {"clip_norm": 1.0, "clip_limit": 2.1}, {"clip_limit": 2.0}, "clip"),
+        (Floor(most_participations=0), {}, None, "exhausted"),
+    ],
+)
+def test_the_owner_has_the_last_word(floor: Floor, bad: dict[str, Any], good: dict[str, Any] | None, word: str) -> None:
+    assert reason(Memory(), terms(**bad), floor=floor) == word
+    if good is not None:
+        assert agree(Memory(), terms(**good), floor=floor).participations == 1
+
+
+def test_the_owners_limit_counts_all_runs() -> None:
+    """A server that renames its run starts a new count, but not the owner's."""
+    memory, floor = Memory(), Floor(most_participations=3)
+    for run in "abc":
+        memory = agree(memory, terms(run=run), floor=floor)
+    assert reason(memory, terms(run="d"), floor=floor) == "exhausted"
+
+
+@given(st.integers(0, 10_000), st.integers(1, 7))
+def test_a_signed_memory_cannot_be_changed(place: int, flip: int) -> None:
+    signed = agree(agree(Memory(), terms()), terms(run="other")).as_values(OWN)
+    assert Memory.from_values(signed, OWN.public).participations == 2
+    text = bytearray(str(signed["runs"]).encode())
+    text[place % len(text)] ^= flip
+    with pytest.raises(TermsRefused) as refused:
+        Memory.from_values({**signed, "runs": text.decode()}, OWN.public)
+    assert refused.value.reason == "memory"
+
+
+def test_a_memory_that_the_device_did_not_sign_is_refused() -> None:
+    memory = agree(Memory(), terms())
+    foreign = [memory.as_values(), memory.as_values(KEY), {**memory.as_values(OWN), "signature": "no bytes"}]
+    for values in foreign:
+        with pytest.raises(TermsRefused) as refused:
+            Memory.from_values(values, OWN.public)
+        assert refused.value.reason == "memory"
+
+
 asked_rounds = st.lists(
-    st.tuples(st.sampled_from("ab"), st.integers(1, 6), st.integers(1, 3), st.integers(0, 4)), max_size=15
+    st.fixed_dictionaries(
+        {
+            "run": st.sampled_from("ab"),
+            "round": st.integers(1, 12),
+            "participations": st.integers(1, 3),
+            "ledger_length": st.integers(0, 4),
+            "separation": st.integers(1, 3),
+            "noise_multiplier": st.sampled_from([0.0, 0.5, 1.0]),
+            "clip_norm": st.sampled_from([0.5, 1.0, 2.0]),
+            "clip_limit": st.sampled_from([None, 1.0, 4.0]),
+        }
+    ),
+    max_size=20,
 )
 
 
-@given(asked=asked_rounds)
-def test_whatever_is_asked_the_promises_hold(asked: list[tuple[str, int, int, int]]) -> None:
-    """Any sequence of requests: no run gets more than its strictest cap, rounds rise, refusals change nothing."""
-    memory, taken = Memory(), dict[str, list[tuple[int, int, int]]]()
-    for run, number, cap, length in asked:
-        before = memory.as_values()
+@given(asked=asked_rounds, most=st.none() | st.integers(0, 4))
+def test_whatever_is_asked_the_promises_hold(asked: list[dict[str, Any]], most: int | None) -> None:
+    """Any sequence of requests: nothing falls behind the strictest promise of its run, refusals change nothing."""
+    memory, taken, floor = Memory(), dict[str, list[RoundTerms]](), Floor(most_participations=most)
+    for request in asked:
+        before, wanted = memory.as_values(), terms(**request)
         try:
-            memory = agree(memory, terms(run=run, round=number, participations=cap, ledger_length=length))
+            memory = agree(memory, wanted, floor=floor)
         except TermsRefused:
             assert memory.as_values() == before
             continue
-        taken.setdefault(run, []).append((number, cap, length))
-        assert memory.of(run).participations == len(taken[run]) <= min(c for _, c, _ in taken[run])
+        agreed = taken.setdefault(wanted.run, [])
+        agreed.append(wanted)
+        assert memory.of(wanted.run).participations == len(agreed) <= min(t.participations for t in agreed)
+        assert wanted.noise_multiplier == max(t.noise_multiplier for t in agreed)
+        assert wanted.clip_norm <= min(t.clip_limit or t.clip_norm for t in agreed)
+        if len(agreed) > 1:
+            assert wanted.round - agreed[-2].round >= max(t.separation for t in agreed)
+    assert most is None or sum(map(len, taken.values())) <= most
     for rows in taken.values():
-        assert [r for r, _, _ in rows] == sorted({r for r, _, _ in rows})
-        assert [n for _, _, n in rows] == sorted(n for _, _, n in rows)
-    assert Memory.from_values(memory.as_values()) == memory
+        assert [t.round for t in rows] == sorted({t.round for t in rows})
+        assert [t.ledger_length for t in rows] == sorted(t.ledger_length for t in rows)
+    assert Memory.from_values(memory.as_values(OWN), OWN.public) == memory
 
 
 @pytest.mark.parametrize("values", [{}, {"runs": "no json"}, {"runs": '{"r": {"unknown": 1}}'}, {"runs": "[]"}])

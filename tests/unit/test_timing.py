@@ -78,8 +78,8 @@ def test_batches_and_single_messages_see_equal_schedules() -> None:
     cohorts: list[np.ndarray] = []
     draw = simulation.draw
 
-    def remember(wanted: int, *path: str | int) -> np.ndarray:
-        cohorts.append(draw(wanted, *path))
+    def remember(wanted: int, number: int, attempt: int) -> np.ndarray:
+        cohorts.append(draw(wanted, number, attempt))
         return cohorts[-1]
 
     simulation.draw = remember  # type: ignore[method-assign]

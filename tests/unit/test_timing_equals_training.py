@@ -86,7 +86,24 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = {
         {"participations": 1},
         {"mix": "phones"},
     ),
+    "resting": ({"cohort": 20, "over_selection": 1.3, "rounds": 9}, {"participations": 4, "separation": 4}, {}),
+    "buffered, resting": (
+        {"cohort": 10, "policy": "buffered", "deadline_s": 500.0, "rounds": 12},
+        {"participations": 6, "separation": 3},
+        {"devices": 120},
+    ),
+    "poisson, resting": (
+        {"cohort": 60, "rounds": 8},
+        {"sampling": "poisson", "participations": 8, "separation": 3},
+        {"mix": "phones"},
+    ),
     "poisson": ({"cohort": 25, "rounds": 6}, {"sampling": "poisson", "participations": 1}, {"mix": "phones"}),
+    "poisson, capped": (
+        {"cohort": 25, "rounds": 6},
+        {"sampling": "poisson", "cohort_cap": 26, "participations": 6},
+        {},
+    ),
+    "uniform": ({"cohort": 40, "rounds": 6}, {"sampling": "uniform", "participations": 2}, {"mix": "phones"}),
     # phones by day, in use and unplugged: coins fall for devices of which hardly one can be asked
     "poisson, nobody there": (
         {"cohort": 3, "rounds": 9, "deadline_s": 700.0},
@@ -111,13 +128,13 @@ def test_equal_rounds(name: str, tmp_path: Path) -> None:
         assert record.started == timing.virtual_start
         assert (record.staleness, record.staleness_max) == (timing.staleness, timing.staleness_max)
         assert (record.staleness is not None) == (federation.policy == "buffered")
-        for reason in ("exhausted", "unavailable"):
+        for reason in ("exhausted", "resting", "unavailable"):
             assert record.dropped.get(reason, 0) == timing.dropped.get(reason, 0)
     assert any(timing.dropped for timing in timed)
 
 
-@pytest.mark.parametrize("name", [name for name in CASES if name.startswith("poisson")])
-def test_a_poisson_round_lasts_until_its_deadline_whoever_is_there(name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", [name for name in CASES if name.startswith(("poisson", "uniform"))])
+def test_a_round_of_a_secret_cohort_lasts_until_its_deadline_whoever_is_there(name: str, tmp_path: Path) -> None:
     """An empty round that took no time would let all rounds pass in one instant; a short one would tell who was in."""
     rounds, guarantee, fleet = CASES[name]
     federation = FederationConfig.model_validate(rounds)

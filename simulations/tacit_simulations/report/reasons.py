@@ -41,6 +41,7 @@ REASONS: dict[str, Reason] = {
     "unavailable": Reason("out of reach", "The draw fell on a device that could not be asked at that time."),
     "unreachable": Reason("not reached", "The round could not be sent: the device had just gone."),
     "exhausted": Reason("had its turns", "The device had taken part as often as the policy allows."),
+    "resting": Reason("in a pause", "The device had been in a round too short a time before, by the policy."),
     "failed": Reason("device error", "The device answered with an error instead of an update."),
     "malformed": Reason("unreadable", "The answer could not be read as an update."),
     "receipt": Reason("wrong receipt", "The receipt beside the update was for other terms or another update."),
@@ -49,6 +50,7 @@ REASONS: dict[str, Reason] = {
     ),
     "non_finite": Reason("not numbers", "The update held NaN or infinity."),
     "norm": Reason("too long", "The update was longer than the clipping norm."),
+    "statistic": Reason("odd statistic", "A number beside the update was outside the range that was agreed."),
     "wrong_dtype": Reason("wrong format", "The update was not in the promised number format."),
     "wrong_shape": Reason("wrong length", "The update did not have the promised number of entries."),
     "not_used": Reason(
@@ -64,8 +66,11 @@ REASONS: dict[str, Reason] = {
     "refused.malformed": Reason("unreadable terms", "The device could not read the terms of the round."),
     "refused.adapter": Reason("other adapter", "The adapter that was sent is not the one the device is ready for."),
     "refused.rank": Reason("rank too high", "The server asked for a larger adapter than the device offers."),
-    "refused.levels": Reason("grid too fine", "The number grid of the terms is finer than sums can hold."),
-    "refused.clip": Reason("odd clip", "The clipping norm of the terms is outside any sensible range."),
+    "refused.levels": Reason("odd grid", "The number grid of the terms is coarser or finer than makes sense."),
+    "refused.clip": Reason("clip too large", "The clipping norm is beyond what was promised, or makes no sense."),
+    "refused.noise": Reason("too little noise", "There would be less noise than was promised, or than the owner asks."),
+    "refused.separation": Reason("in a pause", "The round came too soon after the device's last one, by the promise."),
+    "refused.statistics": Reason("odd statistics", "The terms asked for the same number twice."),
     "refused.replayed": Reason("old round", "The terms were for a round that the device has already passed."),
     "refused.exhausted": Reason(
         "had its turns", "By its own count the device had taken part as often as was promised."
@@ -73,7 +78,7 @@ REASONS: dict[str, Reason] = {
     "refused.rollback": Reason("ledger shrank", "The server showed a shorter ledger than the device had seen before."),
     "refused.fork": Reason("ledger changed", "The server showed another ledger than the device had seen before."),
     "refused.runs": Reason("too many runs", "The device remembers as many runs as it can and forgets none."),
-    "refused.memory": Reason("damaged memory", "The device's own record of past rounds could not be read."),
+    "refused.memory": Reason("damaged memory", "The device's own record of past rounds was damaged or changed."),
     "refused.non_finite": Reason("training diverged", "Training on the device gave NaN or infinity."),
     "refused.bad_input": Reason("no usable data", "The device had no data, or none that fits the task."),
 }
