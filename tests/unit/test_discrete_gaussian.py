@@ -17,7 +17,7 @@ from tacit_privacy.mechanisms import discrete
 from tacit_privacy.mechanisms.discrete import CUT, LARGEST, arithmetic_error, coins
 from tacit_privacy.mechanisms.noise import NoiseSource, SeededNoise, SystemNoise
 
-SMALL = [0.02, 0.3, 0.5, 1.0, 1.37, 3.0, 7.3]
+SMALL = [0.02, 0.3, 0.5, 1.0, 1.36, 1.37, 3.0, 7.3]
 LARGE = [1e3, 0.53 * 2**20, 1.3 * 2**30, 2.0**45, 2.0**50, LARGEST]
 
 
@@ -61,11 +61,14 @@ def first_refused(exponent: float) -> int:
 
 def drawn_with(magnitude: int, proposal: discrete._Proposal) -> Fraction:
     """The exact probability that one attempt yields ``magnitude`` with a given sign."""
-    width = int(proposal.scale) // 2
-    pieces, low = divmod(magnitude, width)
-    tables = [Fraction(1), *(Fraction(int(entry), 2**64) for entry in discrete._POWERS)]
-    before, last = divmod(pieces, 16)
-    chance = tables[16] ** before * (tables[last] - tables[last + 1]) / width / 2
+    scale, table = int(proposal.scale), [2**64, *discrete._POWERS.tolist()]
+
+    def at_least(pieces: int) -> Fraction:
+        return Fraction(table[16], 2**64) ** (pieces // 16) * Fraction(table[pieces % 16], 2**64)
+
+    pieces, low = 2 * magnitude // scale, magnitude % max(1, scale // 2)
+    more = 2 if scale == 1 else 1  # numbers of pieces that come to the same magnitude
+    chance = (at_least(pieces) - at_least(pieces + more)) / max(1, scale // 2) / 2
     left = float(proposal.exponent(np.array([magnitude]), np.array([low]))[0])
     while True:
         chance *= Fraction(first_refused(left), 2**62)
@@ -118,11 +121,15 @@ def test_pieces_are_counted_at_the_very_edge_of_the_table(power_number: int) -> 
 
 
 def test_pieces_go_on_where_a_word_is_used_up() -> None:
-    assert discrete._pieces(scripted([0, 2**64 - 1, 0], [0, int(discrete._POWERS[3])], [2**64 - 1]), 3).tolist() == [
-        32,
-        0,
-        19,
-    ]
+    words = scripted([0, 2**64 - 1, 0], [0, int(discrete._POWERS[3])], [2**64 - 1])
+    assert discrete._pieces(words, 3).tolist() == [32, 0, 19]
+
+
+def test_at_scale_one_two_pieces_make_a_step() -> None:
+    proposal, four = discrete._Proposal.of(1.0), int(discrete._POWERS[3]) - 1
+    five = int(discrete._POWERS[4]) - 1
+    assert proposal.scale == 1
+    assert proposal.attempt(scripted([four, five, 2**64 - 1], [0, 1, 0]), 3).tolist() == [2, -2, 0]
 
 
 def test_an_attempt_puts_pieces_low_bits_and_sign_together() -> None:

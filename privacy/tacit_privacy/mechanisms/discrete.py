@@ -44,7 +44,8 @@ def arithmetic_error(sigma: float) -> Deviation:
 
     Guarantee: every integer k with |k| <= CUT sigma has probability p(k) (1 + e), |e| <= ``relative`` (below 2^-44),
     with p the discrete Gaussian; all others together have at most ``tail`` (below 1e-22), drawn or by p. Sigma 0 is
-    exact. So n draws add at most 2 n relative to epsilon and, before e^epsilon weighs it, n tail to delta.
+    exact. A mechanism that is (epsilon, delta) with n draws from the law is, with n of these, (epsilon + 2 n relative,
+    e^(n relative) delta + (1 + e^(epsilon + n relative)) n tail): the law stands in on one side, then on the other.
 
     Why. With u = 2^-53, y = |k| / sigma, s = sigma / scale and x = y - s, an attempt yields k with a probability that
     is off by a factor whose logarithm is at most u times
@@ -80,32 +81,35 @@ def arithmetic_error(sigma: float) -> Deviation:
 
 @dataclass(frozen=True, slots=True)
 class _Proposal:
-    """Magnitude = pieces * width + low: pieces geometric of ratio e^(-1/2), low uniform below the width."""
+    """Magnitude = pieces * scale / 2 + low: pieces geometric of ratio e^(-1/2), low uniform below scale / 2.
+
+    At scale 1 half a step is rounded down and nothing is low: magnitudes are geometric of ratio 1 / e.
+    """
 
     sigma: float
-    scale: float  # of the Laplace distribution it steps along: a power of two, at least 2
+    scale: float  # of the Laplace distribution it steps along: a power of two
     share: float  # sigma / scale, exact
 
     @classmethod
     def of(cls, sigma: float) -> Self:
-        """The scale between sigma / 1.36 and twice that: the best and the worst case accept 60 % and 53 %."""
+        """The scale between sigma / 1.36 and twice that, where between 53 % and 60 % are accepted; at least 1."""
         if not 0 <= sigma <= LARGEST:
             raise BadInput(f"noise of {sigma:.3g} grid steps cannot be drawn; take fewer levels or less noise")
         sigma = max(float(sigma), _SMALLEST)
-        scale = 2.0 ** max(1, math.ceil(math.log2(sigma / 1.36)))
+        scale = 2.0 ** max(0, math.ceil(math.log2(sigma / 1.36)))
         return cls(sigma, scale, sigma / scale)
 
     @property
     def reach(self) -> int:
         """Every magnitude is below this."""
-        return _PIECES * _REDRAWS * (int(self.scale) // 2)
+        return _PIECES * _REDRAWS * int(self.scale) // 2
 
     def attempt(self, words: Words, count: int) -> NDArray[np.int64]:
         """Between none and ``count`` draws, for as many attempts."""
-        width = int(self.scale) // 2
+        scale, width = int(self.scale), int(self.scale) // 2
         pieces = _pieces(words, count)
         low = (words(count) & np.uint64(width - 1)).view(np.int64) if width > 1 else np.zeros(count, dtype=np.int64)
-        magnitude = pieces.astype(np.int64) * width + low
+        magnitude = (pieces.astype(np.int64) * scale >> 1) + low
         decision = words(count)
         kept = _accepted(words, decision, self.exponent(magnitude, low))
         negative = (decision & np.uint64(1)).view(np.int64)  # a bit that the decision leaves alone
