@@ -43,6 +43,17 @@ def test_a_grid_vector_is_within_its_levels_whatever_the_update(
     assert (np.sign(found) * np.sign(update) >= 0).all()
 
 
+@pytest.mark.parametrize("kind", FLOATS)
+@pytest.mark.parametrize("levels", [LEVELS, 2**26])
+@pytest.mark.parametrize("side", [1, 2, 32, 256])
+def test_roundings_that_truncation_does_not_take_back_leave_the_norm_within(
+    side: int, levels: int, kind: np.dtype[Any]
+) -> None:
+    """Equal entries that scale to whole numbers exactly: had one product been rounded up, the norm would be above."""
+    for entry in np.random.default_rng(side).uniform(1, 2, 100):
+        assert norm_squared(clip_to_grid(np.full(side**2, entry, dtype=kind), 1.0, levels)[:1]) * side**2 <= levels**2
+
+
 @settings(deadline=None)
 @given(
     seed=st.integers(0, 2**32),

@@ -125,6 +125,19 @@ def test_pieces_go_on_where_a_word_is_used_up() -> None:
     assert discrete._pieces(words, 3).tolist() == [32, 0, 19]
 
 
+def test_a_large_exponent_is_decided_by_one_word_for_each_six() -> None:
+    """13.5 takes three words: two of e^-6 and one of e^-1.5, and the first refusal ends it."""
+    six, one, half = (4 * first_refused(exponent) for exponent in (6.0, 1.5, 0.5))
+    exponents = np.array([0.5, 0.5, 7.5, 7.5, 13.5, 13.5, 13.5, 13.5])
+    words = scripted(
+        [half - 1, half, six - 1, six - 1, six, six - 1, six - 1, six - 1],
+        [one - 1, one, six, six - 1, six - 1],
+        [one - 1, one],
+    )
+    decision = words(8)
+    assert discrete._accepted(words, decision, exponents).tolist() == [1, 0, 1, 0, 0, 0, 1, 0]
+
+
 def test_at_scale_one_two_pieces_make_a_step() -> None:
     proposal, four = discrete._Proposal.of(1.0), int(discrete._POWERS[3]) - 1
     five = int(discrete._POWERS[4]) - 1
