@@ -49,6 +49,7 @@ def verdict(figures: Sequence[Figure]) -> int:
 
 ORDER = {  # results file: heading of the page
     "fleet_timing": "The timing-only fleet",
+    "privacy_kernels": "The privacy mechanism",
     "dispatch": "Messages",
     "throughput": "The training fleet",
     "learning_home": "Learning: generated homes",
