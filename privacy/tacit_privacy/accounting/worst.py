@@ -43,7 +43,7 @@ def moved(tally: Tally, exposure: Exposure, reach: float, arithmetic: Arithmetic
         others = sum(tally.values()) - sum(events.values())
         group = _Group(correlation, events, max(1, exposure.separation - others))
         costs = _divided(costs, group.costs(exposure.participations, reach, arithmetic), exposure.participations)
-        column, rounds = coefficients(correlation), sum(events.values())
+        column, rounds = group.column, sum(events.values())
         releases += min(rounds, exposure.participations * len(column))
         shift = max(shift, reach * peak(column, exposure.participations, group.separation))
     releases += min(exposure.participations, sum(independent.values()))
@@ -60,11 +60,16 @@ class _Group:
     events: Tally
     separation: int
 
+    @property
+    def column(self) -> Floats:
+        """The coefficients of C that as many releases as there were can have met, planned or not."""
+        return coefficients(self.correlation.model_copy(update={"rounds": sum(self.events.values())}))
+
     def costs(self, participations: int, reach: float, arithmetic: Arithmetic | None) -> Floats:
         """mu^2 for 0, 1, 2, ... participations."""
         rounds = sum(self.events.values())
         noise = min(effective(event, arithmetic) for event in self.events)
-        far = reach * np.sqrt(squares(coefficients(self.correlation), rounds, participations, self.separation))
+        far = reach * np.sqrt(squares(self.column, rounds, participations, self.separation))
         if noise == 0:
             return np.where(far > 0, math.inf, 0.0)
         if arithmetic is not None:
