@@ -33,7 +33,7 @@ _QUICK = (2, 3, 4, 5, 6, 8, 10, 12, 16, 20, 28, 40, 60, 100, 160, 256, 512)
 def rdp_order(event: GaussianEvent, rounds: int, delta: float) -> int:
     """The order at which ``rounds`` releases such as ``event`` come out cheapest: chosen before a run, and kept."""
     check_delta(delta)
-    return min(ORDERS, key=lambda order: rdp_epsilon({event: rounds}, order, delta))
+    return int(min(ORDERS, key=lambda order: rdp_epsilon({event: rounds}, order, delta)))
 
 
 def rdp_epsilon(tally: Tally, order: int, delta: float) -> float:
