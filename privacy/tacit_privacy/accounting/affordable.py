@@ -55,7 +55,7 @@ def default_cohorts(population: int) -> tuple[int, ...]:
 
 
 def rows(fleet: Fleet, cohorts: Sequence[int], rounds: Sequence[int], level: float = LEVEL) -> tuple[Row, ...]:
-    """Every cohort with every number of rounds that the fleet's participations can fill, least noise first per rounds.
+    """Every cohort with every number of rounds that the fleet's participations can fill, the best first per rounds.
 
     Without sampling by the exact curve; with it by Renyi divergences, which are quick and ask for a few per cent more
     noise than is needed, and by distributions for the best row of every number of rounds. Raises BadInput where
@@ -66,7 +66,7 @@ def rows(fleet: Fleet, cohorts: Sequence[int], rounds: Sequence[int], level: flo
     found: list[Row] = []
     for count in rounds:
         quick = [row for cohort in cohorts if (row := _row(fleet, cohort, count, level)) is not None]
-        quick.sort(key=lambda row: row.noise_to_signal)
+        quick.sort(key=_rank)
         if quick and fleet.sampling != "none":
             quick[0] = _exact(fleet, quick[0], level)
         found.extend(quick)
@@ -74,11 +74,15 @@ def rows(fleet: Fleet, cohorts: Sequence[int], rounds: Sequence[int], level: flo
 
 
 def best(listed: Sequence[Row]) -> tuple[Row, ...]:
-    """The row with the least noise for every number of rounds; among equals the one with the fewest uploads."""
+    """For every number of rounds the affordable row with the fewest uploads, or else the one with the least noise."""
     chosen: dict[int, Row] = {}
-    for row in sorted(listed, key=lambda row: (row.noise_to_signal, row.uploads)):
+    for row in sorted(listed, key=_rank):
         chosen.setdefault(row.rounds, row)
     return tuple(chosen[count] for count in sorted(chosen))
+
+
+def _rank(row: Row) -> tuple[bool, float]:
+    return not row.affordable, row.uploads if row.affordable else row.noise_to_signal
 
 
 def remedy(fleet: Fleet, listed: Sequence[Row], level: float = LEVEL) -> str | None:

@@ -54,15 +54,14 @@ class Drawn:
 
 def effective(event: GaussianEvent, arithmetic: Arithmetic | None) -> float:
     """The noise multiplier of the continuous mechanism behind the discrete one; 0, no bound, where the noise is finer
-    than the grid. Of a joint release each part loses its own share.
+    than the grid.
+
+    Of a joint release too: its parts have more noise than all of them together, and lose less of it.
     """
     if arithmetic is None:
         return event.noise_multiplier
-    whole = _smoothed(event.noise_multiplier, arithmetic)
-    parts = [_smoothed(part.noise_multiplier, arithmetic) for part in event.parts]
-    if not parts:
-        return whole
-    return 0.0 if min(parts) == 0 else min(whole, 1 / math.sqrt(math.fsum(1 / z / z for z in parts)))
+    noise, share = event.noise_multiplier, _SMOOTHING / arithmetic.levels
+    return math.sqrt((noise - share) * (noise + share)) if noise > share else 0.0
 
 
 def charged(epsilon_at: Callable[[float], float], delta: float, drawn: Drawn | None) -> float:
@@ -79,11 +78,6 @@ def charged(epsilon_at: Callable[[float], float], delta: float, drawn: Drawn | N
         return epsilon_at((delta - lost) * math.exp(-loss)) + 2 * loss
     epsilon = epsilon_at(delta / 2 * math.exp(-loss))
     return epsilon + 2 * loss if _scaled(drawn, epsilon) <= delta / 2 else math.inf
-
-
-def _smoothed(noise_multiplier: float, arithmetic: Arithmetic) -> float:
-    share = _SMOOTHING / arithmetic.levels
-    return math.sqrt((noise_multiplier - share) * (noise_multiplier + share)) if noise_multiplier > share else 0.0
 
 
 def _shifted(drawn: Drawn) -> float:

@@ -218,7 +218,7 @@ def _tell(listed: "Sequence[Bound]", best: "Bound", delta: float, checks: "Seque
 
 
 def _tell_plan(best: "Sequence[Row]", delta: float, remedy: str | None, out: Path | None) -> None:
-    typer.echo(f"best cohort for every number of rounds, delta {delta:.3g}:")
+    typer.echo(f"fewest uploads that are affordable, delta {delta:.3g}:")
     typer.echo("  rounds  cohort  participations  noise multiplier  noise/signal   uploads")
     for row in best:
         numbers = f"{row.participations:>14}  {rounded_up(row.noise_multiplier):>16}"
