@@ -5,8 +5,9 @@ releases compose exactly as long as all of them were fixed before the first.
 
 **Fixed size** (``uniform``). Whoever joins takes the place of somebody else, so what one device moves is twice the
 clip: the round is that of Poisson with half the noise multiplier (Balle, Barthe and Gaboardi 2018; attained where all
-others send the opposite of what the device sends). *Zero-out*: such rounds, composed. No round of zero-out itself
-leans as far, because a zero in the device's place is nearer to the contribution than to any other device's.
+others send the opposite of what the device sends). *Zero-out*: such rounds, composed. That is proven where an absent
+device's place is drawn anew; where it stays as a zero, every single round leaks less, and for composition it rests on
+computation: the worst adversary found by backward induction stays far below (``tests/property``).
 *Replace-one*: rounds may lean either way, and an adversary who sees the releases so far chooses; composing rounds of
 one direction then comes out too small by a little. Taken instead is the pair that is the worse of both directions at
 every loss (Zhu, Dong and Wang 2022), which holds for adaptive composition.
