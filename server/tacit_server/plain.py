@@ -125,7 +125,7 @@ class PlainFederation:
         federation, privacy = settings.federation, settings.privacy
         roster = GridRoster(grid, self._clock, self._store, settings.joining, federation.cohort)
         self._spec = roster.gather()
-        mechanism = mechanism_for(privacy, federation, roster.population)
+        mechanism = mechanism_for(privacy, federation, roster.population, self._spec.dimension)
         noise = SeededNoise.of_server(settings.seed) if settings.simulated else SystemNoise()
         event = mechanism.event(sampling_for(privacy, federation, roster.population))
         policy = policy_for(privacy, roster.population, event, federation.rounds)

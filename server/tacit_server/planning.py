@@ -9,7 +9,7 @@ from tacit_privacy.contract import LEVELS, Statistic
 from tacit_privacy.errors import BadInput
 from tacit_privacy.ledger.bodies import Begun
 from tacit_privacy.mechanisms.adaptive import WITHIN_CLIP, AdaptiveClip
-from tacit_privacy.mechanisms.correlated import CorrelatedNoise, column_norm
+from tacit_privacy.mechanisms.correlated import CorrelatedNoise
 from tacit_privacy.mechanisms.gaussian import GaussianSum
 from tacit_privacy.mechanisms.joint import JointSum, Slot
 from tacit_privacy.mechanisms.noise import NoiseSource
@@ -50,12 +50,14 @@ def sampling_for(privacy: PrivacyConfig, federation: FederationConfig, populatio
     return Sampling(kind=privacy.sampling, cohort=federation.cohort, population=population, cap=privacy.cohort_cap)
 
 
-def noise_for(privacy: PrivacyConfig, federation: FederationConfig, population: int) -> float:
+def noise_for(
+    privacy: PrivacyConfig, federation: FederationConfig, population: int, dimension: int | None = None
+) -> float:
     """The noise multiplier: as set, else the least that keeps the planned rounds within epsilon.
 
     Where noise is correlated it is that of a round's fresh noise: a participation moves as many rounds as there are
-    bands, and costs ||c|| times what it costs with independent noise. Raises BadInput where what is set does not keep
-    them there: such a run is refused before its first round.
+    bands. ``dimension``: numbers that a release draws, which integer arithmetic is charged for; None: it is not.
+    Raises BadInput where what is set does not keep them there: such a run is refused before its first round.
     """
     _check_pauses(privacy, federation, population)
     plan = Plan(
@@ -65,11 +67,13 @@ def noise_for(privacy: PrivacyConfig, federation: FederationConfig, population: 
         delta=privacy.delta_for(population),
         adjacency=privacy.adjacency,
         sealed=privacy.secret and privacy.roster == "sealed",
+        separation=privacy.separation,
+        correlation=correlation_for(privacy, federation),
+        arithmetic=None if dimension is None else Arithmetic(levels=LEVELS, dimension=dimension),
     )
-    reach = column_norm(privacy.reach)
     if privacy.noise_multiplier is None:
-        return plan.calibrate(privacy.epsilon) * reach * (1 + 1e-12)
-    _, best = plan.bounds(privacy.noise_multiplier / reach)
+        return plan.calibrate(privacy.epsilon)
+    _, best = plan.bounds(privacy.noise_multiplier)
     if best.epsilon > privacy.epsilon:
         raise BadInput(
             f"with privacy.noise_multiplier {privacy.noise_multiplier:g} the run would end at epsilon "
@@ -79,14 +83,21 @@ def noise_for(privacy: PrivacyConfig, federation: FederationConfig, population: 
     return privacy.noise_multiplier
 
 
-def mechanism_for(privacy: PrivacyConfig, federation: FederationConfig, population: int) -> JointSum:
-    """What a private run's rounds release, and under which noise. Raises BadInput as ``noise_for`` does, and where the
-    statistics would leave nothing to the adapter.
+def correlation_for(privacy: PrivacyConfig, federation: FederationConfig) -> Correlation | None:
+    """How noise is correlated over rounds; None where it is not."""
+    if privacy.noise == "independent":
+        return None
+    return Correlation(bands=privacy.reach, rounds=federation.rounds)
+
+
+def mechanism_for(privacy: PrivacyConfig, federation: FederationConfig, population: int, dimension: int) -> JointSum:
+    """What a private run's rounds release, and under which noise, for an adapter of ``dimension``. Raises BadInput as
+    ``noise_for`` does, and where the statistics would leave nothing to the adapter.
     """
-    noise = noise_for(privacy, federation, population)
-    correlated = None
-    if privacy.noise == "correlated":
-        correlated = CorrelatedNoise(Correlation(bands=privacy.reach, rounds=federation.rounds))
+    slots = (privacy.clip_quantile is not None) + 2 * privacy.metrics
+    noise = noise_for(privacy, federation, population, dimension + slots)
+    correlation = correlation_for(privacy, federation)
+    correlated = None if correlation is None else CorrelatedNoise(correlation)
     return JointSum(privacy.clip_norm, noise, LEVELS, _slots(privacy, federation.cohort, noise), correlated)
 
 

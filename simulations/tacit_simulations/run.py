@@ -135,7 +135,9 @@ class Prepared:
         examples = np.array([len(source.device(i).train) for i in range(devices)])
         work = work_of(scenario, model, spec, population, examples)
         delta = scenario.privacy.delta_for(devices)
-        private = mechanism_for(scenario.privacy, scenario.federation, devices) if scenario.privacy.enabled else _OPEN
+        private = _OPEN
+        if scenario.privacy.enabled:
+            private = mechanism_for(scenario.privacy, scenario.federation, devices, spec.dimension)
         key = SigningKey.simulated(scenario.seed)
         prepared = cls(scenario, model, spec, devices, work, private, delta, key, scenario.digest)
         prepared.emulator()  # refuses a model that no device of the fleet can hold

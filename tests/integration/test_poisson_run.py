@@ -56,11 +56,12 @@ def poisson(privacy: dict[str, Any]) -> list[dict[str, Any]]:
 
 def test_the_amplified_bound_is_listed_only_while_the_roster_is_sealed(results: Results) -> None:
     sealed, opened = (results[roster][1]["privacy"] for roster in ("sealed", "open"))
-    (amplified,) = poisson(sealed)
+    amplified, replaced = poisson(sealed)
     assert not poisson(opened)
+    assert replaced["adjacency"] == "replace-one" and replaced["epsilon"] > amplified["epsilon"]
     assert amplified["adjacency"] == "zero-out" and amplified["accountant"] == "dp-accounting PLD"
     assert "sealed" in amplified["assumption"] and f"{COHORT / DEVICES:.4g}" in amplified["assumption"]
-    assert sealed["epsilon"] == amplified["epsilon"] == sealed["bounds"][-1]["epsilon"]
+    assert sealed["epsilon"] == amplified["epsilon"] == sealed["bounds"][-2]["epsilon"]
     assert sealed["assumption"] == amplified["assumption"]
     assert opened["assumption"].startswith("no amplification")
     others = [bound for bound in sealed["bounds"] if bound not in poisson(sealed)]
@@ -71,7 +72,7 @@ def test_bounds_are_those_of_the_accountants(results: Results) -> None:
     folder, result = results["sealed"]
     delta, noise = result["privacy"]["delta"], result["privacy"]["noise_multiplier"]
     assert noise == 1.5 and delta == pytest.approx(DEVICES**-1.1)
-    (amplified,) = poisson(result["privacy"])
+    amplified, _ = poisson(result["privacy"])
     assert amplified["epsilon"] == pytest.approx(epsilon_poisson(noise, COHORT / DEVICES, ROUNDS, delta))
     (most,) = {body["participations"] for body in reserved(folder)}  # what the plan allows, not what came to pass
     plain = next(b for b in result["privacy"]["bounds"] if b["adjacency"] == "zero-out")

@@ -74,7 +74,7 @@ def run(folder: Path, rounds: int, **guarantee: Any) -> tuple[list[dict[str, Any
             FleetGrid(emulator, clock, engine, partial(answer, seen)),
             clock,
             FleetRoster(emulator, 2),
-            mechanism_for(privacy, federation, DEVICES),
+            mechanism_for(privacy, federation, DEVICES, SPEC.dimension),
             NoBudget(),
             SeededNoise(5),
             store,
@@ -128,7 +128,7 @@ def test_figures_are_released_with_the_noise_that_was_asked_for(tmp_path: Path) 
 def test_too_little_noise_on_a_statistic_is_refused(guarantee: dict[str, Any], setting: str) -> None:
     with pytest.raises(BadInput, match=rf"raise .*privacy\.{setting}"):
         privacy = PrivacyConfig.model_validate(guarantee | {"noise_multiplier": 2.0, "epsilon": 1e3})
-        mechanism_for(privacy, FederationConfig(cohort=20), 200)
+        mechanism_for(privacy, FederationConfig(cohort=20), 200, 16)
 
 
 def test_a_simulated_run_charges_statistics_with_the_adapter(tmp_path: Path) -> None:

@@ -11,16 +11,23 @@ from scipy.linalg import toeplitz
 from scipy.special import binom
 
 from tacit_privacy.accounting.events import Correlation
+from tacit_privacy.accounting.matrix import LATTICE, band, column_norm
 from tacit_privacy.errors import BadInput
-from tacit_privacy.mechanisms.correlated import (
-    LATTICE,
-    MOST_BANDS,
-    CorrelatedNoise,
-    coefficients,
-    column_norm,
-    prefix_noise,
-)
+from tacit_privacy.mechanisms.correlated import MOST_BANDS, CorrelatedNoise
 from tacit_privacy.mechanisms.noise import SeededNoise
+
+
+def prefix_noise(bands: int, rounds: int) -> NDArray[np.float64]:
+    """Standard deviation of the noise in the sum of the first 1, 2, ... ``rounds`` releases, where that of fresh noise
+    is 1: shape ``(rounds,)``. Independent noise gives the square roots of 1, 2, ...
+    """
+    inverse, own = np.zeros(rounds), band(bands)
+    inverse[0] = 1.0
+    for row in range(1, rounds):
+        reach = min(row, bands - 1)
+        inverse[row] = -np.dot(own[1 : reach + 1], inverse[row - 1 :: -1][:reach])
+    sums = np.cumsum(inverse)  # what z_s weighs in the sum of the rounds s to s + j
+    return np.asarray(np.sqrt(np.cumsum(sums**2)))
 
 
 def correlated(bands: int) -> CorrelatedNoise:
@@ -30,7 +37,7 @@ def correlated(bands: int) -> CorrelatedNoise:
 def matrix(bands: int, rounds: int) -> NDArray[np.float64]:
     """C, written down entry by entry."""
     column = np.zeros(rounds)
-    column[: min(bands, rounds)] = coefficients(bands)[:rounds]
+    column[: min(bands, rounds)] = band(bands)[:rounds]
     return np.tril(toeplitz(column))
 
 
@@ -66,7 +73,7 @@ def added(bands: int, fresh: NDArray[np.int64], skipped: frozenset[int] = frozen
 
 def test_coefficients_are_those_of_the_inverse_square_root() -> None:
     """(1 - x)^(-1/2) = sum of binom(2j, j) (x / 4)^j, and its square is 1 / (1 - x): all ones."""
-    own = coefficients(MOST_BANDS)
+    own = band(MOST_BANDS)
     np.testing.assert_allclose(own[:60], [binom(2 * j, j) / 4.0**j for j in range(60)], rtol=1e-12)
     np.testing.assert_allclose(np.convolve(own, own)[:MOST_BANDS], 1.0, rtol=1e-12)
     assert column_norm(1) == 1.0 and column_norm(2) == pytest.approx(math.sqrt(1.25))
@@ -140,7 +147,7 @@ def test_to_leave_a_round_out_would_cost_more_than_is_charged() -> None:
     mechanism, unit = correlated(3), 2**30
     rows = mechanism.after(mechanism.start(1), np.array([unit]))
     twice = [float(-mechanism.draw(rows, 1.0, Given(np.zeros((1, 1), np.int64)), "")[0]) / unit for _ in range(2)]
-    rest = coefficients(3)[2]
+    rest = band(3)[2]
     assert math.sqrt(1 + twice[0] ** 2 + twice[1] ** 2 + rest**2) > column_norm(3) * 1.05
 
 

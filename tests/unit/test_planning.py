@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
+from tacit_privacy.accounting.matrix import column_norm
 from tacit_privacy.errors import BadInput
-from tacit_privacy.mechanisms.correlated import column_norm
 from tacit_server.config import FederationConfig, PrivacyConfig
 from tacit_server.planning import noise_for
 

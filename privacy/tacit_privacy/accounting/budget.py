@@ -8,9 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy.orm import Session
 
-from tacit_privacy.accounting.bounds import Bound, mu_squared
+from tacit_privacy.accounting.bounds import Bound
 from tacit_privacy.accounting.events import GaussianEvent
 from tacit_privacy.accounting.policy import BudgetPolicy
+from tacit_privacy.accounting.worst import mu_squared
 from tacit_privacy.errors import BudgetExhausted, LedgerBroken
 from tacit_privacy.ledger import participation
 from tacit_privacy.ledger.account import Account, Charge

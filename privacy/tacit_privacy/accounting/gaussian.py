@@ -1,6 +1,7 @@
 """The exact privacy curve of composed Gaussian releases (Balle and Wang 2018; Dong, Roth and Su 2022, mu-GDP)."""
 
 import math
+from functools import lru_cache
 
 from scipy.optimize import brentq
 from scipy.special import log_ndtr, ndtr, ndtri
@@ -19,6 +20,7 @@ def delta_of(mu: float, epsilon: float) -> float:
     return max(0.0, float(ndtr(mu / 2 - epsilon / mu)) - tail)
 
 
+@lru_cache(maxsize=4096)
 def epsilon_of(mu: float, delta: float) -> float:
     """The smallest epsilon with delta_of(mu, epsilon) <= delta, rounded up. mu 0 gives 0, infinity infinity."""
     check_delta(delta)

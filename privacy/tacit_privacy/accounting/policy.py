@@ -55,19 +55,22 @@ class BudgetPolicy(Fact, allow_inf_nan=False):
         """The smallest bound that holds for ``tally`` at every point of a run; quick, whatever came before."""
         found = list(without_amplification(tally, self.exposure(participations), self.delta, arithmetic))
         if self.plan is not None and tally and self.plan.covers(tally):
-            found += _of_plan(self.plan, self.exposure(self.participations), self.delta, arithmetic)
+            found += _of_plan(self.plan, self.exposure(self.participations), self.delta, arithmetic, self.adjacency)
         return smallest(found, self.adjacency)
 
     def listed(self, tally: Tally, participations: int, arithmetic: Arithmetic | None) -> tuple[Bound, ...]:
         """Every bound that holds for ``tally``; those that claim something from sampling are of the whole plan."""
+        plain = without_amplification(tally, self.exposure(participations), self.delta, arithmetic)
+        amplified: Sequence[Bound] = ()
         if self.plan is not None and tally and self.plan.covers(tally):
-            amplified = _of_plan(self.plan, self.exposure(self.participations), self.delta, arithmetic)
-            plain = without_amplification(tally, self.exposure(participations), self.delta, arithmetic)
-            return (*plain, *amplified[len(plain) :])
-        return without_amplification(tally, self.exposure(participations), self.delta, arithmetic)
+            of_plan = _of_plan(self.plan, self.exposure(self.participations), self.delta, arithmetic)
+            amplified = of_plan[len(plain) :]
+        return (*plain, *amplified)
 
 
 @lru_cache(maxsize=64)
-def _of_plan(plan: Planned, exposure: Exposure, delta: float, arithmetic: Arithmetic | None) -> Sequence[Bound]:
-    """Every bound of a whole schedule: seconds once, then a look-up."""
-    return bounds({plan.event: plan.rounds}, exposure, delta, arithmetic)
+def _of_plan(
+    plan: Planned, exposure: Exposure, delta: float, arithmetic: Arithmetic | None, within: Adjacency | None = None
+) -> Sequence[Bound]:
+    """Every bound of a whole schedule, or those of one adjacency: seconds once, then a look-up."""
+    return bounds({plan.event: plan.rounds}, exposure, delta, arithmetic, within)

@@ -277,6 +277,9 @@ class _Replay:
             self._wrong("run", f"{body.run} is not under way")
         if body.reservation in account.charged:
             self._wrong("reservation", f"{body.reservation} was reserved before")
+        parts = sum(part.noise_multiplier**-2 for part in body.event.parts)
+        if parts and not math.isclose(parts * body.event.noise_multiplier**2, 1.0, rel_tol=_TOLERANCE):
+            self._wrong("parts", "the parts of the release do not have the noise that it is charged for")
         for waiting in account.waiting.values():
             if waiting.run == body.run:
                 self._wrong("open_reservation", f"{waiting.name} was neither committed nor given back")

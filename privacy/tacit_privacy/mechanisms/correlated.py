@@ -29,39 +29,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tacit_privacy.accounting.events import Correlation
+from tacit_privacy.accounting.matrix import LATTICE, band
 from tacit_privacy.errors import BadInput
 from tacit_privacy.mechanisms.noise import NoiseSource
 
-LATTICE = 2**12  # lattice steps per grid step: rounding once a round then costs next to nothing
 MOST_BANDS = 256
 _POINT = 16  # binary digits behind the point of a coefficient
 _MOST, _FAR = 2**62, 12  # sums stay below it; noise is refused where so many standard deviations would not
 
 Rows = NDArray[np.int64]
-
-
-def coefficients(bands: int) -> NDArray[np.float64]:
-    """c_0 to c_(bands-1), shape ``(bands,)``: the first coefficients of (1 - x)^(-1/2)."""
-    steps = np.arange(1, bands, dtype=np.float64)
-    return np.concatenate([[1.0], np.cumprod((2 * steps - 1) / (2 * steps))])
-
-
-def column_norm(bands: int) -> float:
-    """||c||: what one participation costs, in noise multipliers of independent noise. 1 for one band."""
-    return float(np.linalg.norm(coefficients(bands)))
-
-
-def prefix_noise(bands: int, rounds: int) -> NDArray[np.float64]:
-    """Standard deviation of the noise in the sum of the first 1, 2, ... ``rounds`` releases, where that of fresh noise
-    is 1: shape ``(rounds,)``. Independent noise gives the square roots of 1, 2, ...
-    """
-    inverse, own = np.zeros(rounds), coefficients(bands)
-    inverse[0] = 1.0
-    for row in range(1, rounds):
-        reach = min(row, bands - 1)
-        inverse[row] = -np.dot(own[1 : reach + 1], inverse[row - 1 :: -1][:reach])
-    sums = np.cumsum(inverse)  # what z_s weighs in the sum of the rounds s to s + j
-    return np.asarray(np.sqrt(np.cumsum(sums**2)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +63,7 @@ class CorrelatedNoise:
 
         Raises BadInput where numbers would not fit into 64 bits.
         """
-        weights = np.floor(coefficients(self.correlation.bands)[1:] * 2**_POINT).astype(np.int64)
+        weights = np.floor(band(self.correlation.bands)[1:] * 2**_POINT).astype(np.int64)
         largest = int(np.abs(rows).max(initial=0))
         largest = max(largest, math.ceil(_FAR * sigma * LATTICE))
         if largest * int(weights.sum() + 1) >= _MOST or largest >= 2**53:

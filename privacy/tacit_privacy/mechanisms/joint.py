@@ -13,9 +13,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from tacit_privacy.accounting.events import GaussianEvent, Part, Sampling
+from tacit_privacy.accounting.matrix import LATTICE
 from tacit_privacy.contract import Statistic
 from tacit_privacy.errors import BadInput, UpdateRefused
-from tacit_privacy.mechanisms.correlated import LATTICE, CorrelatedNoise, Rows
+from tacit_privacy.mechanisms.correlated import CorrelatedNoise, Rows
 from tacit_privacy.mechanisms.gaussian import GaussianSum
 from tacit_privacy.mechanisms.noise import NoiseSource
 
