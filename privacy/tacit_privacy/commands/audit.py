@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tacit_privacy.cli import FAILED, JsonOption, json_on_stdout
+from tacit_privacy.commands._canary import canary
+from tacit_privacy.commands._selftest import selftest
 from tacit_privacy.errors import BadInput
 from tacit_privacy.wording import rounded_up
 
@@ -102,3 +104,7 @@ def _lines(path: Path) -> Iterator[str]:
 def _unreadable(path: Path, error: OSError | UnicodeDecodeError) -> BadInput:
     why = (error.strerror or "it cannot be opened").lower() if isinstance(error, OSError) else "it is not UTF-8 text"
     return BadInput(f"cannot read {path}: {why}; name the ledger.jsonl and ledger.pub that a run left")
+
+
+app.command()(canary)
+app.command()(selftest)
