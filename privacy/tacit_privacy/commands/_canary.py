@@ -9,7 +9,7 @@ import typer
 
 from tacit_privacy.cli import FAILED, JsonOption, json_on_stdout
 from tacit_privacy.errors import BadInput
-from tacit_privacy.wording import rounded_up
+from tacit_privacy.wording import rounded_down, rounded_up
 
 if TYPE_CHECKING:
     from tacit_privacy.audit.canaries import Measured
@@ -34,6 +34,7 @@ def canary(
 
     Exit code 1 when the lower bound passes the claim. A bound below it is no proof of privacy.
     """
+    upper: float | None
     with json_on_stdout(as_json) as write:
         if run is not None and scores is None:
             if delta is not None or claim is not None or gaussian:
@@ -106,11 +107,10 @@ def _tell(found: "Measured", claimed: float | None) -> None:
     else:
         spread = f"{estimate.low:.3g} to {estimate.high:.3g} by its own sampling error"
         typer.echo(f"estimate      epsilon {estimate.epsilon:.3g} ({spread}); no bound")
+    proven = f"epsilon {rounded_down(found.lower_bound)} with confidence {proved.confidence:g}"
     against = "a Gaussian curve" if found.claim == "gaussian" else "any mechanism"
     guessed = f"{proved.correct} of {proved.guesses} guesses right"
-    typer.echo(
-        f"lower bound   epsilon {found.lower_bound:.3g} with confidence {proved.confidence:g}, for {against} ({guessed})"
-    )
+    typer.echo(f"lower bound   {proven}, for {against} ({guessed})")
     if claimed is None:
         return
     typer.echo(f"claimed       epsilon {rounded_up(claimed)}")

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tacit_privacy.cli import FAILED, JsonOption, json_on_stdout
-from tacit_privacy.wording import rounded_up
+from tacit_privacy.wording import rounded_down, rounded_up
 
 if TYPE_CHECKING:
     from tacit_privacy.audit.selftest import SelfTest
@@ -41,9 +41,11 @@ def _tell(found: "SelfTest") -> None:
     claim = f"epsilon {rounded_up(found.epsilon)} at delta {found.delta:g} (mu {found.mu:.4g})"
     shown = f"{len(found.verdicts)} cases of {found.samples:,} releases on either side"
     if not found.rejected:
-        best = f"at least epsilon {found.lower_bound:.3g} (mu {found.mu_lower_bound:.3g}) could be shown"
-        typer.echo(f"Not refuted: one release claims {claim}; {best}, in {shown}.")
+        best = f"epsilon {rounded_down(found.lower_bound)} (mu {rounded_down(found.mu_lower_bound)})"
+        typer.echo(f"Not refuted: one release claims {claim}; at least {best} could be shown, in {shown}.")
         return
     typer.echo(f"REFUTED: one release claims {claim}, and {len(found.rejected)} of {shown} say otherwise:")
     for verdict in found.rejected:
-        typer.echo(f"  epsilon at least {verdict.epsilon:.3g}, mu at least {verdict.mu:.3g}: {verdict.case.name}")
+        typer.echo(
+            f"  epsilon at least {rounded_down(verdict.epsilon)}, mu {rounded_down(verdict.mu)}: {verdict.case.name}"
+        )
