@@ -17,6 +17,7 @@ from tacit_privacy.randomness import stream
 
 F64 = NDArray[np.float64]
 DELTA, SAMPLES, PLANNED = 1e-5, 20_000, 8
+NOBODY: list[F64] = [np.zeros(1)]
 
 
 @dataclass(frozen=True)
@@ -58,12 +59,12 @@ class NanPasses(Floats):
         return update * (self.clip_norm / norm) if norm > self.clip_norm else update
 
     def total(self, sent: Sequence[NDArray[Any]]) -> F64:
-        return np.asarray(np.sum([np.where(np.isinf(vector), 0.0, vector) for vector in sent] or [[0.0]], axis=0))
+        return np.asarray(np.sum([np.where(np.isinf(vector), 0.0, vector) for vector in sent] or NOBODY, axis=0))
 
 
 class ServerTrustsDevices(Floats):
     def total(self, sent: Sequence[NDArray[Any]]) -> F64:
-        return np.asarray(np.sum(sent or [[0.0]], axis=0))
+        return np.asarray(np.sum(sent or NOBODY, axis=0))
 
 
 class HugePasses(ServerTrustsDevices):
@@ -87,7 +88,7 @@ class UnequalWeights(Floats):
     def total(self, sent: Sequence[NDArray[Any]]) -> F64:
         weights = [10.0, *[1.0] * (len(sent) - 1)]
         held = [weight * clip(vector, self.clip_norm) for weight, vector in zip(weights, sent, strict=False)]
-        return np.asarray(np.sum(held or [[0.0]], axis=0) * len(sent) / max(1.0, sum(weights[: len(sent)])))
+        return np.asarray(np.sum(held or NOBODY, axis=0) * len(sent) / max(1.0, sum(weights[: len(sent)])))
 
 
 class NoiseOfWhoCame(Floats):
@@ -111,7 +112,7 @@ class EveryCoordinate(Floats):
 
     def total(self, sent: Sequence[NDArray[Any]]) -> F64:
         held = [np.clip(vector, -self.clip_norm, self.clip_norm) for vector in sent]
-        return np.asarray(np.sum(held or [[0.0]], axis=0))
+        return np.asarray(np.sum(held or NOBODY, axis=0))
 
 
 class Refuses(Floats):

@@ -1,4 +1,4 @@
-"""Verify the ledger of a run, offline."""
+"""Verify the ledger of a run, offline; measure epsilon from below."""
 
 import re
 import sys
@@ -21,12 +21,12 @@ _HEX = r"[0-9a-fA-F]{64}"
 _STDIN = Path("-")
 _MOST = 20  # problems that are printed one by one
 
-app = typer.Typer(help="Verify the ledger of a run, offline.", no_args_is_help=True)
+app = typer.Typer(help="Verify the ledger of a run, offline; measure epsilon from below.", no_args_is_help=True)
 
 
 @app.callback()
 def main() -> None:
-    """Verify the ledger of a run, offline."""
+    """Verify the ledger of a run, offline; measure epsilon from below."""
 
 
 @app.command()
