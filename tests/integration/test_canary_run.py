@@ -145,6 +145,14 @@ def test_a_sealed_draw_is_measured_without_knowing_who_took_part(tmp_path: Path)
     assert all(row["score"] != 0 for row in rows(tmp_path / "run"))  # also of those who were never asked
 
 
+def test_buffered_rounds_and_momentum_are_measured_too(tmp_path: Path) -> None:
+    """An update that is late counts for less and momentum blurs it: less is proved, never more than is claimed."""
+    blurred = ["federation.policy=buffered", "federation.cohort=12", "federation.optimizer=fedavgm"]
+    result = run(tmp_path / "run", *blurred, "privacy.participations=2")
+    shown = result["privacy"]["empirical"]
+    assert shown["asked"] > 5 and shown["lower_bound"] <= result["privacy"]["epsilon"]
+
+
 def test_the_command_reads_what_the_run_wrote(runs: Runs, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder, result = runs["loud"]
     assert main(["audit", "canary", str(folder), "--json"]) == 0

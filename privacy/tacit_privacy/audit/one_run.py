@@ -64,7 +64,7 @@ def one_run(
         correct = int(np.count_nonzero(~truth[order[:half]]) + np.count_nonzero(truth[order[count - half :]]))
         mu = mu_refuted(count, guesses, correct, doubt)
         epsilon_any = max(epsilon_any, epsilon_refuted(count, guesses, correct, delta, doubt))
-        if mu > best.mu or best.guesses == 0:
+        if mu >= best.mu:
             gaussian = epsilon_of(mu, delta) if mu else 0.0
             best = OneRun(count, best.included, delta, confidence, guesses, correct, mu, gaussian, 0.0)
     return OneRun(
