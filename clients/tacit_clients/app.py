@@ -76,6 +76,8 @@ class Device:
     noise: Callable[[int], NoiseSource] = field(default=_system_noise)
     personal: Personal | None = None
     floor: guard.Floor = guard.NO_FLOOR  # what the owner insists on
+    # what a simulated canary sends instead of what it learnt
+    contribution: Callable[[RoundTerms], Vector] | None = None
     scores: bool = False  # whether to evaluate before and after, for the owner alone
 
 
@@ -173,6 +175,8 @@ def _learn(device: Device, start: Vector, terms: RoundTerms) -> LocalResult:
     It then contributes zeros, as its neighbour in the sense of the guarantee does. A refusal would tell what it holds,
     and could give its place in a cohort to another device.
     """
+    if device.contribution is not None:
+        return LocalResult(device.contribution(terms), 0, 0, 0.0, 0.0)
     if device.data.train:
         with suppress(NonFiniteUpdate):
             return train(

@@ -2,17 +2,23 @@
 
 import math
 from collections.abc import Iterator
-from decimal import ROUND_CEILING, Context
+from decimal import ROUND_CEILING, ROUND_FLOOR, Context
 from difflib import get_close_matches
 
 from pydantic import BaseModel, ValidationError
 
 _UPWARDS = Context(prec=4, rounding=ROUND_CEILING)
+_DOWNWARDS = Context(prec=4, rounding=ROUND_FLOOR)
 
 
 def rounded_up(value: float) -> str:
     """Four significant digits, rounded up: a bound is never shown smaller than it is."""
     return f"{float(_UPWARDS.create_decimal_from_float(value)):.4g}" if math.isfinite(value) else f"{value:g}"
+
+
+def rounded_down(value: float) -> str:
+    """Four significant digits, rounded down: a lower bound is never shown larger than it is."""
+    return f"{float(_DOWNWARDS.create_decimal_from_float(value)):.4g}" if math.isfinite(value) else f"{value:g}"
 
 
 def sentence(error: ValidationError, model: type[BaseModel]) -> str:

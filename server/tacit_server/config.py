@@ -108,6 +108,16 @@ class PrivacyConfig(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False)
         """Whether a cohort is drawn from everybody, in secret: who cannot be asked then contributes nothing."""
         return self.sampling != "fixed"
 
+    canaries: int = Field(
+        default=0, ge=0, description="simulations: devices that send secret directions, to measure epsilon from below"
+    )
+
+    @model_validator(mode="after")
+    def _measures(self) -> "PrivacyConfig":
+        if self.canaries and not self.enabled:
+            raise ValueError("canaries measure a guarantee and privacy.enabled = false has none; set canaries = 0")
+        return self
+
     def delta_for(self, population: int) -> float:
         """The delta of the guarantee: as set, else population^-1.1."""
         return self.delta if self.delta is not None else min(0.5, float(population) ** -1.1)

@@ -59,6 +59,8 @@ class PlainSettings(BaseModel, frozen=True, extra="forbid"):
     def _fits(self) -> Self:
         if not self.privacy.enabled:
             raise ValueError("privacy.enabled = false belongs to comparisons in tacit simulate; leave it out")
+        if self.privacy.canaries:
+            raise ValueError("privacy.canaries belong to tacit simulate: a deployed device sends what it learnt")
         check_together(self.federation, self.privacy)
         return self
 

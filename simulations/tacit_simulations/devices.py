@@ -1,7 +1,7 @@
 """Emulated devices inside a worker: one resident model, everybody's data on demand, the deployed ClientApp."""
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache, partial
 
 import numpy as np
 from flwr.app import Context, RecordDict
@@ -15,6 +15,7 @@ from tacit_clients.training.examples import ExampleSource
 from tacit_privacy.contract import AdapterSpec
 from tacit_privacy.mechanisms.noise import NoiseSource, SeededNoise
 from tacit_privacy.randomness import stream
+from tacit_simulations.canaries import Canaries
 from tacit_simulations.data.config import DataConfig
 from tacit_simulations.data.sources import build_source
 from tacit_simulations.fleet.roster import device_key, device_name
@@ -30,9 +31,15 @@ class DeviceSetup:
     devices: int
     seed: int
     server_key: str
+    canaries: int = 0
 
     def __hash__(self) -> int:
-        return hash((self.spec.digest, self.data, self.devices, self.seed, self.server_key))
+        return hash((self.spec.digest, self.data, self.devices, self.seed, self.server_key, self.canaries))
+
+    @cached_property
+    def watched(self) -> Canaries:
+        """The devices that are canaries."""
+        return Canaries(self.seed, self.devices, self.canaries)
 
     def source(self) -> ExampleSource:
         return build_source(self.data, self.seed, self.devices)
@@ -64,8 +71,9 @@ def resident(setup: DeviceSetup) -> Resident:
             return SeededNoise(setup.seed, "device", index, "round", number)
 
         data, pinned = source.device(index), setup.server_key
-        key = device_key(setup.seed, index)
-        return Device(device_name(index), data, source.task, adapted, rng, key, server_key=pinned, noise=noise)
+        sends = partial(setup.watched.contribution, index) if index in setup.watched else None
+        name, key = device_name(index), device_key(setup.seed, index)
+        return Device(name, data, source.task, adapted, rng, key, server_key=pinned, noise=noise, contribution=sends)
 
     return Resident(adapted, source, make_client_app(device_of))
 

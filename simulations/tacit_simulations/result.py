@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from tacit_clients.slm.adapters import initial_vector
 from tacit_clients.training.examples import Task
 from tacit_clients.training.local import Score
+from tacit_simulations.canaries import Canaries, empirical
 from tacit_simulations.evaluation.study import Study, Vector, add
 from tacit_simulations.fleet.figures import fleet_facts
 from tacit_simulations.fleet.population import Population
@@ -38,7 +39,7 @@ def compare(
     shared = {name: arm.vector} | ({"federated": plain.vector} if plain else {})
     if "untrained" in wanted:
         shared["untrained"] = initial_vector(study.setup.spec)
-    if "centralised" in wanted and (devices := _took_part(arm)):
+    if "centralised" in wanted and (devices := _took_part(arm, study.canaries)):
         shared["centralised"] = study.centralised(devices)
         watch.step("centralised")
     scores = _scores(study, wanted, shared, arm.vector, watch)
@@ -77,9 +78,10 @@ def _scores(
     return {key: {device: by_device[device] for device in panel} for key, by_device in scores.items()}
 
 
-def _took_part(arm: "Trained") -> list[int]:
+def _took_part(arm: "Trained", canaries: Canaries) -> list[int]:
     """Devices whose data the federation learnt from: the centralised model learns from the same."""
-    return sorted({device for row in arm.rounds if row["released"] for device in row["accepted"]})
+    found = {device for row in arm.rounds if row["released"] for device in row["accepted"]}
+    return sorted(found - set(canaries.members))
 
 
 def _figures(score: Score) -> dict[str, Any]:
@@ -145,6 +147,9 @@ def _privacy(scenario: Scenario, prepared: "Prepared", arm: "Trained") -> dict[s
     if not privacy.enabled:
         return found
     spent = arm.journal.get("privacy")
+    if privacy.canaries:
+        found["empirical"] = empirical(arm.journal.get("canaries"), privacy, prepared.delta)
+        found["empirical_lower_bound"] = found["empirical"]["lower_bound"]
     return found | {
         "epsilon": spent["epsilon"],
         "assumption": spent["assumption"],

@@ -16,6 +16,7 @@ from tacit_clients.slm.adapters import build_spec, initial_vector
 from tacit_clients.slm.models import LanguageModel, load
 from tacit_privacy.accounting.budget import Budget
 from tacit_privacy.accounting.policy import BudgetPolicy
+from tacit_privacy.audit.canaries import claim_of
 from tacit_privacy.contract import LEVELS, AdapterSpec
 from tacit_privacy.errors import BadInput
 from tacit_privacy.ledger.chain import Ledger
@@ -32,6 +33,8 @@ from tacit_server.planning import begun_for, mechanism_for, policy_for, sampling
 from tacit_server.rounds import RoundRecord
 from tacit_server.store import Store
 from tacit_server.store.adapters import save_adapter
+from tacit_simulations.canaries import Canaries, CanaryWatch
+from tacit_simulations.canaries import lines as canary_lines
 from tacit_simulations.clock import VirtualClock
 from tacit_simulations.data.sources import build_source
 from tacit_simulations.devices import DeviceSetup, run_device
@@ -124,7 +127,11 @@ class Prepared:
         """Load the model, count the data, calibrate the noise, and refuse what cannot work."""
         source = build_source(scenario.data, scenario.seed, scenario.fleet.devices)
         devices = source.devices
-        check_source(source, scenario.evaluation)
+        if scenario.privacy.canaries > devices:
+            raise BadInput(
+                f"privacy.canaries is {scenario.privacy.canaries} but the data has {devices} devices; ask for fewer"
+            )
+        check_source(source, scenario.evaluation, Canaries(scenario.seed, devices, scenario.privacy.canaries))
         if scenario.federation.cohort > devices:
             raise BadInput(f"federation.cohort is {scenario.federation.cohort} but the data has {devices} devices")
         model, chosen = load(scenario.model.name), scenario.adapter
@@ -153,11 +160,13 @@ class Prepared:
         fleet = self.scenario.fleet.model_copy(update={"devices": self.devices})
         return Emulator.of(self.scenario.seed, fleet, self.work)
 
-    def setup(self) -> DeviceSetup:
-        return DeviceSetup(self.spec, self.scenario.data, self.devices, self.scenario.seed, self.key.public)
+    def setup(self, canaries: bool = True) -> DeviceSetup:
+        """Whatever devices are. Canaries belong to the private run alone: without a guarantee they measure nothing."""
+        scenario, count = self.scenario, self.scenario.privacy.canaries if canaries else 0
+        return DeviceSetup(self.spec, scenario.data, self.devices, scenario.seed, self.key.public, count)
 
-    def study(self, engine: Engine) -> Study:
-        return Study(self.scenario, self.setup(), engine, self.left_out)
+    def study(self, engine: Engine, canaries: bool = True) -> Study:
+        return Study(self.scenario, self.setup(canaries), engine, self.left_out)
 
     @property
     def noise_multiplier(self) -> float:
@@ -191,7 +200,7 @@ class Prepared:
     ) -> Trained:
         began = time.monotonic()
         emulator, clock = self.emulator(), VirtualClock(self.scenario.fleet.start)
-        fleet = FleetGrid(emulator, clock, engine, partial(run_device, self.setup()))
+        fleet = FleetGrid(emulator, clock, engine, partial(run_device, self.setup(canaries=private)))
         trained: list[int] = []
 
         def note(group: str, dispatch: Dispatch) -> None:
@@ -201,6 +210,9 @@ class Prepared:
         fleet.on_dispatch = note
         ledger = Ledger(self.key.sign, clock.now)
         budget = self.budget(ledger) if private else None
+        roster = FleetRoster(emulator, self.spec.rank, self.scenario.adapter.tiers)
+        canaries = self._canary_watch(store, journal, roster) if private else None
+        study = self.study(engine, canaries=private)
         buffered = self.scenario.federation.policy == "buffered"
 
         def coordinator_of(grid: Grid, context: Context) -> Coordinator:
@@ -208,23 +220,25 @@ class Prepared:
                 self._job(private),
                 grid,
                 clock,
-                FleetRoster(emulator, self.spec.rank, self.scenario.adapter.tiers),
+                roster,
                 self.mechanism(private),
                 budget or NoBudget(),
                 self.noise(),
                 store,
                 self.key,
-                partial(self._observe, self.study(engine), journal, watch),
+                partial(self._observe, study, journal, watch, canaries),
             )
 
         watch.stage("Private federation" if private else "Federation without privacy", self.scenario.federation.rounds)
-        self._score_untouched(self.study(engine), journal)
+        self._score_untouched(study, journal)
         context = Context(run_id=RUN_ID, node_id=SERVER_NODE, node_config={}, state=RecordDict(), run_config={})
         make_server_app(coordinator_of)(fleet, context)
         outcome = outcome_of(context)
         second = self.scenario.training.example_dp
         if second is not None and private == self.scenario.privacy.enabled:
             journal.put("example_level", example_level(fleet.states.values(), second))
+        if canaries:
+            self._tell_canaries(canaries, outcome.adapter, journal, folder)
         with store.begin() as session:
             if budget:
                 _export(budget, session, folder, journal)
@@ -248,9 +262,35 @@ class Prepared:
         if journal.get("score/0") is None and self.scenario.evaluation.devices:
             _note_score(journal, 0, study, initial_vector(self.spec))
 
-    def _observe(
-        self, study: Study, journal: Journal, watch: Watcher, record: RoundRecord, adapter: NDArray[np.float64]
+    def _canary_watch(self, store: Store, journal: Journal, roster: FleetRoster) -> CanaryWatch | None:
+        """Who scores the canaries, from where the run starts or goes on; None where there is none."""
+        canaries = Canaries(self.scenario.seed, self.devices, self.scenario.privacy.canaries)
+        if not canaries.count:
+            return None
+        newest = store.newest()
+        adapter = newest.arrays["adapter"] if newest else initial_vector(self.spec).astype(np.float64)
+        return CanaryWatch(canaries, self.spec, roster.rank, journal, adapter)
+
+    def _tell_canaries(
+        self, canaries: CanaryWatch, adapter: NDArray[np.float32], journal: Journal, folder: OutputFolder
     ) -> None:
+        privacy = self.scenario.privacy
+        moved = adapter.astype(np.float64) - initial_vector(self.spec)
+        rows = canaries.finish(moved, claim_of(privacy.sampling, privacy.roster))
+        journal.put("canaries", rows)
+        write_whole(folder.path / "canaries.jsonl", canary_lines(rows))
+
+    def _observe(
+        self,
+        study: Study,
+        journal: Journal,
+        watch: Watcher,
+        canaries: CanaryWatch | None,
+        record: RoundRecord,
+        adapter: NDArray[np.float64],
+    ) -> None:
+        if canaries:
+            canaries.see(record, adapter)
         last = record.round == self.scenario.federation.rounds
         if self.scenario.evaluation.devices and (last or record.round % self.scenario.evaluation.every == 0):
             _note_score(journal, record.round, study, adapter.astype(np.float32))

@@ -82,6 +82,12 @@ class Scenario(BaseModel, frozen=True, extra="forbid"):
                 "choose a cohort no larger than the fleet"
             )
         check_together(self.federation, self.privacy)
+        if self.privacy.canaries > self.fleet.devices:
+            raise ValueError(
+                f"privacy.canaries is {self.privacy.canaries} but fleet.devices is {self.fleet.devices}; ask for fewer"
+            )
+        if self.mode == "timing" and self.privacy.canaries:
+            raise ValueError("mode timing releases nothing that canaries could be found in; set privacy.canaries = 0")
         if self.mode == "timing" and self.model.name != ModelConfig().name and not self.model.parameters:
             raise ValueError(f"mode timing loads no model; say how large {self.model.name} is in model.parameters")
         return self

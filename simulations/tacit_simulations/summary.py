@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-from tacit_privacy.wording import rounded_up
+from tacit_privacy.wording import rounded_down, rounded_up
 
 _NAMES = {
     "untrained": "untrained",
@@ -37,6 +37,9 @@ def summary(result: dict[str, Any]) -> Iterator[str]:
             f"epsilon {rounded_up(privacy['epsilon'])} of {privacy['epsilon_cap']:g} at delta {privacy['delta']:.3g}"
         )
         yield f"Privacy: {spent}, {privacy['adjacency']}, {privacy['assumption']}"
+        measured = privacy.get("empirical_lower_bound")
+        if measured is not None:
+            yield f"  Canaries prove epsilon at least {rounded_down(measured)}; tacit audit canary says more."
         yield "  The noise is seeded: this is a simulation and protects nobody."
     if result.get("stopped"):
         yield f"Stopped early: {result['stopped']}"

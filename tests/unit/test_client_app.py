@@ -36,6 +36,7 @@ from tacit_privacy.contract import (
 )
 from tacit_privacy.errors import BadInput, TacitError
 from tacit_privacy.ledger.keys import SigningKey, verifies
+from tacit_privacy.mechanisms.gaussian import clip_to_grid
 from tacit_privacy.randomness import stream
 
 Values = dict[str, bool | float | int | str]
@@ -371,3 +372,13 @@ def test_state_is_plain_enough_for_any_store(device: client.Device) -> None:
     ask(device, at, content_of(terms_for(device.adapted.spec)))
     (values,) = (dict(at.state.config_records[name]) for name in at.state)
     assert json.loads(json.dumps(values)) == values
+
+
+def test_a_simulated_canary_sends_what_it_is_told_to_and_trains_nothing(device: client.Device) -> None:
+    terms = terms_for(device.adapted.spec)
+    told = stream(3, "told").standard_normal(terms.spec.prefix(terms.rank)).astype(np.float32)
+    canary = replace(device, contribution=lambda terms: told * np.float32(terms.round))
+    reply = ask(canary, context(), content_of(terms))
+    (sent,) = reply.array_records[RECORD_UPDATE].to_numpy_ndarrays()
+    assert np.array_equal(sent, clip_to_grid(told, terms.clip_norm, terms.levels))
+    assert set(reply) == {RECORD_UPDATE, RECORD_RECEIPT}

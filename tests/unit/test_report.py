@@ -19,7 +19,7 @@ from tacit_simulations.report import report
 from tacit_simulations.report.figures import NOTHING, moment
 from tacit_simulations.report.reading import read
 from tacit_simulations.report.reasons import REASONS
-from tacit_simulations.report.sections.budget import chosen_bound, upwards
+from tacit_simulations.report.sections.budget import chosen_bound, downwards, upwards
 from tacit_simulations.report.sections.learning import gap_closed
 
 ROUND: dict[str, Any] = {
@@ -369,3 +369,38 @@ def test_the_documented_program_runs(tmp_path: Path, monkeypatch: pytest.MonkeyP
     Path("run/result.json").write_text(json.dumps(RESULT), encoding="utf-8")
     exec(compile(program, "docs/report.md", "exec"), {})
     assert "Memory of the workers" in Path("run/report.html").read_text(encoding="utf-8")
+
+
+EMPIRICAL: dict[str, Any] = {
+    "planned": 60,
+    "asked": 40,
+    "estimate": 1.26,
+    "estimate_low": 0.5,
+    "estimate_high": 2.4,
+    "confidence": 0.95,
+    "lower_bound": 0.6789,
+    "one_run": {"guesses": 20, "correct": 17},
+}
+
+
+@pytest.mark.parametrize(("upper", "refuted"), [(2.0, False), (0.5, True)])
+def test_what_canaries_proved_stands_beside_what_is_claimed(upper: float, refuted: bool) -> None:
+    result = copy.deepcopy(RESULT)
+    result["privacy"] |= {"empirical": EMPIRICAL, "empirical_lower_bound": 0.6789, "epsilon": upper}
+    page = report(result)
+    assert "What an attack could show" in page and "17 of 20 guesses right" in page
+    assert "0.678" in page and "0.679" not in page  # a lower bound is rounded down
+    assert ("The lower bound passes the upper one" in page) is refuted
+    assert "What an attack could show" not in report(RESULT)
+
+
+def test_canaries_that_nobody_asked_proved_nothing() -> None:
+    result = copy.deepcopy(RESULT)
+    result["privacy"] |= {"empirical": {"planned": 3, "asked": 0, "estimate": None, "lower_bound": None}}
+    assert "None of the 3 canaries took part" in report(result)
+
+
+@given(st.floats(1e-6, 1e6), st.integers(2, 4))
+def test_a_lower_bound_is_never_shown_larger_than_it_is(epsilon: float, digits: int) -> None:
+    shown = float(downwards(epsilon, digits).replace(",", ""))
+    assert epsilon * (1 - 10.0 ** (1 - digits)) * (1 - 1e-9) <= shown <= epsilon * (1 + 1e-9)

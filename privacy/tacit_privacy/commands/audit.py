@@ -1,4 +1,4 @@
-"""Verify the ledger of a run, offline; and keep ledgers and their keys."""
+"""Verify the ledger of a run, offline; measure epsilon from below; keep ledgers and their keys."""
 
 import re
 import sys
@@ -10,6 +10,8 @@ import typer
 
 from tacit_privacy.cli import FAILED, JsonOption, json_on_stdout
 from tacit_privacy.commands import _keeping
+from tacit_privacy.commands._canary import canary
+from tacit_privacy.commands._selftest import selftest
 from tacit_privacy.errors import BadInput
 from tacit_privacy.wording import rounded_up
 
@@ -20,13 +22,16 @@ _HEX = r"[0-9a-fA-F]{64}"
 _STDIN = Path("-")
 _MOST = 20  # problems that are printed one by one
 
-app = typer.Typer(help="Verify the ledger of a run, offline; keep ledgers and their keys.", no_args_is_help=True)
+app = typer.Typer(
+    help="Verify the ledger of a run, offline; measure epsilon from below; keep ledgers and their keys.",
+    no_args_is_help=True,
+)
 _keeping.register(app)
 
 
 @app.callback()
 def main() -> None:
-    """Verify the ledger of a run, offline; keep ledgers and their keys."""
+    """Verify the ledger of a run, offline; measure epsilon from below; keep ledgers and their keys."""
 
 
 @app.command()
@@ -123,3 +128,7 @@ def _lines(path: Path) -> Iterator[str]:
 def _unreadable(path: Path, error: OSError | UnicodeDecodeError) -> BadInput:
     why = (error.strerror or "it cannot be opened").lower() if isinstance(error, OSError) else "it is not UTF-8 text"
     return BadInput(f"cannot read {path}: {why}; name the ledger.jsonl and ledger.pub that a run left")
+
+
+app.command()(canary)
+app.command()(selftest)

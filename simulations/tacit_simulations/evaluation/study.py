@@ -18,6 +18,7 @@ from tacit_clients.training.personal import evaluate_personal, train_personal
 from tacit_privacy.contract import LocalTraining
 from tacit_privacy.errors import BadInput, EngineFailed
 from tacit_privacy.randomness import stream
+from tacit_simulations.canaries import Canaries
 from tacit_simulations.devices import DeviceSetup, resident
 from tacit_simulations.engines import Engine, Failed
 from tacit_simulations.scenario import EvaluationConfig, Scenario
@@ -26,12 +27,12 @@ Vector = NDArray[np.float32]
 _HELD_OUT_CHUNK = 128  # examples scored by one job: the same batches whatever the engine
 
 
-def check_source(source: ExampleSource, settings: EvaluationConfig) -> None:
+def check_source(source: ExampleSource, settings: EvaluationConfig, canaries: Canaries) -> None:
     """Raise BadInput where the data cannot be scored as the settings ask."""
-    if settings.devices and not panel_of(source, settings.devices):
+    if settings.devices and not panel_of(source, settings.devices, canaries):
         raise BadInput(
             "no device of the panel has examples to be scored on; raise data.test_fraction, "
-            "give devices more examples, or set evaluation.devices = 0"
+            "give devices more examples, make fewer of them canaries, or set evaluation.devices = 0"
         )
     if settings.held_out and not source.held_out():
         raise BadInput(
@@ -39,10 +40,11 @@ def check_source(source: ExampleSource, settings: EvaluationConfig) -> None:
         )
 
 
-def panel_of(source: ExampleSource, wanted: int) -> list[int]:
-    """At most ``wanted`` devices, spread evenly over the fleet, that have test examples."""
-    spread = np.unique(np.linspace(0, source.devices - 1, min(wanted, source.devices)).astype(int))
-    return [int(device) for device in spread if source.device(int(device)).test]
+def panel_of(source: ExampleSource, wanted: int, canaries: Canaries) -> list[int]:
+    """At most ``wanted`` devices, spread evenly over those of the fleet that learn, that have test examples."""
+    learners = canaries.others
+    spread = np.unique(np.linspace(0, len(learners) - 1, min(wanted, len(learners))).astype(int))
+    return [int(device) for device in learners[spread] if source.device(int(device)).test]
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,12 @@ class Study:
     @cached_property
     def panel(self) -> list[int]:
         """Devices that everything is scored on."""
-        return panel_of(self.setup.source(), self.scenario.evaluation.devices)
+        return panel_of(self.setup.source(), self.scenario.evaluation.devices, self.canaries)
+
+    @cached_property
+    def canaries(self) -> Canaries:
+        """Devices whose data nothing was learnt from."""
+        return Canaries(self.scenario.seed, self.setup.devices, self.scenario.privacy.canaries)
 
     def curve_point(self, vector: Vector) -> Score:
         """Score of a shared adapter on as much of the panel as a curve needs."""

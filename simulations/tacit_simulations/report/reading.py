@@ -78,6 +78,20 @@ class ExampleLevel:
 
 
 @dataclass(frozen=True, slots=True)
+class Empirical:
+    """What canaries showed of a run; figures are None where too few of them took part."""
+
+    planned: int | None
+    asked: int | None
+    estimate: float | None
+    low: float | None
+    high: float | None
+    confidence: float | None
+    guesses: int | None
+    correct: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class Privacy:
     """What was promised and what was spent; ``epsilon`` None or infinite means no guarantee."""
 
@@ -91,6 +105,7 @@ class Privacy:
     noise_source: str
     bounds: tuple[Bound, ...]
     empirical_lower_bound: float | None
+    empirical: Empirical | None
     example_level: ExampleLevel | None
 
     @property
@@ -245,7 +260,25 @@ def _privacy(row: Json) -> Privacy | None:
         noise_source=text(row, "noise_source", where) or "not stated",
         bounds=tuple(rows(row, "bounds", where, _bound)),
         empirical_lower_bound=number(row, "empirical_lower_bound", where),
+        empirical=_empirical(mapping(row, "empirical", where)),
         example_level=_example_level(mapping(row, "example_level", where)),
+    )
+
+
+def _empirical(row: Json) -> Empirical | None:
+    where = "result.privacy.empirical"
+    if not row:
+        return None
+    one_run = mapping(row, "one_run", where)
+    return Empirical(
+        planned=whole(row, "planned", where),
+        asked=whole(row, "asked", where),
+        estimate=number(row, "estimate", where),
+        low=number(row, "estimate_low", where),
+        high=number(row, "estimate_high", where),
+        confidence=number(row, "confidence", where),
+        guesses=whole(one_run, "guesses", f"{where}.one_run"),
+        correct=whole(one_run, "correct", f"{where}.one_run"),
     )
 
 

@@ -3,10 +3,10 @@
 import math
 
 from tacit_simulations.report.document import Exhibit, Section, Table, both, filled, table_of
-from tacit_simulations.report.figures import NOTHING, count, percent, significant, trimmed
+from tacit_simulations.report.figures import NOTHING, count, percent, trimmed
 from tacit_simulations.report.lines import Level, LineChart, Series, draw_lines
 from tacit_simulations.report.marks import SMALL_NAMED
-from tacit_simulations.report.reading import Bound, ExampleLevel, Privacy, Run
+from tacit_simulations.report.reading import Bound, Empirical, ExampleLevel, Privacy, Run
 
 
 def upwards(epsilon: float | None, digits: int = 3) -> str:
@@ -17,6 +17,14 @@ def upwards(epsilon: float | None, digits: int = 3) -> str:
         return "0"
     unit = 10.0 ** (math.floor(math.log10(epsilon)) - digits + 1)
     return trimmed(math.ceil(epsilon / unit * (1 - 1e-12)) * unit, digits)
+
+
+def downwards(epsilon: float, digits: int = 3) -> str:
+    """A lower bound rounded down: an attack must not be made to look stronger than it is."""
+    if epsilon <= 0 or not math.isfinite(epsilon):
+        return "0" if epsilon <= 0 else "unbounded"
+    unit = 10.0 ** (math.floor(math.log10(epsilon)) - digits + 1)
+    return trimmed(math.floor(epsilon / unit * (1 + 1e-12)) * unit, digits)
 
 
 def seeded_mark(privacy: Privacy) -> str:
@@ -39,6 +47,8 @@ def budget(run: Run) -> Section | None:
     if privacy.bounds:
         exhibits.append(_bounds(privacy))
     exhibits.append(_terms(privacy))
+    if privacy.empirical is not None:
+        exhibits.append(_measured(privacy, privacy.empirical))
     exhibits += _noise(run)
     if privacy.example_level is not None:
         exhibits.append(_example_level(privacy.example_level))
@@ -125,13 +135,52 @@ def _terms(privacy: Privacy) -> Exhibit:
         ("noise source", privacy.noise_source, _source_meaning(privacy.noise_source)),
         (
             "measured lower bound",
-            "not measured in this run" if measured is None else significant(measured),
+            "not measured in this run" if measured is None else downwards(measured),
             "what an attack by canaries could show; the truth lies between it and epsilon",
         ),
     )
     return Exhibit(
         "The terms", "", (), Table("Privacy settings", ("setting", "value", "meaning"), rows, frozenset({2}))
     )
+
+
+def _measured(privacy: Privacy, shown: Empirical) -> Exhibit:
+    """The lower bound beside the upper one, and how to read the two."""
+    title, epsilon = "What an attack could show", "\N{GREEK SMALL LETTER EPSILON}"
+    measured = privacy.empirical_lower_bound
+    if measured is None:
+        return Exhibit(title, f"None of the {count(shown.planned)} canaries took part.", (), None, simulator_only=True)
+    rows = [
+        ("measured lower bound", f"{epsilon} \u2265 {downwards(measured)}", _guessing(shown)),
+        ("one-shot estimate", *_estimated(shown)),
+        ("upper bound", f"{epsilon} \u2264 {upwards(privacy.epsilon)}", "proved, whatever the attack"),
+    ]
+    refuted = privacy.epsilon is not None and measured > privacy.epsilon
+    verdict = (
+        "The lower bound passes the upper one: the mechanism does not keep what it claims."
+        if refuted
+        else f"The true {epsilon} lies between the two bounds. A small lower bound is no sign of privacy: few "
+        "canaries, or a weak attack, show little."
+    )
+    takeaway = (
+        f"{count(shown.asked)} of {count(shown.planned)} canary devices took part, each sending a secret random "
+        "direction of full length or zeros, by the toss of a coin; an attacker who sees every round guesses the coins. "
+        f"{verdict}"
+    )
+    table = Table("Epsilon from below and from above", ("figure", "value", "how"), tuple(rows), frozenset({2}))
+    return Exhibit(title, takeaway, (), table, simulator_only=True)
+
+
+def _guessing(shown: Empirical) -> str:
+    said = f"{count(shown.correct)} of {count(shown.guesses)} guesses right"
+    return said if shown.confidence is None else f"with confidence {percent(shown.confidence)}: {said}"
+
+
+def _estimated(shown: Empirical) -> tuple[str, str]:
+    if shown.estimate is None:
+        return NOTHING, "too few canaries for it"
+    between = f"{trimmed(shown.low, 3)} to {trimmed(shown.high, 3)}"
+    return f"about {trimmed(shown.estimate, 3)}", f"no bound; {between} by its own sampling error"
 
 
 def _example_level(spent: ExampleLevel) -> Exhibit:
