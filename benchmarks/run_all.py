@@ -12,7 +12,7 @@ from figures import page
 
 HERE = Path(__file__).parent
 PAGE = HERE.parent / "docs" / "benchmarks.md"
-SCRIPTS = ("fleet_timing.py", "dispatch.py", "throughput.py", "learning.py")
+SCRIPTS = ("fleet_timing.py", "dispatch.py", "throughput.py", "learning.py", "conformance.py")
 
 
 def main() -> int:
