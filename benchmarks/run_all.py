@@ -12,7 +12,14 @@ from figures import page
 
 HERE = Path(__file__).parent
 PAGE = HERE.parent / "docs" / "benchmarks.md"
-SCRIPTS = ("fleet_timing.py", "privacy_kernels.py", "dispatch.py", "throughput.py", "learning.py")
+SCRIPTS = (
+    "fleet_timing.py",
+    "privacy_kernels.py",
+    "dispatch.py",
+    "throughput.py",
+    "learning.py",
+    "conformance.py",
+)
 
 
 def main() -> int:

@@ -38,11 +38,9 @@ def ledger(sealed: bool) -> tuple[str, ...]:
     other = Books(allowed, event, run="other", database=run.database)
     other.round(1, [8])
     other.close()
-    run.budget.rotate(run.session, NEXT)
-    run.session.commit()
-    last = Books(allowed, event, replay=False, database=run.database, key=NEXT)
-    last.close()
-    return tuple(last.lines())
+    run.hand_over(NEXT)
+    run.close()
+    return tuple(run.lines())
 
 
 def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:

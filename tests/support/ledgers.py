@@ -53,7 +53,7 @@ class Books:
             PrivacyTables.metadata.create_all(database)
         self.database, self.event, self.key, self.run, self.time = database, event, key, run, 5.0
         self.session = Session(database)
-        self.ledger = Ledger(key.sign, lambda: self.time)
+        self.ledger = Ledger(lambda payload: self.key.sign(payload), lambda: self.time)
         self.budget = Budget(allowed, self.ledger, begun(run, noise), noise or SeededNoise(1), replay, closes)
         self._took_part: dict[int, int] = {}
         self.open()
@@ -65,10 +65,10 @@ class Books:
         asked = np.array(devices, dtype=np.intp)
         return self.budget.reserve(self.session, number, asked, event or self.event)
 
-    def commit(self, reservation: Reservation, devices: Sequence[int], head: tuple[str, int] | None = None) -> None:
-        shown = head or self.budget.head(self.session)
+    def commit(self, reservation: Reservation, devices: Sequence[int], release: str = "1" * 64) -> None:
+        shown = self.budget.head(self.session)
         receipts = [self.receipt(reservation.round, device, shown) for device in devices]
-        self.budget.commit(self.session, reservation, devices, "1" * 64, receipts)
+        self.budget.commit(self.session, reservation, devices, release, receipts)
 
     def round(self, number: int, devices: Sequence[int]) -> str:
         """One release to ``devices``; the name of its reservation."""
@@ -91,6 +91,10 @@ class Books:
             ledger_length=shown[1],
         ).to_bytes()
         return SignedReceipt(payload, own.sign(payload))
+
+    def hand_over(self, new: SigningKey) -> None:
+        self.budget.rotate(self.session, new)
+        self.key = new
 
     def close(self) -> None:
         self.budget.close(self.session)

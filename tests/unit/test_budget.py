@@ -181,7 +181,7 @@ def test_another_key_does_not_verify() -> None:
 def test_a_key_hands_over_to_the_next_and_either_verifies_the_whole() -> None:
     run, new = books(participations=3, epsilon=100.0), SigningKey.simulated(8)
     run.round(1, [1])
-    run.budget.rotate(run.session, new)
+    run.hand_over(new)
     run.session.commit()
     later = Books(run.budget.policy, EVENT, database=run.database, key=new)
     later.round(2, [1])

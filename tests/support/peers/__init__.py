@@ -1,0 +1,1 @@
+"""Systems under examination, Tacit first, each through its own public functions."""
