@@ -53,7 +53,8 @@ class BudgetPolicy(Fact, allow_inf_nan=False):
 
     def charged(self, tally: Tally, participations: int, arithmetic: Arithmetic | None) -> Bound:
         """The smallest bound that holds for ``tally`` at every point of a run; quick, whatever came before."""
-        found = list(without_amplification(tally, self.exposure(participations), self.delta, arithmetic))
+        exposure = self.exposure(participations)
+        found = [*without_amplification(tally, exposure, self.delta, arithmetic, self.adjacency)]
         if self.plan is not None and tally and self.plan.covers(tally):
             found += _of_plan(self.plan, self.exposure(self.participations), self.delta, arithmetic, self.adjacency)
         return smallest(found, self.adjacency)

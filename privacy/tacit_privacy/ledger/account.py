@@ -133,7 +133,10 @@ class Account:
     def _bound(self, tally: Counter[GaussianEvent], participations: int, extra: GaussianEvent | None) -> Bound:
         if self.policy is None:
             raise ValueError("a ledger without a policy promises nothing")
-        counted = tally + Counter([extra]) if extra is not None else tally
+        counted = tally
+        if extra is not None:
+            counted = Counter(tally)  # a copy, which a sum of counters is not: that hashes every event anew
+            counted[extra] += 1
         return self.policy.charged(counted, participations, self.arithmetic)
 
     def _reserve(self, body: Reserved, time: float) -> None:
