@@ -287,11 +287,11 @@ class Budget:
         """
         if self._policy.roster_sealed:
             return self._policy.participations, self._policy.participations * (period + 1)
-        waiting = list(self._account.waiting)
-        recent = participation.worst(session, devices.tolist(), waiting, period)
+        runs, waiting = list(self._account.runs), list(self._account.waiting)
+        recent = participation.worst(session, devices.tolist(), waiting, period, runs)
         if self._policy.period_s is None:
             return recent, recent
-        return recent, participation.worst(session, devices.tolist(), waiting, None)
+        return recent, participation.worst(session, devices.tolist(), waiting, None, runs)
 
     def _lose(self, session: Session) -> None:
         """Settle a reservation that a crash left open: whoever was in it may have been released."""

@@ -115,9 +115,7 @@ def _divided(first: Floats, second: Floats, participations: int) -> Floats:
     return found
 
 
-def _dearest(
-    tally: Tally, participations: int, reach: float, arithmetic: Arithmetic | None
-) -> list[tuple[float, int]]:
+def _dearest(tally: Tally, participations: int, reach: float, arithmetic: Arithmetic | None) -> list[tuple[float, int]]:
     """What the least noisy events cost, each time, and how often they happened: as many as one device can have been in.
 
     Noise may change with every round; what costs least is never looked at.
