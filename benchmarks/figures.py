@@ -50,6 +50,7 @@ def verdict(figures: Sequence[Figure]) -> int:
 ORDER = {  # results file: heading of the page
     "fleet_timing": "The timing-only fleet",
     "privacy_kernels": "The privacy mechanism",
+    "ledger": "The budget and its ledger",
     "dispatch": "Messages",
     "throughput": "The training fleet",
     "learning_home": "Learning: generated homes",
@@ -77,6 +78,9 @@ _TAIL = """
 - **Pooled data** means one adapter of the same shape trained by AdamW on everybody's examples, batch 32, its learning
   rate falling by a cosine; for banking77 and MiniLM for as many epochs as the federation makes.
 - **Noise** is seeded in a simulation, so these runs protect nobody; a deployment with the same settings would.
+- **The ledger** is read and written as in a run: every charge in a database file and in a transaction that is on disk
+  before anything is released. A verifier starts with nothing computed; behind a sealed roster it bounds the plan once,
+  by privacy loss distributions, however many rounds there were.
 - **Throughput**: the bare loop trains the same steps in two processes with no server, no messages and no privacy. The
   pool engine adds the ledger, the messages, clipping, the guard and the checkpoint, and makes up for it by faster steps
   ([Speed](devices.md#speed)). Where the ratio is about one, the steps are what limits it: two processes on two cores.

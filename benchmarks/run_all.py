@@ -15,6 +15,7 @@ PAGE = HERE.parent / "docs" / "benchmarks.md"
 SCRIPTS = (
     "fleet_timing.py",
     "privacy_kernels.py",
+    "ledger.py",
     "dispatch.py",
     "throughput.py",
     "learning.py",
