@@ -1,6 +1,7 @@
 """The Flower ClientApp: a thin shell that turns messages into calls of pure functions and results into messages."""
 
 import os
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -52,6 +53,10 @@ class Personal:
     training: LocalTraining
 
 
+def _wall_clock(terms: RoundTerms) -> float:
+    return time.time()
+
+
 def _system_noise(round_number: int) -> NoiseSource:
     return SystemNoise()
 
@@ -76,6 +81,7 @@ class Device:
     noise: Callable[[int], NoiseSource] = field(default=_system_noise)
     personal: Personal | None = None
     floor: guard.Floor = guard.NO_FLOOR  # what the owner insists on
+    now: Callable[[RoundTerms], float] = field(default=_wall_clock)  # seconds; a simulation's time is its server's
     # what a simulated canary sends instead of what it learnt
     contribution: Callable[[RoundTerms], Vector] | None = None
     scores: bool = False  # whether to evaluate before and after, for the owner alone
@@ -139,7 +145,9 @@ def answer(content: RecordDict, state: RecordDict, device: Device) -> RecordDict
     """
     terms, payload, signature = _terms(content)
     memory = _memory(state, device)
-    agreed = guard.check(memory, terms, payload, signature, device.adapted.spec, device.server_key, device.floor)
+    agreed = guard.check(
+        memory, terms, payload, signature, device.adapted.spec, device.server_key, device.floor, device.now(terms)
+    )
     if device.rank and terms.rank > device.rank:
         raise TermsRefused("rank", f"rank {terms.rank} is above this device's {device.rank}")
     start = _start(content, device, terms)

@@ -165,6 +165,7 @@ class RoundTerms(Fact):
     clip_limit: PositiveFloat | None = None  # the clip norm never passes it; None: it never changes
     participations: PositiveInt  # the most rounds a device may contribute to in this run
     separation: PositiveInt = 1  # rounds from one participation of a device to its next, at least
+    period_s: PositiveFloat | None = None  # after which participations are new, by the device's own clock; None: never
     deadline: float  # server clock, seconds
     ledger_head: Digest  # the ledger's newest entry, which a device remembers and may ask for again
     ledger_length: int = Field(ge=0)

@@ -31,11 +31,12 @@ class Bound:
     epsilon: float
     accountant: str
 
-    def as_json(self) -> dict[str, str | float]:
+    def as_json(self) -> dict[str, str | float | None]:
+        """``epsilon`` is null where nothing is bounded."""
         return {
             "assumption": self.assumption,
             "adjacency": str(self.adjacency),
-            "epsilon": self.epsilon,
+            "epsilon": self.epsilon if math.isfinite(self.epsilon) else None,
             "accountant": self.accountant,
         }
 
@@ -97,7 +98,7 @@ def _with_amplification(
     tally: Tally, exposure: Exposure, delta: float, arithmetic: Arithmetic | None, within: Adjacency | None
 ) -> tuple[Bound, ...]:
     """One bound of each adjacency, where something was sampled in secret; what was not is composed with the rest."""
-    exhaustible = exposure.participations < sum(tally.values())
+    exhaustible = exposure.participations < sum(tally.values()) or exposure.separation > 1
     sampled = {event: count for event, count in tally.items() if count and _amplified(event, exhaustible)}
     if not exposure.sealed or not sampled:
         return ()

@@ -85,7 +85,7 @@ class Plan:
         listed = bounds({self.event(noise_multiplier): self.rounds}, self.exposure, self.delta, self.arithmetic)
         best = smallest(listed, self.adjacency)
         if math.isinf(best.epsilon):
-            raise BadInput(f"with a noise multiplier of {noise_multiplier:g} epsilon is beyond all numbers; raise it")
+            raise BadInput(f"a noise multiplier of {noise_multiplier:g} is too small for any epsilon; raise it")
         return listed, best
 
     def calibrate(self, epsilon: float) -> float:
