@@ -30,6 +30,7 @@ from tacit_privacy.contract import (
     LocalTraining,
     Receipt,
     RoundTerms,
+    commitment,
     digest,
 )
 from tacit_privacy.contract import RECORD_DESCRIPTION as RECORD_DESCRIPTION
@@ -155,13 +156,14 @@ def answer(content: RecordDict, state: RecordDict, device: Device) -> RecordDict
     result = _learn(device, start, terms)
     update = clip_to_grid(result.delta, terms.clip_norm, terms.levels)
     grid = np.concatenate([update, slots(terms, result, before)])
+    nonce = device.noise(terms.round).salt("receipt")
     receipt = Receipt(
         run=terms.run,
         round=terms.round,
         device=device.identity,
         public_key=device.key.public if device.key else "",
         terms=digest(payload),
-        update=digest(grid.tobytes()),
+        update=commitment(nonce, grid.tobytes()),
         participation=agreed.of(terms.run).participations,
         ledger_head=terms.ledger_head,
         ledger_length=terms.ledger_length,
@@ -172,7 +174,7 @@ def answer(content: RecordDict, state: RecordDict, device: Device) -> RecordDict
     return RecordDict(
         {
             RECORD_UPDATE: ArrayRecord([grid]),
-            RECORD_RECEIPT: ConfigRecord({"payload": receipt, "signature": signed}),
+            RECORD_RECEIPT: ConfigRecord({"payload": receipt, "signature": signed, "nonce": nonce}),
         }
     )
 

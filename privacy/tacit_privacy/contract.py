@@ -26,6 +26,13 @@ def digest(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
+def commitment(nonce: bytes, data: bytes) -> str:
+    """What stands for ``data`` in a receipt. ``nonce``, 32 bytes that are never written down, keeps it from being a
+    digest of an exact update, which whoever guesses a device's data could recognise: no noise covers that.
+    """
+    return digest(nonce + data)
+
+
 class Fact(BaseModel, frozen=True, extra="forbid"):
     """A frozen record that refuses unknown keys and has one canonical text."""
 
@@ -183,7 +190,7 @@ class Receipt(Fact):
     device: str
     public_key: str = Field(default="", pattern=r"^([0-9a-f]{64})?$")
     terms: Digest  # of the RoundTerms it acted on
-    update: Digest  # of the bytes of the grid vector it sent
+    update: Digest  # ``commitment`` to the bytes of the grid vector it sent
     participation: PositiveInt  # the how-manieth of this device in this run
     ledger_head: Digest
     ledger_length: int = Field(ge=0)
@@ -193,7 +200,7 @@ class Receipt(Fact):
 RECORD_ADAPTER = "adapter"  # ArrayRecord: one float32 array (prefix,)
 RECORD_TERMS = "terms"  # ConfigRecord {"payload": bytes, "signature": bytes}
 RECORD_UPDATE = "update"  # ArrayRecord: one int32 array (prefix,), the clipped delta in grid steps
-RECORD_RECEIPT = "receipt"  # ConfigRecord {"payload": bytes, "signature": bytes}
+RECORD_RECEIPT = "receipt"  # ConfigRecord {"payload": bytes, "signature": bytes, "nonce": bytes}
 RECORD_REFUSAL = "refusal"  # ConfigRecord {"reason": str}: the device's guard or its data said no
 QUERY_DESCRIBE = "query.describe"  # asks a device who it is: stable identity, tier rank, adapter spec
 # ConfigRecord {"identity": str, "rank": int, "spec": str, "public-key": str}: answers QUERY_DESCRIBE
