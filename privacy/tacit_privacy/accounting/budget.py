@@ -1,5 +1,6 @@
 """The budget of a run: refuses before anything is spent, charges before anything is released."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -110,15 +111,18 @@ class Budget:
         stream: str = ADAPTER,
     ) -> Reservation:
         """Charge a release in which at most ``devices`` take part. Raises BudgetExhausted, with nothing written, and
-        LedgerBroken where the ledger is closed or an earlier reservation of this run was left open.
+        LedgerBroken where the ledger is closed, an earlier reservation of this run was left open, a device is in its
+        pause or correlated noise was not planned for so many rounds.
         """
         account = self._current(session)
         own = self._own(account)
         if own is not None and self._replay:
+            self._refuse_other(session, own, round_number, devices, event)
             return Reservation.of(own)
         if own is not None:
             raise LedgerBroken(f"reservation {own.name} is open; commit it, give it back or open the budget anew")
         self._refuse_closed(account)
+        self._refuse_early(session, round_number, devices, event)
         time = self._ledger.now(session)
         period = account.period(time)
         worst, ever = self._worst(session, devices, period)
@@ -155,9 +159,13 @@ class Budget:
         """Record what was released: its digest, the root over the receipts, and one participation per device.
 
         ``realised`` is the noise multiplier that came about, where devices' shares made it larger than what was paid
-        for. ``Tree.kept`` gives the leaves below the root. Raises LedgerBroken where nothing was reserved.
+        for. ``Tree.kept`` gives the leaves below the root. Raises LedgerBroken where nothing was reserved, or not for
+        all who were accepted.
         """
         charge = self._waiting(session, reservation)
+        reserved = Counter(participation.reserved(session, charge.name).tolist())
+        if not Counter(accepted) <= reserved:
+            raise LedgerBroken(f"reservation {charge.name} was not for every device of the release; release nothing")
         tree = Tree.of(receipts, width_for(charge.event.sampling), self._noise.salt(reservation.label))
         tree.keep(session, reservation.id)
         body = Committed(
@@ -282,13 +290,13 @@ class Budget:
     def _worst(self, session: Session, devices: NDArray[np.integer[Any]], period: int) -> tuple[int, int]:
         """The most releases that a device contributed to, if ``devices`` contribute to one more: this period, and ever.
 
-        Behind a sealed roster it is what the policy allows and not what came to pass: the realised maximum would tell
-        who was there.
+        Behind a sealed roster it is what the policy allows and not what came to pass, unless that is more, which is
+        refused: the realised maximum would tell who was there.
         """
-        if self._policy.roster_sealed:
-            return self._policy.participations, self._policy.participations * (period + 1)
-        waiting = list(self._account.waiting)
+        waiting, most = list(self._account.waiting), self._policy.participations
         recent = participation.worst(session, devices.tolist(), waiting, period)
+        if self._policy.roster_sealed:
+            return most if recent <= most else most + 1, most * (period + 1)
         if self._policy.period_s is None:
             return recent, recent
         return recent, participation.worst(session, devices.tolist(), waiting, None)
@@ -305,6 +313,24 @@ class Budget:
         participation.add(session, charge.run, devices, charge.round, charge.period, entry.index)
         participation.spend(session, devices, mu_squared(charge.event))
         participation.settle(session, charge.name)
+
+    def _refuse_other(
+        self, session: Session, own: Charge, number: int, devices: NDArray[np.integer[Any]], event: GaussianEvent
+    ) -> None:
+        """What is replayed is what was paid for: another round, cohort or noise would go uncharged."""
+        same = (number, event) == (own.round, own.event)
+        if not same or participation.reserved(session, own.name).tolist() != devices.tolist():
+            raise LedgerBroken(f"reservation {own.name} was made for another release; resume with the same settings")
+
+    def _refuse_early(
+        self, session: Session, number: int, devices: NDArray[np.integer[Any]], event: GaussianEvent
+    ) -> None:
+        """Correlated noise is charged for its planned rounds and for devices that keep their pauses."""
+        if event.correlation is not None and number > event.correlation.rounds:
+            raise LedgerBroken(f"correlated noise was planned for {event.correlation.rounds} rounds; begin a new run")
+        apart = self._policy.separation
+        if apart > 1 and participation.newest(session, self._run.run, devices.tolist()) > number - apart:
+            raise LedgerBroken(f"a device was in less than {apart} rounds before round {number}; ask others")
 
     def _refuse_closed(self, account: Account) -> None:
         if account.closed or self._run.run in account.ended:

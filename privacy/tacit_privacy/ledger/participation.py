@@ -36,6 +36,12 @@ def last_rounds(session: Session, run: str) -> dict[int, int]:
     return {device: number for device, number in session.execute(rows)}
 
 
+def newest(session: Session, run: str, devices: Sequence[int]) -> int:
+    """The newest round of ``run`` that any of ``devices`` contributed to, or may have; far below 0: none ever did."""
+    found = [row.last_round for row in _rows(session, run, devices)]
+    return max(found, default=-(2**31))
+
+
 def worst(session: Session, devices: Sequence[int], waiting: Iterable[str], period: int | None) -> int:
     """The most releases that any device contributed to, once ``devices`` and whoever waits contribute to one more.
 

@@ -1,0 +1,59 @@
+"""What nobody may do to a budget, whoever calls it: each was charged too little once."""
+
+import numpy as np
+import pytest
+from ledgers import FIXED, Books, policy
+
+from tacit_privacy.accounting.events import Correlation, GaussianEvent
+from tacit_privacy.errors import BudgetExhausted, LedgerBroken
+
+EVENT = GaussianEvent(noise_multiplier=2.0, sampling=FIXED)
+
+
+@pytest.mark.parametrize("sealed", [False, True])
+def test_no_roster_hides_a_participation_beyond_the_cap(sealed: bool) -> None:
+    one = Books(policy(roster_sealed=sealed), EVENT, replay=False)
+    other = Books(policy(roster_sealed=sealed), EVENT, replay=False, run="other", database=one.database)
+    one.round(1, [1, 2])
+    one.session.commit()
+    before = other.lines()
+    with pytest.raises(BudgetExhausted, match="2 times but the policy allows 1"):
+        other.reserve(1, [2, 3])
+    assert other.lines() == before
+    other.round(1, [3])
+
+
+@pytest.mark.parametrize("accepted", [[1, 9], [1, 1]])
+def test_nothing_is_committed_for_devices_that_it_was_not_reserved_for(accepted: list[int]) -> None:
+    books = Books(policy(participations=3), EVENT, replay=False)
+    reservation = books.reserve(1, [1, 2])
+    with pytest.raises(LedgerBroken, match="not for every device"):
+        books.budget.commit(books.session, reservation, accepted, "1" * 64, [])
+    books.commit(reservation, [1])
+
+
+def test_no_device_is_in_a_round_of_its_pause() -> None:
+    books = Books(policy(participations=3, separation=3), EVENT, replay=False)
+    books.round(1, [1, 2])
+    books.round(2, [3])
+    with pytest.raises(LedgerBroken, match="less than 3 rounds before round 3"):
+        books.reserve(3, [2, 4])
+    books.round(4, [2, 4])
+
+
+def test_what_is_replayed_is_what_was_paid_for() -> None:
+    books = Books(policy(participations=3), EVENT, replay=True)
+    paid = books.reserve(1, [1, 2])
+    louder = EVENT.model_copy(update={"noise_multiplier": 0.5})
+    for number, devices, event in ((2, [1, 2], EVENT), (1, [1, 3], EVENT), (1, [1, 2], louder)):
+        with pytest.raises(LedgerBroken, match="for another release"):
+            books.budget.reserve(books.session, number, np.array(devices), event)
+    assert books.reserve(1, [1, 2]) == paid
+
+
+def test_correlated_noise_covers_the_rounds_that_it_was_planned_for() -> None:
+    event = EVENT.model_copy(update={"correlation": Correlation(bands=2, rounds=4)})
+    books = Books(policy(participations=3, separation=2), event, replay=False)
+    books.round(4, [1])
+    with pytest.raises(LedgerBroken, match="planned for 4 rounds"):
+        books.reserve(5, [2])
