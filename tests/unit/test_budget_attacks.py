@@ -1,11 +1,17 @@
 """What nobody may do to a budget, whoever calls it: each was charged too little once."""
 
+import math
+
 import numpy as np
 import pytest
-from ledgers import FIXED, Books, policy
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from ledgers import FIXED, KEY, Books, policy
 
 from tacit_privacy.accounting.events import Correlation, GaussianEvent
+from tacit_privacy.accounting.gaussian import epsilon_of
 from tacit_privacy.errors import BudgetExhausted, LedgerBroken
+from tacit_privacy.ledger.verify import verify
 
 EVENT = GaussianEvent(noise_multiplier=2.0, sampling=FIXED)
 
@@ -57,3 +63,38 @@ def test_correlated_noise_covers_the_rounds_that_it_was_planned_for() -> None:
     books.round(4, [1])
     with pytest.raises(LedgerBroken, match="planned for 4 rounds"):
         books.reserve(5, [2])
+
+
+def correlated(rounds: int) -> GaussianEvent:
+    return EVENT.model_copy(update={"correlation": Correlation(bands=2, rounds=rounds)})
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.sets(st.integers(1, 9), min_size=1), st.integers(2, 3))
+def test_rounds_that_were_given_back_still_count_for_pauses(released: set[int], separation: int) -> None:
+    """Of the rounds that were released, one device was in as many as its pauses allow: the others are no columns."""
+    books = Books(policy(participations=9, separation=separation, epsilon=1000.0), correlated(9), replay=False)
+    was_in: list[int] = []
+    for number in range(1, 10):
+        own = number in released and (not was_in or number - was_in[-1] >= separation)
+        reservation = books.reserve(number, [1] if own else [100 + number])
+        if number in released:
+            books.commit(reservation, [1] if own else [100 + number])
+            was_in += [number] if own else []
+        else:
+            books.budget.abandon(books.session, reservation, "too few")
+    columns = np.zeros(9)
+    for number in was_in:
+        columns[number - 1 : number + 1] += np.array([1.0, 0.5])[: 10 - number]
+    moved = columns[[number - 1 for number in sorted(released)]]
+    assert books.budget.spent(books.session).epsilon >= epsilon_of(float(np.linalg.norm(moved)) / 2, 2.3e-4)
+
+
+def test_correlated_noise_of_two_runs_is_not_one_noise() -> None:
+    one = Books(policy(participations=3, separation=4), correlated(1), replay=False)
+    other = Books(policy(participations=3, separation=4), correlated(1), replay=False, run="b", database=one.database)
+    one.round(1, [1])
+    one.session.commit()
+    other.round(1, [1])
+    assert other.budget.spent(other.session).epsilon >= epsilon_of(math.sqrt(2) / 2, 2.3e-4)
+    assert verify(other.lines(), KEY.public).problems == []
