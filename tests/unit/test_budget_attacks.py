@@ -8,9 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from ledgers import FIXED, KEY, Books, policy
 
+from tacit_privacy.accounting.bounds import Adjacency, smallest, without_amplification
 from tacit_privacy.accounting.events import Correlation, GaussianEvent
 from tacit_privacy.accounting.gaussian import epsilon_of
 from tacit_privacy.errors import BudgetExhausted, LedgerBroken
+from tacit_privacy.ledger.participation import DeviceLimit
 from tacit_privacy.ledger.verify import verify
 
 EVENT = GaussianEvent(noise_multiplier=2.0, sampling=FIXED)
@@ -98,3 +100,33 @@ def test_correlated_noise_of_two_runs_is_not_one_noise() -> None:
     other.round(1, [1])
     assert other.budget.spent(other.session).epsilon >= epsilon_of(math.sqrt(2) / 2, 2.3e-4)
     assert verify(other.lines(), KEY.public).problems == []
+
+
+@given(
+    adjacency=st.sampled_from(Adjacency),
+    bands=st.sampled_from([None, 4]),
+    before=st.integers(0, 2),
+)
+@settings(max_examples=12, deadline=None)
+def test_a_limit_of_ones_own_is_kept_under_the_policys_adjacency_and_noise(
+    adjacency: Adjacency, bands: int | None, before: int
+) -> None:
+    """However many releases there were before it was set, and whatever the noise of each reaches over."""
+    correlation = None if bands is None else Correlation(bands=bands, rounds=40)
+    event = EVENT.model_copy(update={"correlation": correlation})
+    allowed = policy(participations=9, separation=4, epsilon=1000.0, adjacency=adjacency)
+    books, taken = Books(allowed, event, replay=False), 0
+
+    def spent(releases: int) -> float:
+        tally, exposure = {event: releases}, allowed.exposure(releases)
+        return smallest(without_amplification(tally, exposure, allowed.delta), adjacency).epsilon
+
+    limit = spent(3) * 1.0001
+    for number in range(1, 30, 4):
+        if taken == before:
+            books.budget.limit(books.session, 1, DeviceLimit(epsilon=limit))
+        if 1 in books.budget.beyond_limit(books.session, event):
+            break
+        books.round(number, [1])
+        taken += 1
+    assert taken == 3

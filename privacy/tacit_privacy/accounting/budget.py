@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy.orm import Session
 
-from tacit_privacy.accounting.bounds import Bound
+from tacit_privacy.accounting.bounds import Adjacency, Bound
 from tacit_privacy.accounting.events import GaussianEvent
 from tacit_privacy.accounting.policy import BudgetPolicy
 from tacit_privacy.accounting.worst import mu_squared
@@ -126,13 +126,13 @@ class Budget:
         time = self._ledger.now(session)
         period = account.period(time)
         worst, ever = self._worst(session, devices, period)
-        bound = account.spent(period, event, worst)
+        bound = account.spent(period, event, worst, self._run.run)
         if bound.epsilon > self._policy.epsilon or worst > self._policy.participations:
             raise BudgetExhausted(bound.epsilon, self._policy.epsilon, worst, self._policy.participations)
         name = f"{round_number}.{self._read}"
         lifetime = None
         if self._policy.period_s is not None:
-            lifetime = Lifetime(participations=ever, epsilon=account.spent_ever(event, ever).epsilon)
+            lifetime = Lifetime(participations=ever, epsilon=account.spent_ever(event, ever, self._run.run).epsilon)
         body = Reserved(
             reservation=name,
             run=self._run.run,
@@ -213,7 +213,7 @@ class Budget:
     def listed(self, session: Session) -> tuple[Bound, ...]:
         """Every bound that holds for what is charged so far; with periods, for all of them together."""
         account = self._current(session)
-        return self._policy.listed(account.tally(), account.longest, account.arithmetic)
+        return self._policy.listed(account.tally(), account.longest, account.arithmetic, len(account.correlated))
 
     def spent(self, session: Session) -> Bound:
         """The smallest bound under the policy's adjacency; with periods, of the one that spent most."""
@@ -232,12 +232,12 @@ class Budget:
 
     def limit(self, session: Session, device: int, asked: DeviceLimit) -> None:
         """Hold one device to less than the policy allows, from here on and for what it has spent so far."""
-        least = min((event.noise_multiplier for event in self.events(session)), default=None)
-        participation.limit(session, device, asked, least)
+        dearest = max((self._cost(event) for event in self.events(session)), default=0.0)
+        participation.limit(session, device, asked, dearest)
 
     def beyond_limit(self, session: Session, event: GaussianEvent) -> list[int]:
         """Devices whose own limit does not allow one more release of ``event``: they contribute nothing to it."""
-        return participation.beyond(session, mu_squared(event), self._policy.delta)
+        return participation.beyond(session, self._cost(event), self._policy.delta)
 
     def head(self, session: Session, settled: bool = False) -> tuple[str, int]:
         """Newest hash and number of entries: what devices are shown, so that rollback and fork are caught.
@@ -311,8 +311,12 @@ class Budget:
     def _settle(self, session: Session, charge: Charge, devices: Sequence[int], entry: Entry) -> None:
         """Count a participation of ``devices``, and forget whom the reservation was for."""
         participation.add(session, charge.run, devices, charge.round, charge.period, entry.index)
-        participation.spend(session, devices, mu_squared(charge.event))
+        participation.spend(session, devices, self._cost(charge.event))
         participation.settle(session, charge.name)
+
+    def _cost(self, event: GaussianEvent) -> float:
+        """What one participation costs a device, as the square of mu under the policy's adjacency."""
+        return mu_squared(event) * (4.0 if self._policy.adjacency is Adjacency.REPLACE_ONE else 1.0)
 
     def _refuse_other(
         self, session: Session, own: Charge, number: int, devices: NDArray[np.integer[Any]], event: GaussianEvent
