@@ -91,7 +91,7 @@ def _reach(adjacency: Adjacency) -> float:
 
 
 def _plain_epsilon(worst: Moved, delta: float) -> float:
-    return charged(lambda left: epsilon_of(worst.mu, left), delta, worst.drawn)
+    return charged(lambda left: epsilon_of(worst.mu, left) if left > 0 else math.inf, delta, worst.drawn)
 
 
 def _with_amplification(
@@ -116,7 +116,11 @@ def _with_amplification(
             return Bound(assumption, adjacency, math.inf, accountant)
         drawn = _drawn(sampled, _reach(adjacency), arithmetic, beside.drawn)
         replaced = adjacency is Adjacency.REPLACE_ONE
-        epsilon = charged(lambda left: epsilon_sampled(parts, beside.mu, replaced, left), delta, drawn)
+
+        def sampled_epsilon(left: float) -> float:
+            return epsilon_sampled(parts, beside.mu, replaced, left) if left > 0 else math.inf
+
+        epsilon = charged(sampled_epsilon, delta, drawn)
         return Bound(assumption, adjacency, epsilon, accountant)
 
     return tuple(bound(adjacency) for adjacency in Adjacency if within in (None, adjacency))

@@ -7,7 +7,7 @@ from typing import Self
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from tacit_privacy.accounting.bounds import Adjacency, Bound, bounds, smallest, without_amplification
-from tacit_privacy.accounting.events import Arithmetic, Exposure, GaussianEvent, Tally
+from tacit_privacy.accounting.events import MOST, Arithmetic, Exposure, GaussianEvent, Tally
 from tacit_privacy.contract import Fact
 
 
@@ -15,7 +15,7 @@ class Planned(Fact):
     """A schedule that was settled before the first release: so many releases of one event."""
 
     event: GaussianEvent
-    rounds: PositiveInt
+    rounds: PositiveInt = Field(le=MOST)
 
     def covers(self, tally: Tally) -> bool:
         """Whether nothing but the schedule happened so far."""
@@ -47,20 +47,24 @@ class BudgetPolicy(Fact, allow_inf_nan=False):
             raise ValueError("a plan bounds sampling, which counts only behind a sealed roster; leave it out")
         return self
 
-    def exposure(self, participations: int) -> Exposure:
+    def exposure(self, participations: int, runs: int = 1) -> Exposure:
         """What may be assumed where no device was in more releases than ``participations``."""
-        return Exposure(participations, self.separation, self.roster_sealed)
+        return Exposure(participations, self.separation, self.roster_sealed, runs)
 
-    def charged(self, tally: Tally, participations: int, arithmetic: Arithmetic | None) -> Bound:
-        """The smallest bound that holds for ``tally`` at every point of a run; quick, whatever came before."""
-        found = list(without_amplification(tally, self.exposure(participations), self.delta, arithmetic))
+    def charged(self, tally: Tally, participations: int, arithmetic: Arithmetic | None, runs: int = 1) -> Bound:
+        """The smallest bound that holds for ``tally`` at every point of a run; quick, whatever came before. ``runs``:
+        whose noise is correlated, each within itself.
+        """
+        found = list(without_amplification(tally, self.exposure(participations, runs), self.delta, arithmetic))
         if self.plan is not None and tally and self.plan.covers(tally):
             found += _of_plan(self.plan, self.exposure(self.participations), self.delta, arithmetic, self.adjacency)
         return smallest(found, self.adjacency)
 
-    def listed(self, tally: Tally, participations: int, arithmetic: Arithmetic | None) -> tuple[Bound, ...]:
+    def listed(
+        self, tally: Tally, participations: int, arithmetic: Arithmetic | None, runs: int = 1
+    ) -> tuple[Bound, ...]:
         """Every bound that holds for ``tally``; those that claim something from sampling are of the whole plan."""
-        plain = without_amplification(tally, self.exposure(participations), self.delta, arithmetic)
+        plain = without_amplification(tally, self.exposure(participations, runs), self.delta, arithmetic)
         amplified: Sequence[Bound] = ()
         if self.plan is not None and tally and self.plan.covers(tally):
             of_plan = _of_plan(self.plan, self.exposure(self.participations), self.delta, arithmetic)
