@@ -129,7 +129,9 @@ def test_every_kind_of_entry_and_each_of_its_fields_is_explained() -> None:
         kind: list(body.model_fields) for kind, body in KINDS.items()
     }
     told = set(re.findall(r"`([\w.]+)`", "".join(re.findall(r"^\| (`.*?) \|", bodies, re.MULTILINE))))
-    nested = {f"policy.{name}" for name in BudgetPolicy.model_fields} | {f"event.{n}" for n in GaussianEvent.model_fields}
+    nested = {f"policy.{name}" for name in BudgetPolicy.model_fields} | {
+        f"event.{n}" for n in GaussianEvent.model_fields
+    }
     plain = {name for body in KINDS.values() for name in body.model_fields} - {"policy", "event", "run", "why"}
     assert nested | plain <= told
 
