@@ -78,7 +78,7 @@ def epsilon_sampled(parts: tuple[SampledRounds, ...], mu: float, replaced: bool,
         return epsilon_of(mu, delta)
     from dp_accounting.pld.privacy_loss_distribution import from_gaussian_mechanism
 
-    grid = _FINE if min(part.alike.noise_multiplier for part in parts) >= _WIDE / 2 else _COARSE
+    grid = grid_of(parts)
     composed = from_gaussian_mechanism(1 / mu, value_discretization_interval=grid) if mu > 0 else None
     for part in parts:
         rounds = _one(part, replaced, grid).self_compose(part.rounds)
@@ -92,6 +92,11 @@ def fits(parts: Sequence[SampledRounds], mu: float = 0.0) -> bool:
     if any(part.noise_multiplier <= 0 for part in parts):
         return False
     return tractable([part.alike for part in parts]) and mu <= 40
+
+
+def grid_of(parts: Sequence[SampledRounds]) -> float:
+    """Steps of the privacy loss in which ``epsilon_sampled`` composes ``parts``; losses are rounded up to them."""
+    return _FINE if min(part.alike.noise_multiplier for part in parts) >= _WIDE / 2 else _COARSE
 
 
 def _one(part: SampledRounds, replaced: bool, grid: float) -> Any:
