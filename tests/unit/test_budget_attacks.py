@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from ledgers import FIXED, KEY, Books, policy
+from ledgers import EXACT, FIXED, KEY, Books, policy
 
 from tacit_privacy.accounting.bounds import Adjacency, smallest, without_amplification
 from tacit_privacy.accounting.events import Correlation, GaussianEvent
@@ -130,3 +130,18 @@ def test_a_limit_of_ones_own_is_kept_under_the_policys_adjacency_and_noise(
         books.round(number, [1])
         taken += 1
     assert taken == 3
+
+
+def test_a_bound_that_bounds_nothing_is_not_listed() -> None:
+    """Under replace-one a device carries twice as far, here beyond what the arithmetic of the noise is known for."""
+    allowed = policy(epsilon=1e6)
+
+    def listed(noise: float) -> list[float]:
+        event = EVENT.model_copy(update={"noise_multiplier": noise})
+        return [bound.epsilon for bound in allowed.listed({event: 1}, 1, EXACT)]
+
+    noise = next(noise for noise in np.geomspace(1, 1e-3, 200).tolist() if math.isinf(listed(noise)[-1]))
+    books = Books(allowed, EVENT.model_copy(update={"noise_multiplier": noise}), replay=False)
+    books.round(1, [1])
+    told = books.budget.listed(books.session)
+    assert len(told) == 1 and books.budget.spent(books.session) in told

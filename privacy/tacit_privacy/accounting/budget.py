@@ -1,5 +1,6 @@
 """The budget of a run: refuses before anything is spent, charges before anything is released."""
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -211,9 +212,13 @@ class Budget:
         return [charge.event for charge in self._current(session).charged.values()]
 
     def listed(self, session: Session) -> tuple[Bound, ...]:
-        """Every bound that holds for what is charged so far; with periods, for all of them together."""
+        """Every bound that holds for what is charged so far, but those that bound nothing; with periods, for all of
+        them together.
+        """
         account = self._current(session)
-        return self._policy.listed(account.tally(), account.longest, account.arithmetic, len(account.correlated))
+        runs = len(account.correlated)
+        listed = self._policy.listed(account.tally(), account.longest, account.arithmetic, runs)
+        return tuple(bound for bound in listed if math.isfinite(bound.epsilon))
 
     def spent(self, session: Session) -> Bound:
         """The smallest bound under the policy's adjacency; with periods, of the one that spent most."""
