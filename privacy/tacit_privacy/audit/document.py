@@ -244,7 +244,7 @@ class Empirical(Fact):
     lower_bound: A[float | None, DOWN, told("epsilon, at least")]
     upper_bound: A[float, UP, told("epsilon, at most")]
     delta: A[float, GIVEN, told("both at delta")]
-    confidence: A[float | None, DOWN, told("confidence of the lower bound")]
+    confidence: A[float | None, told("confidence of the lower bound")]
     refuted: A[bool, told("the lower bound passes the upper one")]
     estimate: A[float | None, told("estimate, which proves nothing")]
     design: A[str, told("canary design")]

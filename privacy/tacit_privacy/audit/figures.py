@@ -83,7 +83,7 @@ def _grid(across: LinearAxis, up: LogAxis, box: tuple[int, int, int, int]) -> Ma
 
 def _upright(x: float, top: int, bottom: int, kind: str, name: str, width: int) -> Markup:
     line = Markup('<line class="{}" x1="{:.1f}" x2="{:.1f}" y1="{}" y2="{}"/>').format(kind, x, x, top, bottom)
-    anchor = "end" if x > width * 0.75 else "middle"
+    anchor = "end" if x > width * 0.75 else "start" if x < width * 0.2 else "middle"
     return line + _text(x, top - 6, name, anchor)
 
 

@@ -67,13 +67,19 @@ def _tiles(report: Report) -> list[tuple[str, str, str]]:
     found = [("Ledger", "verifies" if report.verification.ok else "does NOT verify", report.verification.state)]
     if report.guarantees and report.empirical:
         told, seeded = report.guarantees[0], f"; {SEEDED}" if _is_seeded(report) else ""
-        cap = f" of {as_given(report.budget.epsilon)}" if report.budget else ""
+        cap = f" (cap {as_given(report.budget.epsilon)})" if report.budget else ""
         found += [
             (f"epsilon, at most{cap}", rounded_up(told.epsilon), f"at delta {as_given(told.delta)}{seeded}"),
             ("right guesses, at most", percent_up(told.right_guess), "between even odds; a coin has 50 %"),
-            ("epsilon, as attacked", measured(report.empirical.lower_bound), "at least"),
+            ("epsilon, at least", measured(report.empirical.lower_bound), _attacked(report)),
         ]
     return found
+
+
+def _attacked(report: Report) -> str:
+    if report.empirical is None or report.empirical.confidence is None:
+        return "no attack was tried"
+    return f"by canaries, confidence {as_given(report.empirical.confidence)}"
 
 
 def _chapters(report: Report) -> list[Chapter]:
@@ -100,7 +106,7 @@ def _chapter(key: str, title: str, fact: Fact, report: Report) -> Chapter:
             tables.append(_table(label, value, report))
         elif isinstance(value, tuple):
             pairs.append(Pair(label, tuple(_said(each, field, report) for each in value) or ("none",)))
-        elif label != title:
+        elif value != title:
             pairs.append(Pair(label, (_said(value, field, report),)))
     return Chapter(key, title, tuple(pairs), _drawing(fact, report), tuple(tables))
 
@@ -128,7 +134,7 @@ def _is_seeded(report: Report) -> bool:
 
 def _said(value: Any, field: FieldInfo, report: Report) -> str:
     if value is None:
-        return "none"
+        return "not given"
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, int):
@@ -160,13 +166,13 @@ def _is_short(value: float) -> bool:
 
 
 def _time(seconds: float) -> str:
-    """A date where the clock shows one; seconds where it is a simulation's or no date at all."""
+    """A date where the clock shows one; seconds where it is a simulation's, or no date at all."""
     try:
         if seconds >= _EPOCH:
             return datetime.fromtimestamp(seconds, UTC).isoformat(" ", "seconds")
     except (OverflowError, ValueError):
         pass
-    return f"{seconds:,.6g} s of virtual time"
+    return f"{seconds:,.6g} s on the coordinator's clock"
 
 
 def _drawing(fact: Fact, report: Report) -> Markup | None:

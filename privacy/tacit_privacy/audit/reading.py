@@ -9,6 +9,7 @@ from tacit_privacy.audit.guarantee import Span
 from tacit_privacy.wording import rounded_down, rounded_up
 
 _THREE_UP = Context(prec=3, rounding=ROUND_CEILING)
+_NAMED = 5  # problems that are named at the top
 SEEDED = "seeded noise: protects nobody"
 
 
@@ -29,15 +30,8 @@ def notes_of(verified: Verified, noise_source: str, empirical: Empirical | None)
     """Red ones first: a ledger that does not verify, a claim that is refuted, noise that protects nobody."""
     found = []
     if not verified.ok:
-        many = len(verified.problems)
-        found.append(
-            Note(
-                title="This ledger does NOT verify.",
-                body=f"{many} problem{'s' if many != 1 else ''} named below. Figures are as far as it could be read; "
-                "do not rely on any of them.",
-                alarm=True,
-            )
-        )
+        body = f"{_problems(verified)}. Figures are as far as it could be read; do not rely on any of them."
+        found.append(Note(title="This ledger does NOT verify.", body=body, alarm=True))
     if empirical is not None and empirical.refuted:
         found.append(Note(title="The claim is refuted.", body=empirical.said, alarm=True))
     if noise_source == "seeded":
@@ -72,6 +66,13 @@ def notes_of(verified: Verified, noise_source: str, empirical: Empirical | None)
     return tuple(found)
 
 
+def _problems(verified: Verified) -> str:
+    """The first few by name."""
+    named = [f"entry {wrong.index}: {wrong.kind}, {wrong.detail}" for wrong in verified.problems[:_NAMED]]
+    more = len(verified.problems) - len(named)
+    return "; ".join(named) + (f"; and {more} more, which are all listed below" if more else "")
+
+
 def reading_of(
     verified: Verified,
     span: Span | None,
@@ -81,9 +82,11 @@ def reading_of(
     empirical: Empirical | None,
     noise_source: str,
 ) -> tuple[str, ...]:
-    """Three to seven sentences, with the numbers rounded to the side that claims less."""
+    """A few sentences, with the numbers rounded to the side that claims less."""
     if span is None or guarantee is None or participation is None or budget is None:
         return ("The first entry of this ledger could not be read, so nobody can say what it promises.",)
+    if not verified.ok:
+        return (_what(verified, span, participation), "So nothing that it promises can be relied on.", _TRUST)
     said = [_what(verified, span, participation), _promise(span, guarantee, budget, noise_source)]
     if math.isfinite(guarantee.epsilon):
         said += [_odds(span, guarantee), _alarms(span, guarantee)]
@@ -93,10 +96,10 @@ def reading_of(
             f"{rounded_up(budget.lifetime_epsilon)}."
         )
     said.append(_measured(empirical))
-    said.append(
-        "All this rests on a server that adds the noise it charges for and shows nothing else: no ledger proves that."
-    )
-    return tuple(said)
+    return (*said, _TRUST)
+
+
+_TRUST = "All this rests on a server that adds the noise it charges for and shows nothing else: no ledger proves that."
 
 
 def _what(verified: Verified, span: Span, told: Participation) -> str:
@@ -139,7 +142,9 @@ def _alarms(span: Span, guarantee: Guarantee) -> str:
 def _measured(empirical: Empirical | None) -> str:
     if empirical is None or empirical.lower_bound is None:
         return "No attack was measured against these releases."
+    if empirical.lower_bound == 0:
+        return "The attack that was tried proved nothing against these releases, which is no proof of privacy."
     return (
-        f"Attacks that were tried show epsilon to be at least {rounded_down(empirical.lower_bound)}, with confidence "
-        f"{rounded_down(empirical.confidence or 0.0)}; that says nothing about attacks that were not."
+        f"The attack that was tried shows that epsilon is at least {rounded_down(empirical.lower_bound)}, with "
+        f"confidence {as_given(empirical.confidence or 0.0)}; that says nothing about attacks that were not tried."
     )

@@ -120,9 +120,7 @@ def _of_this_ledger(result: FromResult, found: Verification, entries: Entries) -
     configs = {begun.config for begun in found.account.runs.values()}
     policy, measured = found.account.policy, result.measured
     if policy is not None and measured is not None and measured.one_run.delta != policy.delta:
-        raise BadInput(
-            f"--result measures at delta {measured.one_run.delta:g} and the ledger promises at {policy.delta:g}"
-        )
+        raise BadInput("--result is of another delta than this ledger; give the folder that this ledger's run wrote")
     if (result.head is not None and result.head not in entries.hashes) or result.config not in configs:
         raise BadInput("--result is of another run than this ledger; give the folder that this ledger's run wrote")
 
