@@ -60,11 +60,16 @@ def bounds(
 
 
 def without_amplification(
-    tally: Tally, exposure: Exposure, delta: float, arithmetic: Arithmetic | None = None
+    tally: Tally,
+    exposure: Exposure,
+    delta: float,
+    arithmetic: Arithmetic | None = None,
+    within: Adjacency | None = None,
 ) -> tuple[Bound, ...]:
     """The bounds that claim nothing from sampling: quick, and valid however the releases were chosen on the way.
 
     Where the noise multipliers differ, the worst case is that a device took part in the least noisy releases.
+    ``within``: of one adjacency only.
     """
     many = f"at most {exposure.participations} participation{'s' if exposure.participations != 1 else ''} of a device"
     if any(event.correlation for event in tally):
@@ -77,7 +82,7 @@ def without_amplification(
         worst = moved(tally, exposure, _reach(adjacency), arithmetic)
         return Bound(assumption, adjacency, _plain_epsilon(worst, delta), EXACT)
 
-    return bound(Adjacency.ZERO_OUT), bound(Adjacency.REPLACE_ONE)
+    return tuple(bound(adjacency) for adjacency in Adjacency if within in (None, adjacency))
 
 
 def smallest(listed: Sequence[Bound], adjacency: Adjacency) -> Bound:

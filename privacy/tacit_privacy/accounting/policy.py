@@ -55,7 +55,8 @@ class BudgetPolicy(Fact, allow_inf_nan=False):
         """The smallest bound that holds for ``tally`` at every point of a run; quick, whatever came before. ``runs``:
         whose noise is correlated, each within itself.
         """
-        found = list(without_amplification(tally, self.exposure(participations, runs), self.delta, arithmetic))
+        exposure = self.exposure(participations, runs)
+        found = [*without_amplification(tally, exposure, self.delta, arithmetic, self.adjacency)]
         if self.plan is not None and tally and self.plan.covers(tally):
             found += _of_plan(self.plan, self.exposure(self.participations), self.delta, arithmetic, self.adjacency)
         return smallest(found, self.adjacency)

@@ -3,6 +3,7 @@
 import math
 from dataclasses import dataclass
 from functools import lru_cache
+from heapq import nsmallest
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,11 +33,11 @@ def moved(tally: Tally, exposure: Exposure, reach: float, arithmetic: Arithmetic
     the plan has rounds, however few were released. Of several kinds or runs, the worst way to divide the participations
     between them.
     """
-    independent = {event: count for event, count in tally.items() if event.correlation is None and count}
     correlated = {event: count for event, count in tally.items() if event.correlation is not None and count}
     if not correlated:
-        total, releases = _independent(independent, exposure.participations, reach, arithmetic)
-        return Moved(math.sqrt(total), _drawn(independent, releases, reach, arithmetic))
+        total, releases = _independent(tally, exposure.participations, reach, arithmetic)
+        return Moved(math.sqrt(total), _drawn(tally, releases, reach, arithmetic))
+    independent = {event: count for event, count in tally.items() if event.correlation is None and count}
     groups: dict[Correlation, dict[GaussianEvent, int]] = {}
     for event, count in correlated.items():
         if event.correlation is not None:
@@ -105,7 +106,7 @@ def _squares(bands: int, rounds: int, participations: int, separation: int) -> F
 def _independent(tally: Tally, participations: int, reach: float, arithmetic: Arithmetic | None) -> tuple[float, int]:
     """mu^2 of as many of the least noisy releases as one device may have been in, and how many those are."""
     total, left = 0.0, participations
-    for cost, count in sorted(((_cost(event, reach, arithmetic), n) for event, n in tally.items()), reverse=True):
+    for cost, count in _dearest(tally, participations, reach, arithmetic):
         if min(count, left) > 0:
             total += min(count, left) * cost
             left -= min(count, left)
@@ -114,7 +115,7 @@ def _independent(tally: Tally, participations: int, reach: float, arithmetic: Ar
 
 def _prefixes(tally: Tally, participations: int, reach: float, arithmetic: Arithmetic | None) -> Floats:
     """The same for 0, 1, 2, ... participations."""
-    costs = sorted(((_cost(event, reach, arithmetic), n) for event, n in tally.items()), reverse=True)
+    costs = _dearest(tally, participations, reach, arithmetic)
     each = np.concatenate([np.zeros(0), *(np.full(min(n, participations), cost) for cost, n in costs)])
     return np.concatenate([[0.0], np.cumsum(each[:participations])])
 
@@ -131,6 +132,16 @@ def _divided(first: Floats, second: Floats, participations: int) -> Floats:
     return found
 
 
+def _dearest(tally: Tally, participations: int, reach: float, arithmetic: Arithmetic | None) -> list[tuple[float, int]]:
+    """What the least noisy events cost, each time, and how often they happened: as many as one device can have been in.
+
+    Noise may change with every round; what costs least is never looked at.
+    """
+    happened = ((event, count) for event, count in tally.items() if count)
+    least = nsmallest(participations, happened, key=lambda pair: (pair[0].noise_multiplier, -pair[1]))
+    return [(_cost(event, reach, arithmetic), count) for event, count in least]
+
+
 def _cost(event: GaussianEvent, reach: float, arithmetic: Arithmetic | None) -> float:
     """(reach / z)^2; infinity where that is no float."""
     noise = effective(event, arithmetic)
@@ -138,7 +149,7 @@ def _cost(event: GaussianEvent, reach: float, arithmetic: Arithmetic | None) -> 
 
 
 def _drawn(tally: Tally, releases: int, reach: float, arithmetic: Arithmetic | None) -> Drawn | None:
-    noise = min((event.noise_multiplier for event in tally), default=0.0)
+    noise = min((event.noise_multiplier for event, count in tally.items() if count), default=0.0)
     if arithmetic is None or releases == 0 or noise == 0:
         return None
     return Drawn(releases, arithmetic.dimension, reach / noise, noise * arithmetic.levels)

@@ -138,7 +138,10 @@ class Account:
         if self.policy is None:
             raise ValueError("a ledger without a policy promises nothing")
         runs = self.correlated | ({run} if extra is not None and extra.correlation is not None else set())
-        counted = tally + Counter([extra]) if extra is not None else tally
+        counted = tally
+        if extra is not None:
+            counted = Counter(tally)  # a copy, which a sum of counters is not: that hashes every event anew
+            counted[extra] += 1
         return self.policy.charged(counted, participations, self.arithmetic, len(runs))
 
     def _reserve(self, body: Reserved, time: float) -> None:
