@@ -8,6 +8,7 @@ from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from tacit_privacy.accounting.bounds import Adjacency, Bound, bounds, smallest, without_amplification
 from tacit_privacy.accounting.events import MOST, Arithmetic, Exposure, GaussianEvent, Tally
+from tacit_privacy.accounting.filters import adaptive_bound
 from tacit_privacy.contract import Fact
 
 
@@ -26,8 +27,9 @@ class BudgetPolicy(Fact, allow_inf_nan=False):
     """What a fleet may spend, and how often each device may take part. It stands first in the ledger and never changes.
 
     ``plan``: amplification by sampling is bounded once, for the whole schedule, and claimed while a run keeps to it.
-    Without one, what is charged claims nothing from sampling: noise and cohorts may then change on the way, since the
-    sum of squares of the exact Gaussian is a fully adaptive filter (arXiv 2209.15596).
+    ``rdp_order``: Poisson rounds whose noise and rate may change on the way are charged by a Renyi filter of that order
+    (arXiv 2008.11193). Without either, what is charged claims nothing from sampling: noise and cohorts may then change,
+    too, since the sum of squares of the exact Gaussian is a fully adaptive filter (arXiv 2209.15596).
     """
 
     epsilon: PositiveFloat
@@ -40,11 +42,14 @@ class BudgetPolicy(Fact, allow_inf_nan=False):
     population: PositiveInt
     unit: str = "device"
     plan: Planned | None = None
+    rdp_order: int | None = Field(default=None, ge=2)
 
     @model_validator(mode="after")
     def _plan_is_sealed(self) -> Self:
-        if self.plan is not None and not self.roster_sealed:
+        if (self.plan is not None or self.rdp_order is not None) and not self.roster_sealed:
             raise ValueError("a plan bounds sampling, which counts only behind a sealed roster; leave it out")
+        if self.rdp_order is not None and (self.plan is not None or self.adjacency is not Adjacency.ZERO_OUT):
+            raise ValueError("a Renyi filter stands in place of a plan, under zero-out adjacency; choose one")
         return self
 
     def exposure(self, participations: int, runs: int = 1) -> Exposure:
@@ -56,6 +61,8 @@ class BudgetPolicy(Fact, allow_inf_nan=False):
         whose noise is correlated, each within itself.
         """
         exposure = self.exposure(participations, runs)
+        if self.rdp_order is not None:  # the smaller of two filters, looked at afterwards, would be none
+            return adaptive_bound(tally, exposure, self.delta, arithmetic, self.rdp_order)
         found = [*without_amplification(tally, exposure, self.delta, arithmetic, self.adjacency)]
         if self.plan is not None and tally and self.plan.covers(tally):
             found += _of_plan(self.plan, self.exposure(self.participations), self.delta, arithmetic, self.adjacency)
@@ -65,7 +72,10 @@ class BudgetPolicy(Fact, allow_inf_nan=False):
         self, tally: Tally, participations: int, arithmetic: Arithmetic | None, runs: int = 1
     ) -> tuple[Bound, ...]:
         """Every bound that holds for ``tally``; those that claim something from sampling are of the whole plan."""
-        plain = without_amplification(tally, self.exposure(participations, runs), self.delta, arithmetic)
+        exposure = self.exposure(participations, runs)
+        plain = without_amplification(tally, exposure, self.delta, arithmetic)
+        if self.rdp_order is not None:
+            return (*plain, adaptive_bound(tally, exposure, self.delta, arithmetic, self.rdp_order))
         amplified: Sequence[Bound] = ()
         if self.plan is not None and tally and self.plan.covers(tally):
             of_plan = _of_plan(self.plan, self.exposure(self.participations), self.delta, arithmetic)
