@@ -13,6 +13,7 @@ from pydantic import BaseModel, Field, PositiveFloat, PositiveInt, model_validat
 from tacit_privacy.schedules import Schedule
 
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+_WIDEST = 1e300  # half a range beyond it, and the middle of one, would be no number
 LEVELS = 2**20  # integer grid steps per clip norm: rounding costs less than 1e-6 of the clip per coordinate
 
 
@@ -140,13 +141,13 @@ class Statistic(Fact, allow_inf_nan=False):
     """
 
     name: Literal["within_clip", "loss", "metric"]
-    low: float
-    high: float
+    low: float = Field(ge=-_WIDEST, le=_WIDEST)
+    high: float = Field(ge=-_WIDEST, le=_WIDEST)
 
     @model_validator(mode="after")
     def _spans(self) -> Self:
-        if not self.low < self.high:
-            raise ValueError(f"statistic {self.name} spans nothing from {self.low:g} to {self.high:g}")
+        if not 0 < (self.high - self.low) / 2 < _WIDEST:  # halved, as devices do
+            raise ValueError(f"statistic {self.name} spans nothing, or too much, from {self.low:g} to {self.high:g}")
         return self
 
 

@@ -145,3 +145,11 @@ def test_a_bound_that_bounds_nothing_is_not_listed() -> None:
     books.round(1, [1])
     told = books.budget.listed(books.session)
     assert len(told) == 1 and books.budget.spent(books.session) in told
+
+
+def test_no_sealed_ledger_tells_how_much_noise_the_devices_brought() -> None:
+    books = Books(policy(roster_sealed=True), EVENT, replay=False)
+    reservation = books.reserve(1, [1])
+    books.budget.commit(books.session, reservation, [1], "1" * 64, [], realised=2.5)
+    assert books.told("realised") == [] and verify(books.lines(), KEY.public).problems == []
+    assert books.budget.spent(books.session).epsilon == reservation.epsilon

@@ -4,13 +4,17 @@ import json
 from typing import Any
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 from ledgers import FIXED, KEY, Books, policy
+from pydantic import ValidationError
 
 from tacit_privacy.accounting.events import Correlation, GaussianEvent, Sampling
-from tacit_privacy.contract import canonical
+from tacit_privacy.contract import Statistic, canonical
 from tacit_privacy.ledger.bodies import Committed
 from tacit_privacy.ledger.chain import GENESIS, entry_hash
 from tacit_privacy.ledger.verify import verify
+from tacit_privacy.mechanisms.joint import to_slot
 
 EVENT = GaussianEvent(noise_multiplier=2.0, sampling=FIXED)
 POISSON = GaussianEvent(noise_multiplier=2.0, sampling=Sampling(kind="poisson", cohort=20, population=2000))
@@ -107,3 +111,16 @@ def test_correlated_noise_beyond_its_plan_is_a_problem() -> None:
     books = Books(policy(separation=2), event, replay=False)
     books.round(3, [1])
     assert problems(signed_anew(books, 2, ("body", "round"), 4)) == ["round"]
+
+
+@example(0.0, 5e-324)
+@example(1e308, 1.7e308)
+@example(0.0, 1e-320)
+@given(st.floats(allow_nan=False, allow_infinity=False), st.floats(allow_nan=False, allow_infinity=False))
+def test_whatever_range_a_server_asks_for_a_device_can_answer(low: float, high: float) -> None:
+    try:
+        statistic = Statistic(name="loss", low=low, high=high)
+    except ValidationError:
+        return
+    for value in (low, high, 0.7):
+        assert abs(to_slot(statistic, value, 2**20)) <= 2**20

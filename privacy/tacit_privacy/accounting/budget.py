@@ -160,8 +160,8 @@ class Budget:
         """Record what was released: its digest, the root over the receipts, and one participation per device.
 
         ``realised`` is the noise multiplier that came about, where devices' shares made it larger than what was paid
-        for. ``Tree.kept`` gives the leaves below the root. Raises LedgerBroken where nothing was reserved, or not for
-        all who were accepted.
+        for; behind a sealed roster, where it would tell how many there were, it is not recorded. ``Tree.kept`` gives
+        the leaves below the root. Raises LedgerBroken where nothing was reserved, or not for all who were accepted.
         """
         charge = self._waiting(session, reservation)
         reserved = Counter(participation.reserved(session, charge.name).tolist())
@@ -174,7 +174,7 @@ class Budget:
             release=release,
             receipts=tree.root,
             completed=None if self._policy.roster_sealed else len(accepted),
-            realised=realised,
+            realised=None if self._policy.roster_sealed else realised,
         )
         self._settle(session, charge, accepted, self._append(session, body))
 
