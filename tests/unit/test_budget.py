@@ -278,15 +278,15 @@ def test_a_sealed_run_may_change_its_noise_under_a_filter_that_was_chosen_before
     sampling = Sampling(kind="poisson", cohort=20, population=2000)
     event = GaussianEvent(noise_multiplier=1.0, sampling=sampling)
     order = rdp_order(event, 50, 2.3e-4)
+    other = event.model_copy(update={"noise_multiplier": 1.5})
     run = Books(policy(epsilon=3.0, participations=100, roster_sealed=True, rdp_order=order), event)
     told = []
     for number in range(1, 60):
-        louder = event.model_copy(update={"noise_multiplier": 1.0 if number % 2 else 1.5})
         try:
-            run.commit(run.reserve(number, [], louder), [])
+            run.commit(run.reserve(number, [], event if number % 2 else other), [])
         except BudgetExhausted:
             break
-        told.append(rdp_epsilon({event: (number + 1) // 2, louder: number // 2}, order, 2.3e-4))
+        told.append(rdp_epsilon({event: (number + 1) // 2, other: number // 2}, order, 2.3e-4))
     assert len(told) > 30 and told[-1] <= 3.0
     assert run.told("epsilon") == pytest.approx(told, rel=1e-3)
     plain = epsilon_of(len(told) ** 0.5 / 1.5, 2.3e-4)
