@@ -263,9 +263,13 @@ def test_seeded_noise_is_said_first_and_wherever_epsilon_stands() -> None:
     assert seeded.notes[0].title == "Seeded noise protects nobody." and seeded.notes[0].alarm
     assert not any("Seeded" in note.title for note in real.notes)
     text = page(seeded)
-    labels = re.findall(r"<(?:dt|caption|th scope=\"col\")>([^<]*epsilon[^<]*)<", text)
-    unmarked = [label for label in labels if "protects nobody" not in label]
-    assert all(label.startswith("epsilon, at") for label in unmarked)  # tiles, marked in their small print
+    labels = re.findall(r"<dt>([^<]*epsilon[^<]*)</dt><dd>(.*?)</dd>", text)
+    tables = re.findall(r"<caption>([^<]*)</caption>\n<thead>(.*?)</thead>", text)
+    captions = [(caption, "") for caption, columns in tables if "epsilon" in columns]
+    tiles = [(label, "") for label, said in labels if "<b>not measured</b>" in said]
+    assert len(labels) > 8 and len(captions) == 3 and len(tiles) == 1
+    for label, said in (*labels, *captions):
+        assert "protects nobody" in label + said or (label, "") in tiles
     assert "protects nobody" not in page(real)
 
 
@@ -284,6 +288,7 @@ def test_a_ledger_that_does_not_verify_says_so_first_and_claims_nothing() -> Non
     assert found.notes[0].title == "This ledger does NOT verify." and "entry 3: hash" in found.notes[0].body
     assert set(found.as_json()) == SECTIONS and "can be relied on" in found.reading[1]
     assert not any("at most" in sentence for sentence in found.reading[1:])
+    assert "right guesses, at most" not in page(found).split("<nav")[0]
 
 
 @pytest.mark.parametrize("lines", [[], ["nonsense"], ["{}"], ["[1]\n"], [closed().lines()[2]], closed().lines()[1:]])

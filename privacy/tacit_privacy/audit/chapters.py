@@ -1,7 +1,7 @@
 """Chapters of an audit report that are words and counts: who is trusted, what was sampled, clipped, noised, kept."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from statistics import median
 
 from tacit_privacy.accounting.bounds import Adjacency
@@ -319,9 +319,3 @@ def _filter(span: Span) -> str:
         f"a schedule of {rounds:,} equal releases that was fixed before the first: its bound is spent as a whole. A "
         "run that leaves it falls back to the Gaussian filter, which claims nothing from sampling"
     )
-
-
-def joined(words: Iterable[str]) -> str:
-    """As in a sentence."""
-    listed = list(words)
-    return listed[0] if len(listed) == 1 else f"{', '.join(listed[:-1])} and {listed[-1]}" if listed else ""

@@ -65,7 +65,7 @@ def page(report: Report) -> str:
 def _tiles(report: Report) -> list[tuple[str, str, str]]:
     """Name, value and what it means: the figures that are looked for first."""
     found = [("Ledger", "verifies" if report.verification.ok else "does NOT verify", report.verification.state)]
-    if report.guarantees and report.empirical:
+    if report.verification.ok and report.guarantees and report.empirical:
         told, seeded = report.guarantees[0], f"; {SEEDED}" if _is_seeded(report) else ""
         cap = f" (cap {as_given(report.budget.epsilon)})" if report.budget else ""
         found += [
@@ -115,9 +115,11 @@ def _table(caption: str, facts: Sequence[Fact], report: Report) -> Table:
     fields = type(facts[0]).model_fields
     step = max(1, math.ceil(len(facts) / _MOST_ROWS))
     shown = facts[::step]
+    columns = tuple(field.description or name for name, field in fields.items())
+    marked = any("epsilon" in column for column in columns) and SEEDED not in caption and _is_seeded(report)
     return Table(
-        caption,
-        tuple(_label(field, name, report) for name, field in fields.items()),
+        f"{caption} ({SEEDED})" if marked else caption,
+        columns,
         tuple(tuple(_said(getattr(fact, name), field, report) for name, field in fields.items()) for fact in shown),
         len(facts) - len(shown),
     )

@@ -68,9 +68,9 @@ def notes_of(verified: Verified, noise_source: str, empirical: Empirical | None)
 
 def _problems(verified: Verified) -> str:
     """The first few by name."""
-    named = [f"entry {wrong.index}: {wrong.kind}, {wrong.detail}" for wrong in verified.problems[:_NAMED]]
-    more = len(verified.problems) - len(named)
-    return "; ".join(named) + (f"; and {more} more, which are all listed below" if more else "")
+    listed = list(dict.fromkeys(f"entry {wrong.index}: {wrong.kind}, {wrong.detail}" for wrong in verified.problems))
+    named, more = listed[:_NAMED], len(listed[_NAMED:])
+    return "; ".join(named) + (f"; and {more} more below" if more else "")
 
 
 def reading_of(
