@@ -298,13 +298,16 @@ class Budget:
         Behind a sealed roster it is what the policy allows and not what came to pass, unless that is more, which is
         refused: the realised maximum would tell who was there.
         """
-        waiting, most = list(self._account.waiting), self._policy.participations
-        recent = participation.worst(session, devices.tolist(), waiting, period)
+        runs, waiting = list(self._account.runs), list(self._account.waiting)
+        most, recent = (
+            self._policy.participations,
+            participation.worst(session, devices.tolist(), waiting, period, runs),
+        )
         if self._policy.roster_sealed:
             return most if recent <= most else most + 1, most * (period + 1)
         if self._policy.period_s is None:
             return recent, recent
-        return recent, participation.worst(session, devices.tolist(), waiting, None)
+        return recent, participation.worst(session, devices.tolist(), waiting, None, runs)
 
     def _lose(self, session: Session) -> None:
         """Settle a reservation that a crash left open: whoever was in it may have been released."""

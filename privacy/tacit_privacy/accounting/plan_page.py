@@ -62,7 +62,7 @@ def _drawing(listed: Sequence[Row], level: float) -> str:
         parts.append(f'<text x="{x + 8:.1f}" y="{y + 4:.1f}">{count} rounds</text>')
     middle = (_LEFT + _WIDTH - _RIGHT) / 2
     parts.append(f'<text x="{middle}" y="{_HEIGHT - 8}" text-anchor="middle">cohort (devices)</text>')
-    parts.append(f'<text x="4" y="{_TOP - 6}">noise / signal</text>')
+    parts.append(f'<text x="4" y="{_TOP - 16}">noise / signal</text>')
     label = "Noise over signal by cohort and rounds"
     return f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{label}">{"".join(parts)}</svg>'
 

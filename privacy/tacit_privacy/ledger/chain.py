@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import func, select, text
+from sqlalchemy import Row, func, insert, select, text
 from sqlalchemy.orm import Session
 
 from tacit_privacy.contract import canonical, digest
@@ -16,6 +16,11 @@ from tacit_privacy.ledger.tables import LedgerRow
 
 GENESIS = "0" * 64
 Signer = Callable[[bytes], bytes]
+_TABLE = LedgerRow.metadata.tables[LedgerRow.__tablename__]  # an append is too short for the unit of work
+_NEWEST = (
+    select(_TABLE.c.index.label("position"), _TABLE.c.payload, _TABLE.c.hash).order_by(_TABLE.c.index.desc()).limit(1)
+)
+_PUT = insert(_TABLE)
 _LOCK = int.from_bytes(b"tacit", "big")  # PostgreSQL's advisory lock of a ledger's writers
 
 
@@ -85,7 +90,9 @@ class Ledger:
 
     def now(self, session: Session) -> float:
         """The clock's time, or the newest entry's where that is later: a clock that is put back renews no budget."""
-        newest = self._newest(session)
+        return self._after(self._newest(session))
+
+    def _after(self, newest: Row[Any, Any, Any] | None) -> float:
         return self._now() if newest is None else max(self._now(), float(json.loads(newest.payload)["time"]))
 
     def append(self, session: Session, body: Body, time: float | None = None) -> Entry:
@@ -97,7 +104,7 @@ class Ledger:
         fields: dict[str, Any] = {
             "index": 0 if newest is None else newest.position + 1,
             "kind": NAMES[type(body)],
-            "time": self.now(session) if time is None else time,
+            "time": self._after(newest) if time is None else time,
             "body": body.model_dump(mode="json", exclude_none=True),
             "previous": GENESIS if newest is None else newest.hash,
         }
@@ -117,13 +124,12 @@ class Ledger:
     def put(self, session: Session, entry: Entry) -> Entry:
         """Store an entry as it is, signed by whoever signed it."""
         payload = canonical(_signed_fields(entry)).decode()
-        row = LedgerRow(position=entry.index, payload=payload, hash=entry.hash, signature=entry.signature)
-        session.add(row)
-        session.flush()  # a concurrent writer of the same index fails here, before anything is released
+        row = {"index": entry.index, "payload": payload, "hash": entry.hash, "signature": entry.signature}
+        session.execute(_PUT, row)  # a concurrent writer of the same index fails here, before anything is released
         return entry
 
-    def _newest(self, session: Session) -> LedgerRow | None:
-        return session.scalar(select(LedgerRow).order_by(LedgerRow.position.desc()).limit(1))
+    def _newest(self, session: Session) -> Row[Any, Any, Any] | None:
+        return session.execute(_NEWEST).first()
 
     def entries(self, session: Session, since: int = 0) -> list[Entry]:
         """Entries from position ``since`` on, in order. Raises LedgerBroken on one that is not readable."""
@@ -140,8 +146,8 @@ class Ledger:
 
     def head(self, session: Session) -> str:
         """Hash of the newest entry; zeros before the first."""
-        newest = session.scalar(select(LedgerRow.hash).order_by(LedgerRow.position.desc()).limit(1))
-        return newest or GENESIS
+        newest = self._newest(session)
+        return GENESIS if newest is None else newest.hash
 
 
 def lines(entries: Iterable[Entry]) -> Iterator[str]:

@@ -7,8 +7,8 @@ from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Select, delete, func, select
-from sqlalchemy.orm import Session
+from sqlalchemy import ColumnElement, Select, delete, func, select
+from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from tacit_privacy.accounting.gaussian import mu_for
 from tacit_privacy.ledger.tables import LimitRow, ParticipationRow, ReservedRow
@@ -42,20 +42,21 @@ def newest(session: Session, run: str, devices: Sequence[int]) -> int:
     return max(found, default=-(2**31))
 
 
-def worst(session: Session, devices: Sequence[int], waiting: Iterable[str], period: int | None) -> int:
+def worst(
+    session: Session, devices: Sequence[int], waiting: Iterable[str], period: int | None, runs: Iterable[str]
+) -> int:
     """The most releases that any device contributed to, once ``devices`` and whoever waits contribute to one more.
 
-    ``waiting`` names reservations that others hold: nobody knows yet who of theirs will have been in.
+    ``waiting`` names reservations that others hold: nobody knows yet who of theirs will have been in. ``runs`` are all
+    that ever charged the ledger.
     """
-    sums = _per_device(period).subquery()
-    so_far = session.scalar(select(func.max(sums.c[1]))) or 0
     asked = Counter(devices)
     for part in _parts(sorted(waiting)):
         for row in session.scalars(select(ReservedRow).where(ReservedRow.reservation.in_(part))):
             asked.update(np.frombuffer(row.devices, dtype=np.int64).tolist())
     before = _counts_of(session, sorted(asked), period)
     again = max((before.get(device, 0) + times for device, times in asked.items()), default=0)
-    return int(max(so_far, again))
+    return _most(session, runs, period, floor=again)
 
 
 def add(session: Session, run: str, devices: Sequence[int], number: int, period: int, index: int) -> None:
@@ -120,10 +121,31 @@ def beyond(session: Session, mu_squared: float, delta: float) -> list[int]:
 
 def _per_device(period: int | None) -> Select[int, int]:
     """Device and releases that it contributed to."""
-    if period is None:
-        return select(ParticipationRow.device, func.sum(ParticipationRow.count)).group_by(ParticipationRow.device)
-    recent = select(ParticipationRow.device, func.sum(ParticipationRow.recent)).group_by(ParticipationRow.device)
-    return recent.where(ParticipationRow.period == period)
+    sums = select(ParticipationRow.device, func.sum(_releases(period))).group_by(ParticipationRow.device)
+    return sums.where(*_of(period))
+
+
+def _releases(period: int | None) -> InstrumentedAttribute[int]:
+    return ParticipationRow.count if period is None else ParticipationRow.recent
+
+
+def _of(period: int | None) -> Sequence[ColumnElement[bool]]:
+    """Which rows count in a budget period, or ever."""
+    return () if period is None else (ParticipationRow.period == period,)
+
+
+def _most(session: Session, runs: Iterable[str], period: int | None, floor: int) -> int:
+    """The most releases that any device contributed to, or ``floor`` where that is more.
+
+    Devices are added up one by one only where the most of each run, taken together, passes ``floor``.
+    """
+    of_any = select(func.max(_releases(period))).where(*_of(period))
+    tops = [session.scalar(of_any.where(ParticipationRow.run == run)) or 0 for run in runs]
+    most = sum(tops)
+    if len(tops) > 1 and most > floor:
+        sums = _per_device(period).subquery()
+        most = session.scalar(select(func.max(sums.c[1]))) or 0
+    return max(floor, int(most))
 
 
 def _counts_of(session: Session, devices: Sequence[int], period: int | None) -> dict[int, int]:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
-from sqlalchemy import select
+from sqlalchemy import insert, select
 from sqlalchemy.orm import Session
 
 from tacit_privacy.accounting.events import Sampling
@@ -84,16 +84,17 @@ class Tree:
 
     def keep(self, session: Session, reservation: str) -> None:
         """Store it inside the caller's transaction: a root that is published can be opened."""
-        session.add_all(
-            LeafRow(
-                reservation=reservation,
-                position=place,
-                salt=leaf.salt,
-                payload=leaf.receipt.payload,
-                signature=leaf.receipt.signature,
-            )
+        rows = [
+            {
+                "reservation": reservation,
+                "position": place,
+                "salt": leaf.salt,
+                "payload": leaf.receipt.payload,
+                "signature": leaf.receipt.signature,
+            }
             for place, leaf in enumerate(self.leaves)
-        )
+        ]
+        session.execute(insert(LeafRow.metadata.tables[LeafRow.__tablename__]), rows)
 
     @classmethod
     def kept(cls, session: Session, reservation: str) -> Self | None:

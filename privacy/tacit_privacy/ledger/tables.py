@@ -1,6 +1,6 @@
 """The ground floor's tables, on SQLite or PostgreSQL. ``migrations`` holds how they came about."""
 
-from sqlalchemy import BigInteger, Float, ForeignKey, Integer, LargeBinary, String, Text
+from sqlalchemy import BigInteger, Float, ForeignKey, Index, Integer, LargeBinary, String, Text
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 
@@ -23,6 +23,11 @@ class ParticipationRow(PrivacyTables):
     """How many releases of a run a device has contributed to, and in which round last."""
 
     __tablename__ = "participations"
+    __table_args__ = (
+        Index("participations_of_device", "device"),
+        Index("participations_most", "run", "count"),
+        Index("participations_most_recent", "run", "period", "recent"),
+    )
 
     run: Mapped[str] = mapped_column(String(200), primary_key=True)
     device: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)

@@ -24,7 +24,7 @@ from tacit_privacy.ledger.bodies import (
     parse,
 )
 from tacit_privacy.ledger.chain import GENESIS, entry_hash
-from tacit_privacy.ledger.keys import verifies
+from tacit_privacy.ledger.keys import PublicKeys, verifies
 from tacit_privacy.ledger.leaves import ReceiptReader
 from tacit_privacy.ledger.receipts import width_for
 
@@ -164,13 +164,13 @@ def _hash_holds(entry: dict[str, Any]) -> bool:
         return False
 
 
-def _signature_holds(public_key: str, entry: dict[str, Any]) -> bool:
+def _signature_holds(keys: PublicKeys, public_key: str, entry: dict[str, Any]) -> bool:
     try:
         signature = bytes.fromhex(entry["signature"])
     except ValueError:
         return False
     # spelt in one way only: an entry that can be changed and still verifies is no evidence
-    return signature.hex() == entry["signature"] and verifies(public_key, bytes.fromhex(entry["hash"]), signature)
+    return signature.hex() == entry["signature"] and keys.verifies(public_key, bytes.fromhex(entry["hash"]), signature)
 
 
 class _Replay:
@@ -179,6 +179,7 @@ class _Replay:
     def __init__(self, found: Verification, receipts: ReceiptReader | None) -> None:
         self._found, self._receipts = found, receipts
         self._account = found.account
+        self._keys = PublicKeys()
         self._number = 0
         self._first_key = ""
         self._time = -math.inf
@@ -245,7 +246,7 @@ class _Replay:
             self._first_key = key = body.public_key
         if not _hash_holds(entry):
             self._wrong("hash", "the content does not have the hash it claims")
-        elif not _signature_holds(key, entry):
+        elif not _signature_holds(self._keys, key, entry):
             self._wrong("signature", "the signature is not by the key that signs this ledger")
 
     def _judge_before(self, body: Body, entry: dict[str, Any]) -> None:
