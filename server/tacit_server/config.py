@@ -49,7 +49,9 @@ class PrivacyConfig(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False)
     largest_loss: PositiveFloat = Field(
         default=10.0, description="range of the released loss, from 0; a larger one counts as this"
     )
-    participations: PositiveInt = Field(default=1, description="most releases that one device contributes to")
+    participations: PositiveInt = Field(
+        default=1, le=60_000, description="most releases that one device contributes to"
+    )
     separation: PositiveInt = Field(
         default=1, description="rounds from one participation of a device to its next, at least"
     )

@@ -48,6 +48,9 @@ class BudgetPolicy(Fact, allow_inf_nan=False):
     def _plan_is_sealed(self) -> Self:
         if (self.plan is not None or self.rdp_order is not None) and not self.roster_sealed:
             raise ValueError("a plan bounds sampling, which counts only behind a sealed roster; leave it out")
+        capped = self.plan is not None and self.plan.event.sampling.cap is not None
+        if self.plan is not None and capped and (self.participations < self.plan.rounds or self.separation > 1):
+            raise ValueError("behind a cap, who is left out would use a participation; allow one in every round")
         if self.rdp_order is not None and (self.plan is not None or self.adjacency is not Adjacency.ZERO_OUT):
             raise ValueError("a Renyi filter stands in place of a plan, under zero-out adjacency; choose one")
         return self

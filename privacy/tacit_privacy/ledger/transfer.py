@@ -85,6 +85,8 @@ def take_in(session: Session, ledger: Iterable[str], receipts: Iterable[str], co
             _put_count(session, json.loads(line))
         session.flush()
         if counts is not None:
+            if not leaves and not is_sealed(session) and any(entry.kind == "commit" for entry in entries):
+                raise BadInput(f"without {RECEIPTS} nobody can hold the counts against them; export it with --receipts")
             _check_counts(session, entries, leaves)
     except (ValueError, KeyError, TypeError) as error:
         raise BadInput(f"the files are not those of an export ({type(error).__name__}: {error})") from error
