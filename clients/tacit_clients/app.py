@@ -1,6 +1,7 @@
 """The Flower ClientApp: a thin shell that turns messages into calls of pure functions and results into messages."""
 
 import os
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -29,6 +30,7 @@ from tacit_privacy.contract import (
     LocalTraining,
     Receipt,
     RoundTerms,
+    commitment,
     digest,
 )
 from tacit_privacy.contract import RECORD_DESCRIPTION as RECORD_DESCRIPTION
@@ -50,6 +52,10 @@ class Personal:
 
     rank: int
     training: LocalTraining
+
+
+def _wall_clock(terms: RoundTerms) -> float:
+    return time.time()
 
 
 def _system_noise(round_number: int) -> NoiseSource:
@@ -76,6 +82,7 @@ class Device:
     noise: Callable[[int], NoiseSource] = field(default=_system_noise)
     personal: Personal | None = None
     floor: guard.Floor = guard.NO_FLOOR  # what the owner insists on
+    now: Callable[[RoundTerms], float] = field(default=_wall_clock)  # seconds; a simulation's time is its server's
     # what a simulated canary sends instead of what it learnt
     contribution: Callable[[RoundTerms], Vector] | None = None
     scores: bool = False  # whether to evaluate before and after, for the owner alone
@@ -139,7 +146,9 @@ def answer(content: RecordDict, state: RecordDict, device: Device) -> RecordDict
     """
     terms, payload, signature = _terms(content)
     memory = _memory(state, device)
-    agreed = guard.check(memory, terms, payload, signature, device.adapted.spec, device.server_key, device.floor)
+    agreed = guard.check(
+        memory, terms, payload, signature, device.adapted.spec, device.server_key, device.floor, device.now(terms)
+    )
     if device.rank and terms.rank > device.rank:
         raise TermsRefused("rank", f"rank {terms.rank} is above this device's {device.rank}")
     start = _start(content, device, terms)
@@ -147,13 +156,14 @@ def answer(content: RecordDict, state: RecordDict, device: Device) -> RecordDict
     result = _learn(device, start, terms)
     update = clip_to_grid(result.delta, terms.clip_norm, terms.levels)
     grid = np.concatenate([update, slots(terms, result, before)])
+    nonce = device.noise(terms.round).salt("receipt")
     receipt = Receipt(
         run=terms.run,
         round=terms.round,
         device=device.identity,
         public_key=device.key.public if device.key else "",
         terms=digest(payload),
-        update=digest(grid.tobytes()),
+        update=commitment(nonce, grid.tobytes()),
         participation=agreed.of(terms.run).participations,
         ledger_head=terms.ledger_head,
         ledger_length=terms.ledger_length,
@@ -164,7 +174,7 @@ def answer(content: RecordDict, state: RecordDict, device: Device) -> RecordDict
     return RecordDict(
         {
             RECORD_UPDATE: ArrayRecord([grid]),
-            RECORD_RECEIPT: ConfigRecord({"payload": receipt, "signature": signed}),
+            RECORD_RECEIPT: ConfigRecord({"payload": receipt, "signature": signed, "nonce": nonce}),
         }
     )
 

@@ -38,10 +38,20 @@ class RunMemory:
     separation: int = 1  # the longest pause
     noise: float = 0.0  # the largest noise multiplier
     clip: float = 0.0  # the smallest limit of the clip norm; 0: none seen
+    period_s: float = 0.0  # the longest period after which participations are new; 0: they never are
+    since: float = 0.0  # when this period began, by the device's clock
+    recent: int = 0  # participations in it
 
-    def after(self, terms: RoundTerms) -> "RunMemory":
-        """Once it has taken part in the round of ``terms``."""
+    def renewed(self, period_s: float, now: float) -> bool:
+        """Whether a period is over, and participations count from nothing again."""
+        return self.recent == 0 or (period_s > 0 and now - self.since >= period_s)
+
+    def after(self, terms: RoundTerms, now: float = 0.0) -> "RunMemory":
+        """Once it has taken part in the round of ``terms`` at ``now``."""
         limit = terms.clip_limit or terms.clip_norm
+        told = terms.period_s or 0.0
+        period = told if not self.round else 0.0 if 0.0 in (told, self.period_s) else max(told, self.period_s)
+        new = self.renewed(period, now)
         return RunMemory(
             round=terms.round,
             participations=self.participations + 1,
@@ -51,6 +61,9 @@ class RunMemory:
             separation=max(self.separation, terms.separation),
             noise=max(self.noise, terms.noise_multiplier),
             clip=min(self.clip or limit, limit),
+            period_s=period,
+            since=now if new else self.since,
+            recent=1 if new else self.recent + 1,
         )
 
 
@@ -102,6 +115,7 @@ def check(
     resident: AdapterSpec,
     server_key: str | None,
     floor: Floor = NO_FLOOR,
+    now: float = 0.0,
 ) -> Memory:
     """Agree to a round, or raise TermsRefused; returns what the device will remember once it has replied.
 
@@ -109,13 +123,13 @@ def check(
     alone); the resident adapter's shape; a sane grid, clip and set of statistics; rounds that only go forward, with the
     pause between two participations; at most as many participations, at least as much noise and at most the clip that
     this run promised at its strictest and that the owner allows; a ledger that never shrinks and never changes what it
-    said.
+    said. ``now``: seconds on the device's own clock, which participations by period are counted by.
     """
     if server_key is not None and not verifies(server_key, payload, signature):
         raise TermsRefused("signature", "the terms are not signed by the pinned server key")
     _check_sense(terms, resident)
     known = memory.of(terms.run)
-    strict = known.after(terms)  # with what these very terms promise
+    strict = known.after(terms, now)  # with what these very terms promise
     _check_turns(known, strict, terms)
     _check_protection(strict, terms)
     _check_owner(memory, strict, terms, floor)
@@ -140,8 +154,8 @@ def _check_sense(terms: RoundTerms, resident: AdapterSpec) -> None:
 def _check_turns(known: RunMemory, strict: RunMemory, terms: RoundTerms) -> None:
     if terms.round <= known.round:
         raise TermsRefused("replayed", f"round {terms.round} is not after round {known.round}")
-    if known.participations >= strict.limit:
-        raise TermsRefused("exhausted", f"already took part {known.participations} times of {strict.limit}")
+    if strict.recent > strict.limit:
+        raise TermsRefused("exhausted", f"already took part {strict.recent - 1} times of {strict.limit}")
     if known.participations and terms.round - known.round < strict.separation:
         raise TermsRefused(
             "separation", f"round {terms.round} is less than {strict.separation} rounds after round {known.round}"

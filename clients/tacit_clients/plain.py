@@ -33,6 +33,7 @@ from tacit_privacy.randomness import stream
 
 DATASETS = "tacit.datasets"  # entry points: functions (settings, seed, devices) -> ExampleSource
 _NO_SEED = -1
+_LEAST_NOISE = 1e-3  # what a device insists on where its owner says nothing: some noise
 
 
 def device_of(context: Context) -> Device:
@@ -86,7 +87,7 @@ def _floor(node: dict[str, Any]) -> Floor:
             if not 0 <= found[name] < math.inf:
                 raise BadInput(f"{name} is {node[name]!r}; give a number of 0 or more, or leave it out")
     most = found.get("most-participations")
-    return Floor(found.get("least-noise"), found.get("largest-clip"), None if most is None else int(most))
+    return Floor(found.get("least-noise", _LEAST_NOISE), found.get("largest-clip"), None if most is None else int(most))
 
 
 def _devices(run: dict[str, Any], node: dict[str, Any]) -> int:

@@ -13,6 +13,7 @@ from pydantic import BaseModel, Field, PositiveFloat, PositiveInt, model_validat
 from tacit_privacy.schedules import Schedule
 
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+_WIDEST = 1e300  # half a range beyond it, and the middle of one, would be no number
 LEVELS = 2**20  # integer grid steps per clip norm: rounding costs less than 1e-6 of the clip per coordinate
 
 
@@ -24,6 +25,13 @@ def canonical(value: Any) -> bytes:
 def digest(data: bytes) -> str:
     """SHA-256, in hexadecimal."""
     return hashlib.sha256(data).hexdigest()
+
+
+def commitment(nonce: bytes, data: bytes) -> str:
+    """What stands for ``data`` in a receipt. ``nonce``, 32 bytes that are never written down, keeps it from being a
+    digest of an exact update, which whoever guesses a device's data could recognise: no noise covers that.
+    """
+    return digest(nonce + data)
 
 
 class Fact(BaseModel, frozen=True, extra="forbid"):
@@ -133,13 +141,13 @@ class Statistic(Fact, allow_inf_nan=False):
     """
 
     name: Literal["within_clip", "loss", "metric"]
-    low: float
-    high: float
+    low: float = Field(ge=-_WIDEST, le=_WIDEST)
+    high: float = Field(ge=-_WIDEST, le=_WIDEST)
 
     @model_validator(mode="after")
     def _spans(self) -> Self:
-        if not self.low < self.high:
-            raise ValueError(f"statistic {self.name} spans nothing from {self.low:g} to {self.high:g}")
+        if not 0 < (self.high - self.low) / 2 < _WIDEST:  # halved, as devices do
+            raise ValueError(f"statistic {self.name} spans nothing, or too much, from {self.low:g} to {self.high:g}")
         return self
 
 
@@ -165,6 +173,7 @@ class RoundTerms(Fact):
     clip_limit: PositiveFloat | None = None  # the clip norm never passes it; None: it never changes
     participations: PositiveInt  # the most rounds a device may contribute to in this run
     separation: PositiveInt = 1  # rounds from one participation of a device to its next, at least
+    period_s: PositiveFloat | None = None  # after which participations are new, by the device's own clock; None: never
     deadline: float  # server clock, seconds
     ledger_head: Digest  # the ledger's newest entry, which a device remembers and may ask for again
     ledger_length: int = Field(ge=0)
@@ -182,7 +191,7 @@ class Receipt(Fact):
     device: str
     public_key: str = Field(default="", pattern=r"^([0-9a-f]{64})?$")
     terms: Digest  # of the RoundTerms it acted on
-    update: Digest  # of the bytes of the grid vector it sent
+    update: Digest  # ``commitment`` to the bytes of the grid vector it sent
     participation: PositiveInt  # the how-manieth of this device in this run
     ledger_head: Digest
     ledger_length: int = Field(ge=0)
@@ -192,7 +201,7 @@ class Receipt(Fact):
 RECORD_ADAPTER = "adapter"  # ArrayRecord: one float32 array (prefix,)
 RECORD_TERMS = "terms"  # ConfigRecord {"payload": bytes, "signature": bytes}
 RECORD_UPDATE = "update"  # ArrayRecord: one int32 array (prefix,), the clipped delta in grid steps
-RECORD_RECEIPT = "receipt"  # ConfigRecord {"payload": bytes, "signature": bytes}
+RECORD_RECEIPT = "receipt"  # ConfigRecord {"payload": bytes, "signature": bytes, "nonce": bytes}
 RECORD_REFUSAL = "refusal"  # ConfigRecord {"reason": str}: the device's guard or its data said no
 QUERY_DESCRIBE = "query.describe"  # asks a device who it is: stable identity, tier rank, adapter spec
 # ConfigRecord {"identity": str, "rank": int, "spec": str, "public-key": str}: answers QUERY_DESCRIBE

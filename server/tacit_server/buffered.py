@@ -70,7 +70,7 @@ class BufferedCoordinator(Coordinator):
         wanted = self._job.federation.at_work - len(self._outstanding)
         if wanted <= 0:
             return
-        number, used = buffer.record.round, state.participations.copy()
+        number, used = buffer.record.round, self._used(state)
         used[buffer.away(self._outstanding.values())] = np.iinfo(used.dtype).max
         rng, privacy = self._rng("cohort", number, wave), self._job.privacy
         free = rested(state.last, number, privacy.separation)

@@ -49,9 +49,14 @@ class PrivacyConfig(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False)
     largest_loss: PositiveFloat = Field(
         default=10.0, description="range of the released loss, from 0; a larger one counts as this"
     )
-    participations: PositiveInt = Field(default=1, description="most releases that one device contributes to")
+    participations: PositiveInt = Field(
+        default=1, le=60_000, description="most releases that one device contributes to"
+    )
     separation: PositiveInt = Field(
         default=1, description="rounds from one participation of a device to its next, at least"
+    )
+    period_s: PositiveFloat | None = Field(
+        default=None, description="seconds after which participations and the budget are new; default: never"
     )
     noise: Literal["independent", "correlated"] = Field(
         default="independent", description="correlated: later rounds take back a part of the noise of earlier ones"
@@ -201,5 +206,12 @@ def check_together(federation: FederationConfig, privacy: PrivacyConfig) -> None
             f"privacy.cohort_cap {privacy.cohort_cap} cuts Poisson cohorts of {federation.cohort} on average; "
             'set privacy.sampling = "poisson" and a cap of at least federation.cohort, or leave it out'
         )
+    if privacy.cohort_cap is not None and (privacy.participations < federation.rounds or privacy.separation > 1):
+        raise ValueError(
+            "who is cut from a capped cohort would still have to count it as a participation; with privacy.cohort_cap "
+            "set privacy.participations to at least federation.rounds and leave privacy.separation out"
+        )
+    if privacy.period_s is not None and privacy.noise == "correlated":
+        raise ValueError("correlated noise is charged over all rounds; leave privacy.period_s out")
     if federation.policy == "buffered" and privacy.clip_quantile is not None:
         raise ValueError("a buffer would hold updates of different clips; leave privacy.clip_quantile out")

@@ -32,7 +32,7 @@ from tacit_server.clock import PATIENCE_S, RETRY_S, Clock
 from tacit_server.config import FederationConfig, PrivacyConfig
 from tacit_server.optimizers import ServerState
 from tacit_server.planning import adaptive_clip, sampling_for
-from tacit_server.roster import Devices, Roster
+from tacit_server.roster import Counts, Devices, Roster
 from tacit_server.rounds import RoundRecord, Sent, read_update
 from tacit_server.sampling import fixed_cohort, rested, secret_cohort
 from tacit_server.state import State
@@ -148,7 +148,7 @@ class Coordinator:
         if privacy.secret:
             population, cap = self._roster.population, privacy.cohort_cap
             tossed = secret_cohort(self._noise, privacy.sampling, population, federation.cohort, cap, number)
-            fresh = tossed[state.participations[tossed] < privacy.participations]
+            fresh = tossed[self._used(state)[tossed] < privacy.participations]
             free = fresh[rested(state.last, number, privacy.separation)(fresh)]
             asked = free[self._roster.eligible(free, self._clock.now())]
             record.sampled = len(tossed)
@@ -163,10 +163,10 @@ class Coordinator:
 
     def _fixed(self, state: State, number: int) -> Devices:
         until, privacy = self._clock.now() + PATIENCE_S, self._job.privacy
-        cap, free = privacy.participations, rested(state.last, number, privacy.separation)
+        cap, free, used = privacy.participations, rested(state.last, number, privacy.separation), self._used(state)
         for attempt in count():
             rng, now = self._rng("cohort", number, attempt), self._clock.now()
-            found = fixed_cohort(rng, self._roster, state.participations, cap, self._job.federation.asked, now, free)
+            found = fixed_cohort(rng, self._roster, used, cap, self._job.federation.asked, now, free)
             if len(found) >= self._minimum():
                 return found
             if now >= until:
@@ -177,6 +177,19 @@ class Coordinator:
             "asked; enlarge the fleet, raise privacy.participations, lower privacy.separation or relax what fleet "
             "requires of a device"
         )
+
+    def _used(self, state: State) -> Counts:
+        """Participations by device, of this period where there are any; whom a limit of its own stops has none left."""
+        privacy = self._job.privacy
+        with self._store.begin() as session:
+            stopped = self._charging.beyond_limit(session, self._event())
+            if privacy.enabled and privacy.period_s is not None:
+                counts = self._charging.participations(session)
+                state.participations[:] = 0
+                state.participations[list(counts)] = list(counts.values())
+        used = state.participations.copy()
+        used[stopped] = np.iinfo(used.dtype).max
+        return used
 
     def _terms(self, state: State, number: int, head: str, length: int) -> RoundTerms:
         job = self._job
@@ -194,6 +207,7 @@ class Coordinator:
             clip_limit=self._adaptive.most if self._adaptive else None,
             participations=job.privacy.participations,
             separation=job.privacy.separation,
+            period_s=job.privacy.period_s,
             deadline=self._clock.now() + job.federation.deadline_s,
             ledger_head=head,
             ledger_length=length,

@@ -42,6 +42,8 @@ DEVICE_KEYS = frozenset(
 )
 _log = logging.getLogger("flwr")  # what Flower's runtimes show and stream
 _NO_SEED = -1
+# Of a round, what tells who took part. Its times do not: a round of a secret cohort lasts until its deadline.
+_SEALED = frozenset({"sampled", "completed", "dropped", "accepted", "bytes_up", "bytes_down"})
 
 
 class PlainSettings(BaseModel, frozen=True, extra="forbid"):
@@ -137,7 +139,7 @@ class PlainFederation:
         begun = begun_for(job.run, job.config_digest, mechanism, self._spec.dimension, noise)
         budget = Budget(policy, self._ledger, begun, noise, replay=settings.simulated)
         store, key = self._store, self._key
-        return kind(job, grid, self._clock, roster, mechanism, budget, noise, store, key, _tell)
+        return kind(job, grid, self._clock, roster, mechanism, budget, noise, store, key, self._tell)
 
     def export(self, adapter: NDArray[np.float32]) -> None:
         """Leave ``ledger.jsonl``, ``ledger.pub``, ``rounds.jsonl`` and ``adapter/``, and ``receipts.jsonl`` where the
@@ -145,10 +147,23 @@ class PlainFederation:
         """
         with self._store.begin() as session:
             export(session, self._folder, receipts=self._settings.privacy.roster == "open")
-        rounds = [canonical(record).decode() for record in self._store.rounds()]
+        rounds = [canonical(self._shown(record)).decode() for record in self._store.rounds()]
         write_whole(self._folder / "rounds.jsonl", "".join(line + "\n" for line in rounds))
         if self._spec is not None:
             save_adapter(self._folder / "adapter", self._spec, adapter)
+
+    def _shown(self, record: dict[str, Any]) -> dict[str, Any]:
+        """A round as it may be told: behind a sealed roster nothing that depends on who took part."""
+        if self._settings.privacy.roster == "open":
+            return record
+        return {name: value for name, value in record.items() if name not in _SEALED}
+
+    def _tell(self, record: RoundRecord, adapter: NDArray[np.float64]) -> None:
+        said = f"epsilon {record.epsilon:.4g}" if record.epsilon is not None else "nothing released"
+        who = ""
+        if self._settings.privacy.roster == "open":
+            who = f"{record.completed} of {record.sampled} updates, "
+        _log.info("Tacit: round %s, %s%s", record.round, who, said)
 
     def _job(self, spec: AdapterSpec) -> Job:
         settings = self._settings
@@ -173,8 +188,3 @@ class PlainFederation:
         if not own.exists():
             SigningKey.generate().save(own)
         return SigningKey.load(own)
-
-
-def _tell(record: RoundRecord, adapter: NDArray[np.float64]) -> None:
-    said = f"epsilon {record.epsilon:.4g}" if record.epsilon is not None else "nothing released"
-    _log.info("Tacit: round %s, %s of %s updates, %s", record.round, record.completed, record.sampled, said)

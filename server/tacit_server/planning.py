@@ -26,6 +26,7 @@ def policy_for(privacy: PrivacyConfig, population: int, event: GaussianEvent, ro
         delta=privacy.delta_for(population),
         participations=privacy.participations,
         separation=privacy.separation,
+        period_s=privacy.period_s,
         adjacency=privacy.adjacency,
         roster_sealed=sealed,
         population=population,

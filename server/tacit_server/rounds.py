@@ -8,7 +8,7 @@ import numpy as np
 from flwr.app import Message
 from numpy.typing import NDArray
 
-from tacit_privacy.contract import RECORD_RECEIPT, RECORD_REFUSAL, RECORD_UPDATE, Receipt, digest
+from tacit_privacy.contract import RECORD_RECEIPT, RECORD_REFUSAL, RECORD_UPDATE, Receipt, commitment
 from tacit_privacy.errors import UpdateRefused
 from tacit_privacy.ledger.keys import PublicKeys
 from tacit_privacy.ledger.receipts import SignedReceipt
@@ -81,9 +81,10 @@ def read_update(reply: Message, sent: Sent, run: str, of: Identity) -> tuple[NDA
     try:
         arrays = list(content.array_records[RECORD_UPDATE].values())
         told = content.config_records[RECORD_RECEIPT]
-        payload, signature = told["payload"], told["signature"]
-        if len(arrays) != 1 or not isinstance(payload, bytes) or not isinstance(signature, bytes):
+        parts = [part for name in ("payload", "signature", "nonce") if isinstance(part := told[name], bytes)]
+        if len(arrays) != 1 or len(parts) != 3:
             raise UpdateRefused("malformed", "an update is one array beside one receipt")
+        payload, signature, nonce = parts
         vector: NDArray[Any] = arrays[0].numpy()
         receipt = Receipt.from_bytes(payload)
     except UpdateRefused:
@@ -98,7 +99,7 @@ def read_update(reply: Message, sent: Sent, run: str, of: Identity) -> tuple[NDA
         raise UpdateRefused("receipt", "the receipt is for other terms")
     if (receipt.ledger_head, receipt.ledger_length) != (sent.ledger_head, sent.ledger_length):
         raise UpdateRefused("receipt", "the receipt echoes another ledger")
-    if receipt.update != digest(np.ascontiguousarray(vector).tobytes()):
+    if len(nonce) != _NONCE or receipt.update != commitment(nonce, np.ascontiguousarray(vector).tobytes()):
         raise UpdateRefused("receipt", "the receipt is for another update")
     if (receipt.device, receipt.public_key) != (of.name, of.public_key):
         raise UpdateRefused("receipt", "the receipt is another device's")
@@ -108,3 +109,4 @@ def read_update(reply: Message, sent: Sent, run: str, of: Identity) -> tuple[NDA
 
 
 _KEYS = PublicKeys()
+_NONCE = 32  # bytes

@@ -12,7 +12,7 @@ from tacit_clients.flower_seam import adopt_identity
 from tacit_clients.slm.adapters import AdaptedModel
 from tacit_clients.slm.models import load
 from tacit_clients.training.examples import ExampleSource
-from tacit_privacy.contract import AdapterSpec
+from tacit_privacy.contract import AdapterSpec, RoundTerms
 from tacit_privacy.mechanisms.noise import NoiseSource, SeededNoise
 from tacit_privacy.randomness import stream
 from tacit_simulations.canaries import Canaries
@@ -61,6 +61,9 @@ def resident(setup: DeviceSetup) -> Resident:
     source = setup.source()
     adapted = AdaptedModel(load(setup.spec.model), setup.spec, labels=len(source.labels))
 
+    def virtual(terms: RoundTerms) -> float:
+        return terms.deadline
+
     def device_of(context: Context) -> Device:
         index = context.node_id - 1
 
@@ -73,7 +76,9 @@ def resident(setup: DeviceSetup) -> Resident:
         data, pinned = source.device(index), setup.server_key
         sends = partial(setup.watched.contribution, index) if index in setup.watched else None
         name, key = device_name(index), device_key(setup.seed, index)
-        return Device(name, data, source.task, adapted, rng, key, server_key=pinned, noise=noise, contribution=sends)
+        return Device(
+            name, data, source.task, adapted, rng, key, server_key=pinned, noise=noise, now=virtual, contribution=sends
+        )
 
     return Resident(adapted, source, make_client_app(device_of))
 

@@ -82,6 +82,8 @@ class Scenario(BaseModel, frozen=True, extra="forbid"):
                 "choose a cohort no larger than the fleet"
             )
         check_together(self.federation, self.privacy)
+        if self.mode == "timing" and self.privacy.period_s is not None:
+            raise ValueError("mode timing keeps no budget that could be renewed; leave privacy.period_s out")
         if self.privacy.canaries > self.fleet.devices:
             raise ValueError(
                 f"privacy.canaries is {self.privacy.canaries} but fleet.devices is {self.fleet.devices}; ask for fewer"

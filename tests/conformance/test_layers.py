@@ -55,6 +55,7 @@ def test_the_ground_floor_loads_neither_torch_nor_flower_nor_the_web() -> None:
     names = [
         str(path.relative_to(ROOT / "privacy").with_suffix("")).replace("/", ".").removesuffix(".__init__")
         for path in modules("privacy/tacit_privacy")
+        if "migrations" not in path.parts  # which Alembic alone can run
     ]
     code = "import importlib, sys\nfor name in sys.argv[1:]: importlib.import_module(name)\nprint(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code, *names], capture_output=True, text=True, timeout=120, check=True)

@@ -31,7 +31,7 @@ SETTINGS = [
     "privacy.delta=0.001",
     f"privacy.canaries={CANARIES}",
 ]
-LOUD = ["privacy.noise_multiplier=0.001", "privacy.epsilon=1e9"]  # of the canaries, that is: hardly any noise
+LOUD = ["privacy.noise_multiplier=0.05", "privacy.epsilon=1e9"]  # of the canaries, that is: hardly any noise
 
 
 def scenario(*more: str) -> Scenario:

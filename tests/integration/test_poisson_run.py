@@ -149,7 +149,9 @@ def test_a_uniform_cohort_is_of_everybody_and_lasts_until_its_deadline(tmp_path:
 
 
 def test_a_cap_is_stated_and_kept(tmp_path: Path) -> None:
-    result = run(tmp_path / "run", f"privacy.cohort_cap={COHORT}", "privacy.noise_multiplier=1.5")
+    result = run(
+        tmp_path / "run", f"privacy.cohort_cap={COHORT}", "privacy.noise_multiplier=1.5", "privacy.participations=99"
+    )
     assert max(row["sampled"] for row in result["rounds"]) == COHORT  # seed 1 tosses larger ones
     for body in reserved(tmp_path / "run"):
         assert body["event"]["sampling"]["cap"] == COHORT

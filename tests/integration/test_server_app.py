@@ -89,7 +89,7 @@ def test_a_seed_makes_a_simulation_that_says_so(tmp_path: Path) -> None:
 def test_what_a_run_leaves(tmp_path: Path) -> None:
     outcome = outcome_of(run(tmp_path))
     names = {path.name for path in tmp_path.iterdir()}
-    assert names == {"run.db", "server.key", "ledger.jsonl", "ledger.pub", "rounds.jsonl", "adapter"}
+    assert names == {"run.db", "server.key", "ledger.jsonl", "ledger.pub", "receipts.jsonl", "rounds.jsonl", "adapter"}
     rounds = [json.loads(line) for line in (tmp_path / "rounds.jsonl").read_text().splitlines()]
     assert [(row["round"], row["completed"], row["released"]) for row in rounds] == [(1, 4, True), (2, 4, True)]
     saved = load_file(tmp_path / "adapter" / "adapter_model.safetensors")

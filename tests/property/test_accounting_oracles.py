@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy.signal import fftconvolve
 from scipy.stats import norm
 
-from tacit_privacy.accounting.discrete import RELATIVE, TAIL, WITHIN
+from tacit_privacy.accounting.discrete import PROMISES, Promise
 from tacit_privacy.accounting.events import Correlation, Exposure, GaussianEvent, Sampling
 from tacit_privacy.accounting.filters import adaptive_bound, rdp_epsilon, rdp_order, renyi
 from tacit_privacy.accounting.gaussian import epsilon_of
@@ -25,6 +25,7 @@ from tacit_privacy.accounting.matrix import (
 )
 from tacit_privacy.accounting.sampled import SampledRounds, epsilon_sampled
 from tacit_privacy.errors import BadInput
+from tacit_privacy.mechanisms.discrete import CUT, FAR_CUT, arithmetic_error
 
 Floats = NDArray[np.float64]
 columns = st.lists(st.floats(0, 1), min_size=1, max_size=8).map(lambda xs: sorted([1.0, *xs], reverse=True))
@@ -215,6 +216,10 @@ def test_the_discrete_gaussian_is_a_continuous_one_passed_on(sigma: float) -> No
     assert passed_on == pytest.approx(exact, rel=1e-9)
 
 
-def test_the_promise_of_the_sampler_covers_the_exact_tail() -> None:
-    assert 2 * norm.sf(WITHIN) < TAIL
-    assert RELATIVE > 2.0**-53
+@pytest.mark.parametrize(("promise", "cut"), list(zip(PROMISES, (CUT, FAR_CUT), strict=True)))
+def test_the_sampler_keeps_what_accounting_counts_on(promise: Promise, cut: float) -> None:
+    for exponent in range(-4, 53):
+        kept = arithmetic_error(2.0**exponent * 1.3, cut)
+        assert kept.relative <= promise.relative
+        assert 2 * norm.sf(promise.within) * (1 + 1e-9) + kept.tail < promise.tail
+    assert promise.within < cut

@@ -5,7 +5,7 @@ from typing import Any
 from flwr.app import ArrayRecord, ConfigRecord, Message, RecordDict
 from numpy.typing import NDArray
 
-from tacit_privacy.contract import RECORD_RECEIPT, RECORD_TERMS, RECORD_UPDATE, Receipt, RoundTerms, digest
+from tacit_privacy.contract import RECORD_RECEIPT, RECORD_TERMS, RECORD_UPDATE, Receipt, RoundTerms, commitment, digest
 from tacit_simulations.fleet.roster import device_key, device_name
 
 
@@ -28,13 +28,13 @@ def update_for(message: Message, device: object, vector: NDArray[Any], seed: int
         device=name,
         public_key=key.public if key else "",
         terms=digest(_payload(message)),
-        update=digest(vector.tobytes()),
+        update=commitment(bytes(32), vector.tobytes()),
         participation=1,
         ledger_head=terms.ledger_head,
         ledger_length=terms.ledger_length,
     )
     payload = receipt.to_bytes()
-    signed = ConfigRecord({"payload": payload, "signature": key.sign(payload) if key else b""})
+    signed = ConfigRecord({"payload": payload, "signature": key.sign(payload) if key else b"", "nonce": bytes(32)})
     return RecordDict({RECORD_UPDATE: ArrayRecord([vector]), RECORD_RECEIPT: signed})
 
 

@@ -272,7 +272,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "checkpoint: gone": (sql("DELETE FROM checkpoints"), "checkpoint"),
     "database: junk": (no_database, "database"),
     "database: cut": (halve_database, "database"),
-    "database: newer": (sql("UPDATE schema_version SET version = 99"), "upgrade Tacit"),
+    "database: newer": (sql("UPDATE tacit_server_version SET version_num = 's9999'"), "upgrade Tacit"),
     "ledger: not JSON": (sql('UPDATE ledger SET payload = ? WHERE "index" = 1', "{"), "ledger"),
     "marker: not text": (lambda state: (state / "scenario.sha256").write_bytes(b"\xff"), "other settings"),
 }

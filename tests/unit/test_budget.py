@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from ledgers import FIXED, KEY, Books, begun, policy
 
-from tacit_privacy.accounting.events import GaussianEvent
+from tacit_privacy.accounting.events import GaussianEvent, Sampling
+from tacit_privacy.accounting.filters import rdp_epsilon, rdp_order
 from tacit_privacy.accounting.gaussian import epsilon_of
 from tacit_privacy.errors import BudgetExhausted, LedgerBroken
 from tacit_privacy.ledger.bodies import Reserved
@@ -200,6 +201,14 @@ def test_the_old_key_signs_nothing_after_the_new_one_took_over() -> None:
     assert set(problems(run.lines())) == {"signature"}
 
 
+def test_a_closed_ledger_is_handed_over_to_nobody() -> None:
+    run = books()
+    run.close()
+    with pytest.raises(LedgerBroken, match="closed"):
+        run.hand_over(SigningKey.simulated(8))
+    assert problems(run.lines()) == []
+
+
 def test_a_key_that_did_not_agree_takes_over_nothing() -> None:
     run = books()
     run.budget.rotate(run.session, SigningKey.simulated(8))
@@ -263,6 +272,33 @@ def test_a_run_may_change_its_noise_and_is_charged_for_what_it_drew() -> None:
     assert run.budget.spent(run.session).epsilon == pytest.approx(epsilon_of(mu, 2.3e-4), rel=1e-3)
     run.close()
     assert problems(run.lines()) == []
+
+
+def test_a_sealed_run_may_change_its_noise_under_a_filter_that_was_chosen_before() -> None:
+    sampling = Sampling(kind="poisson", cohort=20, population=2000)
+    event = GaussianEvent(noise_multiplier=1.0, sampling=sampling)
+    order = rdp_order(event, 50, 2.3e-4)
+    other = event.model_copy(update={"noise_multiplier": 1.5})
+    run = Books(policy(epsilon=3.0, participations=100, roster_sealed=True, rdp_order=order), event)
+    told = []
+    for number in range(1, 60):
+        try:
+            run.commit(run.reserve(number, [], event if number % 2 else other), [])
+        except BudgetExhausted:
+            break
+        told.append(rdp_epsilon({event: (number + 1) // 2, other: number // 2}, order, 2.3e-4))
+    assert len(told) > 30 and told[-1] <= 3.0
+    assert run.told("epsilon") == pytest.approx(told, rel=1e-3)
+    plain = epsilon_of(len(told) ** 0.5 / 1.5, 2.3e-4)
+    assert run.budget.spent(run.session).epsilon < plain / 3  # what sampling gains
+    run.close()
+    assert problems(run.lines()) == []
+
+
+@pytest.mark.parametrize("changes", [{"roster_sealed": False}, {"adjacency": "replace-one"}])
+def test_a_renyi_filter_needs_what_it_rests_on(changes: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r"leave it out|choose one"):
+        policy(**{"roster_sealed": True, "rdp_order": 8, **changes})
 
 
 def test_noise_that_came_out_larger_is_credited_and_smaller_is_a_problem() -> None:

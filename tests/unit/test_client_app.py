@@ -32,11 +32,12 @@ from tacit_privacy.contract import (
     Receipt,
     RoundTerms,
     Statistic,
-    digest,
+    commitment,
 )
 from tacit_privacy.errors import BadInput, TacitError
 from tacit_privacy.ledger.keys import SigningKey, verifies
 from tacit_privacy.mechanisms.gaussian import clip_to_grid
+from tacit_privacy.mechanisms.noise import SeededNoise
 from tacit_privacy.randomness import stream
 
 Values = dict[str, bool | float | int | str]
@@ -121,8 +122,9 @@ def test_a_round_gives_one_clipped_vector_and_one_signed_receipt(device: client.
     assert grid.shape == (terms.spec.prefix(3),)
     assert 0 < int((grid.astype(np.int64) ** 2).sum()) <= terms.levels**2
     record = reply.config_records[RECORD_RECEIPT]
-    payload, signature = record["payload"], record["signature"]
-    assert isinstance(payload, bytes) and isinstance(signature, bytes)
+    payload, signature, nonce = record["payload"], record["signature"], record["nonce"]
+    assert isinstance(payload, bytes) and isinstance(signature, bytes) and isinstance(nonce, bytes)
+    assert len(nonce) == 32 and nonce not in payload
     assert verifies(OWN.public, payload, signature)
     assert Receipt.from_bytes(payload) == Receipt(
         run="r",
@@ -130,7 +132,7 @@ def test_a_round_gives_one_clipped_vector_and_one_signed_receipt(device: client.
         device="device-7",
         public_key=OWN.public,
         terms=terms.digest,
-        update=digest(grid.tobytes()),
+        update=commitment(nonce, grid.tobytes()),
         participation=1,
         ledger_head=terms.ledger_head,
         ledger_length=terms.ledger_length,
@@ -243,6 +245,7 @@ def test_no_exception_carries_a_devices_words_to_the_server(device: client.Devic
 
 def test_the_personal_adapter_stays(device: client.Device) -> None:
     """No reply holds it, nor anything else that the device keeps for its owner; the update is as without it."""
+    device = replace(device, noise=lambda number: SeededNoise(number))  # the nonce of a receipt, else new every time
     plain = ask(device, context(), content_of(terms_for(device.adapted.spec)))
     training = LocalTraining(learning_rate=0.02, epochs=3)
     own = replace(device, personal=client.Personal(rank=2, training=training), scores=True)

@@ -41,9 +41,10 @@ def agree(
     key: SigningKey = KEY,
     pinned: str | None = KEY.public,
     floor: Floor = NO_FLOOR,
+    now: float = 0.0,
 ) -> Memory:
     payload = asked.to_bytes()
-    return check(memory, asked, payload, key.sign(payload), SPEC, pinned, floor)
+    return check(memory, asked, payload, key.sign(payload), SPEC, pinned, floor, now)
 
 
 def reason(memory: Memory, asked: RoundTerms, **how: Any) -> str:
@@ -177,6 +178,23 @@ def test_a_memory_that_the_device_did_not_sign_is_refused() -> None:
         with pytest.raises(TermsRefused) as refused:
             Memory.from_values(values, OWN.public)
         assert refused.value.reason == "memory"
+
+
+def test_participations_are_new_after_the_longest_period_that_was_promised() -> None:
+    def asked(number: int, period: float | None) -> RoundTerms:
+        return terms(round=number, participations=2, period_s=period)
+
+    memory = Memory()
+    for number, now in ((1, 1000.0), (2, 1040.0)):
+        memory = agree(memory, asked(number, 100.0), now=now)
+    assert reason(memory, asked(3, 100.0), now=1099.0) == "exhausted"
+    assert reason(memory, asked(3, 10.0), now=1099.0) == "exhausted"  # a shorter one is not believed
+    assert reason(memory, asked(3, None), now=1e9) == "exhausted"  # nor that they were never to be new
+    for number, now in ((3, 1100.0), (4, 1150.0)):
+        memory = agree(memory, asked(number, 100.0), now=now)
+    assert reason(memory, asked(5, 300.0), now=1210.0) == "exhausted"
+    assert memory.of("r").participations == 4
+    assert reason(memory, asked(5, 100.0), now=1000.0) == "exhausted"  # a clock that was put back renews nothing
 
 
 asked_rounds = st.lists(

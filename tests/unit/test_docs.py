@@ -9,8 +9,15 @@ from pathlib import Path
 
 import click
 import pytest
+from cryptography.exceptions import InvalidSignature
+from ledgers import FIXED, KEY, Books, policy
 
 from tacit_privacy import cli, errors
+from tacit_privacy.accounting.events import GaussianEvent
+from tacit_privacy.accounting.policy import BudgetPolicy
+from tacit_privacy.ledger.bodies import KINDS
+from tacit_privacy.ledger.keys import SigningKey
+from tacit_privacy.ledger.verify import verify
 from tacit_simulations import reference
 from tacit_simulations.commands import _reference
 
@@ -90,12 +97,68 @@ def test_every_command_that_a_page_shows_exists() -> None:
     starts = {words[:length] for words in known for length in range(1, len(words) + 1)}
     groups = {words[:-1] for words in known if len(words) > 1}
     for page in PAGES:
-        for line in re.findall(r"(?:`|\$ )tacit ([^`\n]*)", text(page)):
+        for line in re.findall(r"(?:`|\$ |^)tacit ([^`\n]*)", text(page), re.MULTILINE):
             words = tuple(re.findall(r"^[a-z]+|(?<= )[a-z]+(?= |$)", line.split("  #")[0])[:2])
             if words:
                 assert words[:1] in starts, f"{page.name}: tacit {line}"
             if words[:1] in groups and len(words) > 1:
                 assert words in starts, f"{page.name}: tacit {line}"
+
+
+def test_every_problem_of_a_ledger_is_explained() -> None:
+    """The words are found in the code, wherever a problem is named there."""
+    words: set[str] = set()
+    for module in ("verify", "leaves"):
+        for node in ast.walk(ast.parse(text(ROOT / f"privacy/tacit_privacy/ledger/{module}.py"))):
+            match node:
+                case ast.Call(func=ast.Attribute(attr="_wrong"), args=[ast.Constant(value=str(word)), *_]):
+                    words.add(word)
+                case ast.Call(func=ast.Name(id="Problem"), args=[_, ast.Constant(value=str(word)), *_]):
+                    words.add(word)
+                case ast.Yield(value=ast.Tuple(elts=[ast.Constant(value=str(word)), *_])):
+                    words.add(word)
+    explained = re.findall(r"^\| `(\w+)` \|", text(ROOT / "docs/ledger.md").split("## Problems")[1], re.MULTILINE)
+    assert len(words) > 30
+    assert sorted(explained) == sorted(words)
+
+
+def test_every_kind_of_entry_and_each_of_its_fields_is_explained() -> None:
+    bodies = text(ROOT / "docs/ledger.md").split("## Bodies")[1].split("## What is charged")[0]
+    rows = dict(re.findall(r"^\| `(\w+)` \| [^|]* \| ((?:`\w+`(?:, )?)+) \|$", bodies, re.MULTILINE))
+    assert {kind: re.findall(r"\w+", fields) for kind, fields in rows.items()} == {
+        kind: list(body.model_fields) for kind, body in KINDS.items()
+    }
+    told = set(re.findall(r"`([\w.]+)`", "".join(re.findall(r"^\| (`.*?) \|", bodies, re.MULTILINE))))
+    nested = {f"policy.{name}" for name in BudgetPolicy.model_fields} | {
+        f"event.{n}" for n in GaussianEvent.model_fields
+    }
+    plain = {name for body in KINDS.values() for name in body.model_fields} - {"policy", "event", "run", "why"}
+    assert nested | plain <= told
+
+
+def test_the_verifier_that_a_page_shows_finds_what_ours_finds(tmp_path: Path) -> None:
+    """It is run as a reader would: from the page's own text, on files."""
+    code = re.findall(r"```python\n(.*?)```", text(ROOT / "docs/ledger.md"), re.DOTALL)[0]
+    (tmp_path / "mine.py").write_text(code)
+    check = runpy.run_path(str(tmp_path / "mine.py"))["check"]
+    books = Books(policy(participations=3, epsilon=100.0), GaussianEvent(noise_multiplier=1.0, sampling=FIXED))
+    books.round(1, [1, 2])
+    books.hand_over(SigningKey.simulated(8))
+    books.round(2, [2, 3])
+    books.close()
+    lines = books.lines()
+    kinds = ["open", "run", "reserve", "commit", "rotate", "reserve", "commit", "close"]
+    for key in (KEY, books.key):
+        assert check(lines, key.public) == kinds
+        assert verify(lines, key.public).ok
+    for number, line in enumerate(lines):
+        for old, new in (('"time":5.0', '"time":6.0'), ('"signature":"', '"signature":"00'), ('"index":', '"index":1')):
+            changed = [*lines[:number], line.replace(old, new), *lines[number + 1 :]]
+            assert changed != lines
+            with pytest.raises((ValueError, InvalidSignature)):
+                check(changed, KEY.public)
+    with pytest.raises(ValueError, match="not signed by this key"):
+        check(lines, SigningKey.simulated(9).public)
 
 
 def test_every_make_target_that_a_page_shows_exists() -> None:

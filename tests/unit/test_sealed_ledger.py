@@ -11,7 +11,7 @@ from ledgers import KEY, Books, policy
 from sqlalchemy import event
 
 from tacit_privacy.accounting.events import GaussianEvent, Sampling
-from tacit_privacy.contract import digest
+from tacit_privacy.contract import commitment, digest
 from tacit_privacy.errors import BudgetExhausted
 from tacit_privacy.ledger import merkle
 from tacit_privacy.ledger.bodies import parse
@@ -245,3 +245,10 @@ def test_a_cohort_of_thousands_is_counted_in_a_few_queries() -> None:
     newest = run.session.get(ParticipationRow, ("run", 3_000))
     assert newest is not None and newest.count == 2
     assert run.told("participations") == [1, 2]
+
+
+def test_a_receipt_cannot_be_recognised_by_who_guesses_the_update() -> None:
+    """Receipts are published where the roster is open: what they say of an update must be no digest of it."""
+    vector = b"the exact update of a device"
+    said = [commitment(noise.salt("receipt"), vector) for noise in (SystemNoise(), SystemNoise(), SeededNoise(1))]
+    assert len({*said, digest(vector), commitment(bytes(32), vector)}) == 5

@@ -31,11 +31,12 @@ class Bound:
     epsilon: float
     accountant: str
 
-    def as_json(self) -> dict[str, str | float]:
+    def as_json(self) -> dict[str, str | float | None]:
+        """``epsilon`` is null where nothing is bounded."""
         return {
             "assumption": self.assumption,
             "adjacency": str(self.adjacency),
-            "epsilon": self.epsilon,
+            "epsilon": self.epsilon if math.isfinite(self.epsilon) else None,
             "accountant": self.accountant,
         }
 
@@ -95,14 +96,14 @@ def _reach(adjacency: Adjacency) -> float:
 
 
 def _plain_epsilon(worst: Moved, delta: float) -> float:
-    return charged(lambda left: epsilon_of(worst.mu, left), delta, worst.drawn)
+    return charged(lambda left: epsilon_of(worst.mu, left) if left > 0 else math.inf, delta, worst.drawn)
 
 
 def _with_amplification(
     tally: Tally, exposure: Exposure, delta: float, arithmetic: Arithmetic | None, within: Adjacency | None
 ) -> tuple[Bound, ...]:
     """One bound of each adjacency, where something was sampled in secret; what was not is composed with the rest."""
-    exhaustible = exposure.participations < sum(tally.values())
+    exhaustible = exposure.participations < sum(tally.values()) or exposure.separation > 1
     sampled = {event: count for event, count in tally.items() if count and _amplified(event, exhaustible)}
     if not exposure.sealed or not sampled:
         return ()
@@ -120,7 +121,11 @@ def _with_amplification(
             return Bound(assumption, adjacency, math.inf, accountant)
         drawn = _drawn(sampled, _reach(adjacency), arithmetic, beside.drawn)
         replaced = adjacency is Adjacency.REPLACE_ONE
-        epsilon = charged(lambda left: epsilon_sampled(parts, beside.mu, replaced, left), delta, drawn)
+
+        def sampled_epsilon(left: float) -> float:
+            return epsilon_sampled(parts, beside.mu, replaced, left) if left > 0 else math.inf
+
+        epsilon = charged(sampled_epsilon, delta, drawn)
         return Bound(assumption, adjacency, epsilon, accountant)
 
     return tuple(bound(adjacency) for adjacency in Adjacency if within in (None, adjacency))

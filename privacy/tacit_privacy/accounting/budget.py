@@ -1,5 +1,7 @@
 """The budget of a run: refuses before anything is spent, charges before anything is released."""
 
+import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -8,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy.orm import Session
 
-from tacit_privacy.accounting.bounds import Bound
+from tacit_privacy.accounting.bounds import Adjacency, Bound
 from tacit_privacy.accounting.events import GaussianEvent
 from tacit_privacy.accounting.policy import BudgetPolicy
 from tacit_privacy.accounting.worst import mu_squared
@@ -110,25 +112,28 @@ class Budget:
         stream: str = ADAPTER,
     ) -> Reservation:
         """Charge a release in which at most ``devices`` take part. Raises BudgetExhausted, with nothing written, and
-        LedgerBroken where the ledger is closed or an earlier reservation of this run was left open.
+        LedgerBroken where the ledger is closed, an earlier reservation of this run was left open, a device is in its
+        pause or correlated noise was not planned for so many rounds.
         """
         account = self._current(session)
         own = self._own(account)
         if own is not None and self._replay:
+            self._refuse_other(session, own, round_number, devices, event)
             return Reservation.of(own)
         if own is not None:
             raise LedgerBroken(f"reservation {own.name} is open; commit it, give it back or open the budget anew")
         self._refuse_closed(account)
+        self._refuse_early(session, round_number, devices, event)
         time = self._ledger.now(session)
         period = account.period(time)
         worst, ever = self._worst(session, devices, period)
-        bound = account.spent(period, event, worst)
+        bound = account.spent(period, event, worst, self._run.run)
         if bound.epsilon > self._policy.epsilon or worst > self._policy.participations:
             raise BudgetExhausted(bound.epsilon, self._policy.epsilon, worst, self._policy.participations)
         name = f"{round_number}.{self._read}"
         lifetime = None
         if self._policy.period_s is not None:
-            lifetime = Lifetime(participations=ever, epsilon=account.spent_ever(event, ever).epsilon)
+            lifetime = Lifetime(participations=ever, epsilon=account.spent_ever(event, ever, self._run.run).epsilon)
         body = Reserved(
             reservation=name,
             run=self._run.run,
@@ -155,9 +160,13 @@ class Budget:
         """Record what was released: its digest, the root over the receipts, and one participation per device.
 
         ``realised`` is the noise multiplier that came about, where devices' shares made it larger than what was paid
-        for. ``Tree.kept`` gives the leaves below the root. Raises LedgerBroken where nothing was reserved.
+        for; behind a sealed roster, where it would tell how many there were, it is not recorded. ``Tree.kept`` gives
+        the leaves below the root. Raises LedgerBroken where nothing was reserved, or not for all who were accepted.
         """
         charge = self._waiting(session, reservation)
+        reserved = Counter(participation.reserved(session, charge.name).tolist())
+        if not Counter(accepted) <= reserved:
+            raise LedgerBroken(f"reservation {charge.name} was not for every device of the release; release nothing")
         tree = Tree.of(receipts, width_for(charge.event.sampling), self._noise.salt(reservation.label))
         tree.keep(session, reservation.id)
         body = Committed(
@@ -165,7 +174,7 @@ class Budget:
             release=release,
             receipts=tree.root,
             completed=None if self._policy.roster_sealed else len(accepted),
-            realised=realised,
+            realised=None if self._policy.roster_sealed else realised,
         )
         self._settle(session, charge, accepted, self._append(session, body))
 
@@ -203,9 +212,13 @@ class Budget:
         return [charge.event for charge in self._current(session).charged.values()]
 
     def listed(self, session: Session) -> tuple[Bound, ...]:
-        """Every bound that holds for what is charged so far; with periods, for all of them together."""
+        """Every bound that holds for what is charged so far, but those that bound nothing; with periods, for all of
+        them together.
+        """
         account = self._current(session)
-        return self._policy.listed(account.tally(), account.longest, account.arithmetic)
+        runs = len(account.correlated)
+        listed = self._policy.listed(account.tally(), account.longest, account.arithmetic, runs)
+        return tuple(bound for bound in listed if math.isfinite(bound.epsilon))
 
     def spent(self, session: Session) -> Bound:
         """The smallest bound under the policy's adjacency; with periods, of the one that spent most."""
@@ -224,12 +237,12 @@ class Budget:
 
     def limit(self, session: Session, device: int, asked: DeviceLimit) -> None:
         """Hold one device to less than the policy allows, from here on and for what it has spent so far."""
-        least = min((event.noise_multiplier for event in self.events(session)), default=None)
-        participation.limit(session, device, asked, least)
+        dearest = max((self._cost(event) for event in self.events(session)), default=0.0)
+        participation.limit(session, device, asked, dearest)
 
     def beyond_limit(self, session: Session, event: GaussianEvent) -> list[int]:
         """Devices whose own limit does not allow one more release of ``event``: they contribute nothing to it."""
-        return participation.beyond(session, mu_squared(event), self._policy.delta)
+        return participation.beyond(session, self._cost(event), self._policy.delta)
 
     def head(self, session: Session, settled: bool = False) -> tuple[str, int]:
         """Newest hash and number of entries: what devices are shown, so that rollback and fork are caught.
@@ -282,13 +295,16 @@ class Budget:
     def _worst(self, session: Session, devices: NDArray[np.integer[Any]], period: int) -> tuple[int, int]:
         """The most releases that a device contributed to, if ``devices`` contribute to one more: this period, and ever.
 
-        Behind a sealed roster it is what the policy allows and not what came to pass: the realised maximum would tell
-        who was there.
+        Behind a sealed roster it is what the policy allows and not what came to pass, unless that is more, which is
+        refused: the realised maximum would tell who was there.
         """
-        if self._policy.roster_sealed:
-            return self._policy.participations, self._policy.participations * (period + 1)
         runs, waiting = list(self._account.runs), list(self._account.waiting)
-        recent = participation.worst(session, devices.tolist(), waiting, period, runs)
+        most, recent = (
+            self._policy.participations,
+            participation.worst(session, devices.tolist(), waiting, period, runs),
+        )
+        if self._policy.roster_sealed:
+            return most if recent <= most else most + 1, most * (period + 1)
         if self._policy.period_s is None:
             return recent, recent
         return recent, participation.worst(session, devices.tolist(), waiting, None, runs)
@@ -303,8 +319,30 @@ class Budget:
     def _settle(self, session: Session, charge: Charge, devices: Sequence[int], entry: Entry) -> None:
         """Count a participation of ``devices``, and forget whom the reservation was for."""
         participation.add(session, charge.run, devices, charge.round, charge.period, entry.index)
-        participation.spend(session, devices, mu_squared(charge.event))
+        participation.spend(session, devices, self._cost(charge.event))
         participation.settle(session, charge.name)
+
+    def _cost(self, event: GaussianEvent) -> float:
+        """What one participation costs a device, as the square of mu under the policy's adjacency."""
+        return mu_squared(event) * (4.0 if self._policy.adjacency is Adjacency.REPLACE_ONE else 1.0)
+
+    def _refuse_other(
+        self, session: Session, own: Charge, number: int, devices: NDArray[np.integer[Any]], event: GaussianEvent
+    ) -> None:
+        """What is replayed is what was paid for: another round, cohort or noise would go uncharged."""
+        same = (number, event) == (own.round, own.event)
+        if not same or participation.reserved(session, own.name).tolist() != devices.tolist():
+            raise LedgerBroken(f"reservation {own.name} was made for another release; resume with the same settings")
+
+    def _refuse_early(
+        self, session: Session, number: int, devices: NDArray[np.integer[Any]], event: GaussianEvent
+    ) -> None:
+        """Correlated noise is charged for its planned rounds and for devices that keep their pauses."""
+        if event.correlation is not None and number > event.correlation.rounds:
+            raise LedgerBroken(f"correlated noise was planned for {event.correlation.rounds} rounds; begin a new run")
+        apart = self._policy.separation
+        if apart > 1 and participation.newest(session, self._run.run, devices.tolist()) > number - apart:
+            raise LedgerBroken(f"a device was in less than {apart} rounds before round {number}; ask others")
 
     def _refuse_closed(self, account: Account) -> None:
         if account.closed or self._run.run in account.ended:

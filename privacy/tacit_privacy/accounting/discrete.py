@@ -9,11 +9,14 @@ lead from there to a Gaussian mechanism, and each is charged.
    discrete mechanism is, within (1 +- eta)^3 at every integer, post-processing of a Gaussian of standard deviation
    sqrt(sigma^2 - s^2). With s = 4 grid steps, eta < 1e-136, and at 2^20 steps a clip norm z loses 7e-12 / z^2 of
    itself.
-2. *The sampler's probabilities.* ``mechanisms/noise.py`` promises every integer within ``WITHIN`` sigma its exact
-   probability times 1 +- ``RELATIVE``. With n numbers drawn, each side of e^epsilon moves by e^(n RELATIVE).
-3. *The tails.* Mass beyond is at most ``TAIL``, in the exact law and in the sampler's. An outcome beyond, seen from
+2. *The sampler's probabilities.* ``mechanisms/discrete.py`` promises every integer within ``within`` sigma its exact
+   probability times 1 +- ``relative``. With n numbers drawn, each side of e^epsilon moves by e^(n relative).
+3. *The tails.* Mass beyond is at most ``tail``, in the exact law and in the sampler's. An outcome beyond, seen from
    either of two neighbouring sums, is given up to delta. Sums that lie a (in sigma, over all coordinates of a release)
-   apart leave mass Phi(-(WITHIN - a)) to the coordinate that moved most, and next to nothing to the others.
+   apart leave mass Phi(-(within - a)) to the coordinate that moved most, and next to nothing to the others.
+
+The sampler keeps two promises at once, a narrow and sharp one and a wide one; each gives a bound, and the smaller one
+counts.
 
 Sums and sensitivities are integers already: truncation toward zero never lengthens an update, so rounding is free.
 """
@@ -26,14 +29,19 @@ from scipy.special import ndtr
 
 from tacit_privacy.accounting.events import Arithmetic, GaussianEvent
 
-RELATIVE = 2.0**-44
-"""Relative error of the sampler's probability of any integer within ``WITHIN`` standard deviations."""
 
-TAIL = 1e-22
-"""Mass beyond, at most: of the exact law (1.6e-23) and of what the sampler draws."""
+@dataclass(frozen=True, slots=True)
+class Promise:
+    """What the sampler keeps: ``relative`` error of any integer's probability ``within`` so many standard deviations,
+    and at most the mass ``tail`` beyond, of the exact law and of what it draws.
+    """
 
-WITHIN = 10.0
-"""Standard deviations."""
+    within: float
+    relative: float
+    tail: float
+
+
+PROMISES = (Promise(10.0, 2.0**-44, 1e-22), Promise(40.0, 2.0**-40, 1e-300))
 
 _SMOOTHING = 4.0  # s, in grid steps
 _ETA = 9 * math.exp(-2 * math.pi**2 * _SMOOTHING**2)  # |log (1 +- eta)^3|, rounded up: 1e-136
@@ -72,25 +80,31 @@ def charged(epsilon_at: Callable[[float], float], delta: float, drawn: Drawn | N
     """
     if drawn is None:
         return epsilon_at(delta)
-    loss = drawn.releases * drawn.dimension * (RELATIVE + _ETA)
-    lost = _shifted(drawn)
+    return min(_under(promise, epsilon_at, delta, drawn) for promise in PROMISES)
+
+
+def _under(promise: Promise, epsilon_at: Callable[[float], float], delta: float, drawn: Drawn) -> float:
+    loss = drawn.releases * drawn.dimension * (promise.relative + _ETA)
+    lost = _shifted(promise, drawn)
     if lost < delta:
         return epsilon_at((delta - lost) * math.exp(-loss)) + 2 * loss
     epsilon = epsilon_at(delta / 2 * math.exp(-loss))
-    return epsilon + 2 * loss if _scaled(drawn, epsilon) <= delta / 2 else math.inf
+    return epsilon + 2 * loss if _scaled(promise, drawn, epsilon) <= delta / 2 else math.inf
 
 
-def _shifted(drawn: Drawn) -> float:
-    """delta lost to the tails: for h(a), the mass beyond ``WITHIN`` of a law whose middle lies a away, and shifts a_i
+def _shifted(promise: Promise, drawn: Drawn) -> float:
+    """delta lost to the tails: for h(a), the mass beyond ``within`` of a law whose middle lies a away, and shifts a_i
     of the coordinates, sum of h(a_i) <= d h(0) + h'(0) sum of a_i + h(a), because (h(a) - h(0) - h'(0) a) / a^2 grows.
     """
     far = drawn.shift + 1 / drawn.sigma  # a sum over integers, bounded by an integral that starts one step earlier
-    if far > WITHIN - 1:
+    if far > promise.within - 1:
         return math.inf
-    others = TAIL * (2 * drawn.dimension + 10 * math.sqrt(drawn.dimension) * drawn.shift)
-    return drawn.releases * (others + float(ndtr(far - WITHIN)))
+    others = promise.tail * (2 * drawn.dimension + promise.within * math.sqrt(drawn.dimension) * drawn.shift)
+    return drawn.releases * (others + float(ndtr(far - promise.within)))
 
 
-def _scaled(drawn: Drawn, epsilon: float) -> float:
+def _scaled(promise: Promise, drawn: Drawn, epsilon: float) -> float:
     """The same, bounded by what the other side makes of its own tail: better for little noise and rare sampling."""
-    return drawn.releases * drawn.dimension * TAIL * (1 + math.exp(min(epsilon, 700.0)))
+    if epsilon > 600:
+        return math.inf
+    return drawn.releases * drawn.dimension * promise.tail * (1 + math.exp(epsilon))

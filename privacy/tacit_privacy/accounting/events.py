@@ -8,6 +8,9 @@ from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from tacit_privacy.contract import Fact
 
+MOST = 10**15
+"""Devices, or numbers of a release: more than there will be, and every float still holds such a number exactly."""
+
 
 class Sampling(Fact):
     """How a round's cohort came about.
@@ -19,8 +22,8 @@ class Sampling(Fact):
     """
 
     kind: Literal["fixed", "uniform", "poisson"]
-    cohort: PositiveInt
-    population: PositiveInt
+    cohort: PositiveInt = Field(le=MOST)
+    population: PositiveInt = Field(le=MOST)
     cap: PositiveInt | None = None
 
     @model_validator(mode="after")
@@ -37,6 +40,10 @@ class Sampling(Fact):
         return self.cohort / self.population
 
 
+MOST_ROUNDS = 1_000_000
+"""Rounds of correlated noise: the columns of C are summed one by one."""
+
+
 class Correlation(Fact):
     """Noise that is correlated over rounds: C of the matrix mechanism is lower triangular, Toeplitz and banded.
 
@@ -45,8 +52,8 @@ class Correlation(Fact):
     """
 
     factorization: Literal["banded-sqrt"] = "banded-sqrt"
-    bands: PositiveInt
-    rounds: PositiveInt
+    bands: PositiveInt = Field(le=2**16)
+    rounds: PositiveInt = Field(le=MOST_ROUNDS)
 
 
 class Part(Fact):
@@ -80,10 +87,11 @@ class Exposure:
     participations: int  # the most releases that any one device contributes to
     separation: int = 1  # rounds from one participation of a device to its next, at least; 1: none is left out
     sealed: bool = False  # nobody but the server sees who took part
+    runs: int = 1  # that may have released under one correlation, each with noise of its own
 
 
 class Arithmetic(Fact):
     """What noise is drawn in: ``dimension`` integers, of ``levels`` steps per unit of sensitivity."""
 
-    levels: PositiveInt
-    dimension: PositiveInt
+    levels: PositiveInt = Field(le=2**53)
+    dimension: PositiveInt = Field(le=MOST)

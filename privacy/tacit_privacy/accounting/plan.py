@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 
 from tacit_privacy.accounting.bounds import Adjacency, Bound, bounds, smallest
-from tacit_privacy.accounting.events import Arithmetic, Correlation, Exposure, GaussianEvent, Sampling
+from tacit_privacy.accounting.events import MOST_ROUNDS, Arithmetic, Correlation, Exposure, GaussianEvent, Sampling
 from tacit_privacy.accounting.filters import rdp_noise
 from tacit_privacy.accounting.gaussian import check_delta, mu_for
 from tacit_privacy.accounting.matrix import coefficients, sensitivity
@@ -13,7 +13,6 @@ from tacit_privacy.errors import BadInput
 
 _CLOSE = 5e-4  # how far below the epsilon asked for a calibration by distributions may end
 _LEAST_NOISE = 1e-3
-_MOST_CORRELATED = 1_000_000  # rounds of which the columns of C are summed one by one
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +53,8 @@ class Plan:
         check_delta(delta)
         if adjacency not in list(Adjacency):
             raise BadInput(f"adjacency must be one of {', '.join(Adjacency)}, got {adjacency}")
-        if bands is not None and rounds > _MOST_CORRELATED:
-            raise BadInput(f"correlated noise is planned for at most {_MOST_CORRELATED} rounds, got {rounds}")
+        if bands is not None and rounds > MOST_ROUNDS:
+            raise BadInput(f"correlated noise is planned for at most {MOST_ROUNDS} rounds, got {rounds}")
         drawn = _sampling(sampling, cohort, population, cap)
         most = min(participations or rounds, -(-rounds // separation))
         return cls(
@@ -85,7 +84,7 @@ class Plan:
         listed = bounds({self.event(noise_multiplier): self.rounds}, self.exposure, self.delta, self.arithmetic)
         best = smallest(listed, self.adjacency)
         if math.isinf(best.epsilon):
-            raise BadInput(f"with a noise multiplier of {noise_multiplier:g} epsilon is beyond all numbers; raise it")
+            raise BadInput(f"a noise multiplier of {noise_multiplier:g} is too small for any epsilon; raise it")
         return listed, best
 
     def calibrate(self, epsilon: float) -> float:

@@ -1,9 +1,9 @@
 """The page of ``tacit privacy plan``: one self-contained HTML file with a drawing and a table, light and dark."""
 
-import math
 from collections.abc import Sequence
 
 from tacit_privacy.accounting.affordable import Fleet, Row
+from tacit_privacy.drawing import LogAxis
 from tacit_privacy.wording import rounded_up
 
 _WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 760, 420, 70, 130, 20, 50
@@ -49,8 +49,8 @@ def _drawing(listed: Sequence[Row], level: float) -> str:
     """Noise-to-signal over cohort, both on logarithmic axes, one line per number of rounds."""
     if not listed:
         return ""
-    across = _Axis([row.cohort for row in listed], _LEFT, _WIDTH - _RIGHT)
-    up = _Axis([level, *(row.noise_to_signal for row in listed)], _HEIGHT - _BOTTOM, _TOP)
+    across = LogAxis([row.cohort for row in listed], _LEFT, _WIDTH - _RIGHT)
+    up = LogAxis([level, *(row.noise_to_signal for row in listed)], _HEIGHT - _BOTTOM, _TOP)
     parts = [_ticks(across, up), _level(up, level)]
     for index, count in enumerate(sorted({row.rounds for row in listed})):
         line = sorted((row for row in listed if row.rounds == count), key=lambda row: row.cohort)
@@ -62,28 +62,12 @@ def _drawing(listed: Sequence[Row], level: float) -> str:
         parts.append(f'<text x="{x + 8:.1f}" y="{y + 4:.1f}">{count} rounds</text>')
     middle = (_LEFT + _WIDTH - _RIGHT) / 2
     parts.append(f'<text x="{middle}" y="{_HEIGHT - 8}" text-anchor="middle">cohort (devices)</text>')
-    parts.append(f'<text x="4" y="{_TOP - 6}">noise / signal</text>')
+    parts.append(f'<text x="4" y="{_TOP - 16}">noise / signal</text>')
     label = "Noise over signal by cohort and rounds"
     return f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{label}">{"".join(parts)}</svg>'
 
 
-class _Axis:
-    """A logarithmic axis over whole decades."""
-
-    def __init__(self, values: Sequence[float], start: float, end: float) -> None:
-        self.low, high = math.floor(math.log10(min(values))), math.ceil(math.log10(max(values)))
-        self.high, self._start, self._end = max(high, self.low + 1), start, end
-
-    def at(self, value: float) -> float:
-        share = (math.log10(value) - self.low) / (self.high - self.low)
-        return self._start + share * (self._end - self._start)
-
-    @property
-    def decades(self) -> list[float]:
-        return [10.0**power for power in range(self.low, self.high + 1)]
-
-
-def _ticks(across: _Axis, up: _Axis) -> str:
+def _ticks(across: LogAxis, up: LogAxis) -> str:
     left, right, bottom = _LEFT, _WIDTH - _RIGHT, _HEIGHT - _BOTTOM
     found = []
     for value in across.decades:
@@ -97,6 +81,6 @@ def _ticks(across: _Axis, up: _Axis) -> str:
     return "".join(found)
 
 
-def _level(up: _Axis, level: float) -> str:
+def _level(up: LogAxis, level: float) -> str:
     y = up.at(level)
     return f'<line class="level" x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>'

@@ -76,15 +76,22 @@ def epsilon_sampled(parts: tuple[SampledRounds, ...], mu: float, replaced: bool,
         return epsilon_of(math.sqrt(math.fsum(squares) + mu * mu), delta)
     if not parts:
         return epsilon_of(mu, delta)
+    return max(0.0, float(_composed(parts, mu, replaced).get_epsilon_for_delta(delta)))
+
+
+@lru_cache(maxsize=2)
+def _composed(parts: tuple[SampledRounds, ...], mu: float, replaced: bool) -> Any:
+    """The privacy loss of all of ``parts``, which are not empty, and of ``mu``. Kept, since a curve asks many deltas of
+    one loss; few are, since one may take a hundred megabytes.
+    """
     from dp_accounting.pld.privacy_loss_distribution import from_gaussian_mechanism
 
-    grid = _FINE if min(part.alike.noise_multiplier for part in parts) >= _WIDE / 2 else _COARSE
+    grid = grid_of(parts)
     composed = from_gaussian_mechanism(1 / mu, value_discretization_interval=grid) if mu > 0 else None
     for part in parts:
         rounds = _one(part, replaced, grid).self_compose(part.rounds)
         composed = rounds if composed is None else composed.compose(rounds)
-    found = composed.get_epsilon_for_delta(delta) if composed is not None else 0.0
-    return max(0.0, float(found))
+    return composed
 
 
 def fits(parts: Sequence[SampledRounds], mu: float = 0.0) -> bool:
@@ -92,6 +99,11 @@ def fits(parts: Sequence[SampledRounds], mu: float = 0.0) -> bool:
     if any(part.noise_multiplier <= 0 for part in parts):
         return False
     return tractable([part.alike for part in parts]) and mu <= 40
+
+
+def grid_of(parts: Sequence[SampledRounds]) -> float:
+    """Steps of the privacy loss in which ``epsilon_sampled`` composes ``parts``; losses are rounded up to them."""
+    return _FINE if min(part.alike.noise_multiplier for part in parts) >= _WIDE / 2 else _COARSE
 
 
 def _one(part: SampledRounds, replaced: bool, grid: float) -> Any:

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 from heapq import nsmallest
 
 import numpy as np
@@ -9,7 +10,7 @@ from numpy.typing import NDArray
 
 from tacit_privacy.accounting.discrete import Drawn, effective
 from tacit_privacy.accounting.events import Arithmetic, Correlation, Exposure, GaussianEvent, Tally
-from tacit_privacy.accounting.matrix import LATTICE, coefficients, column_norm, peak, squares
+from tacit_privacy.accounting.matrix import LATTICE, band, column_norm, peak, squares
 
 Floats = NDArray[np.float64]
 
@@ -28,7 +29,9 @@ def moved(tally: Tally, exposure: Exposure, reach: float, arithmetic: Arithmetic
     Independent releases add up: mu^2 = sum of (reach / z)^2 over the least noisy ones. Those of one ``Correlation``
     cost together what ``matrix.sensitivity`` says, at the least of their noise multipliers, plus, where ``arithmetic``
     is given, the rounding of the noise recurrence: sqrt(dimension * rounds) steps of a lattice ``LATTICE`` times finer
-    than the grid. Of several kinds, the worst way to divide the participations between them.
+    than the grid. Pauses are of rounds, and a round that was given back is one: participations may lie as far apart as
+    the plan has rounds, however few were released. Of several kinds or runs, the worst way to divide the participations
+    between them.
     """
     correlated = {event: count for event, count in tally.items() if event.correlation is not None and count}
     if not correlated:
@@ -43,7 +46,9 @@ def moved(tally: Tally, exposure: Exposure, reach: float, arithmetic: Arithmetic
     for correlation, events in groups.items():
         others = sum(tally.values()) - sum(events.values())
         group = _Group(correlation, events, max(1, exposure.separation - others))
-        costs = _divided(costs, group.costs(exposure.participations, reach, arithmetic), exposure.participations)
+        own = group.costs(exposure.participations, reach, arithmetic)
+        for _ in range(min(exposure.runs, exposure.participations)):
+            costs = _divided(costs, own, exposure.participations)
         column, rounds = group.column, sum(events.values())
         releases += min(rounds, exposure.participations * len(column))
         shift = max(shift, reach * peak(column, exposure.participations, group.separation))
@@ -69,21 +74,33 @@ class _Group:
     separation: int
 
     @property
+    def rounds(self) -> int:
+        """That they may be spread over."""
+        return max(self.correlation.rounds, sum(self.events.values()))
+
+    @property
     def column(self) -> Floats:
-        """The coefficients of C that as many releases as there were can have met, planned or not."""
-        return coefficients(self.correlation.model_copy(update={"rounds": sum(self.events.values())}))
+        """The coefficients of C that a release can meet."""
+        return band(min(self.correlation.bands, self.rounds))
 
     def costs(self, participations: int, reach: float, arithmetic: Arithmetic | None) -> Floats:
         """mu^2 for 0, 1, 2, ... participations."""
-        rounds = sum(self.events.values())
         noise = min(effective(event, arithmetic) for event in self.events)
-        far = reach * np.sqrt(squares(self.column, rounds, participations, self.separation))
+        far = reach * np.sqrt(_squares(self.correlation.bands, self.rounds, participations, self.separation))
         if noise == 0:
             return np.where(far > 0, math.inf, 0.0)
         if arithmetic is not None:
-            far[1:] += math.sqrt(arithmetic.dimension * rounds) / (LATTICE * arithmetic.levels)
+            far[1:] += math.sqrt(arithmetic.dimension * self.rounds) / (LATTICE * arithmetic.levels)
         with np.errstate(over="ignore"):
             return np.square(far / noise)
+
+
+@lru_cache(maxsize=256)
+def _squares(bands: int, rounds: int, participations: int, separation: int) -> Floats:
+    """As ``matrix.squares``, for every charge of a run the same."""
+    found = squares(band(min(bands, rounds)), rounds, participations, separation)
+    found.flags.writeable = False
+    return found
 
 
 def _independent(tally: Tally, participations: int, reach: float, arithmetic: Arithmetic | None) -> tuple[float, int]:

@@ -63,7 +63,7 @@ def import_(
     Exit code 1 where it does not verify: nothing is stored then.
     """
     with json_on_stdout(as_json) as write:
-        from tacit_privacy.commands.audit import public_key
+        from tacit_privacy.commands._files import public_key
         from tacit_privacy.ledger import transfer
         from tacit_privacy.ledger.database import begin, open_database
         from tacit_privacy.ledger.verify import verify

@@ -1,8 +1,5 @@
-"""Verify the ledger of a run, offline; measure epsilon from below; keep ledgers and their keys."""
+"""Verify a run's ledger, offline, and report on it; measure epsilon from below; keep ledgers and their keys."""
 
-import re
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,19 +8,18 @@ import typer
 from tacit_privacy.cli import FAILED, JsonOption, json_on_stdout
 from tacit_privacy.commands import _keeping
 from tacit_privacy.commands._canary import canary
+from tacit_privacy.commands._files import STDIN, head, lines_of, public_key, receipts_beside
+from tacit_privacy.commands._report import report
 from tacit_privacy.commands._selftest import selftest
-from tacit_privacy.errors import BadInput
 from tacit_privacy.wording import rounded_up
 
 if TYPE_CHECKING:
     from tacit_privacy.ledger.verify import Verification
 
-_HEX = r"[0-9a-fA-F]{64}"
-_STDIN = Path("-")
 _MOST = 20  # problems that are printed one by one
 
 app = typer.Typer(
-    help="Verify the ledger of a run, offline; measure epsilon from below; keep ledgers and their keys.",
+    help="Verify a run's ledger, offline, and report on it; measure epsilon from below; keep ledgers and their keys.",
     no_args_is_help=True,
 )
 _keeping.register(app)
@@ -31,7 +27,7 @@ _keeping.register(app)
 
 @app.callback()
 def main() -> None:
-    """Verify the ledger of a run, offline; measure epsilon from below; keep ledgers and their keys."""
+    """Verify a run's ledger, offline, and report on it; measure epsilon from below; keep ledgers and their keys."""
 
 
 @app.command()
@@ -51,8 +47,8 @@ def verify(
     with json_on_stdout(as_json) as write:
         from tacit_privacy.ledger.verify import verify as replay
 
-        told = _lines(_beside(ledger)) if receipts else None
-        found = replay(_lines(ledger), public_key(key), _head(witness), told)
+        told = lines_of(receipts_beside(ledger)) if receipts else None
+        found = replay(lines_of(ledger), public_key(key), head(witness), told)
         write(found.as_json())
     if not as_json:
         _tell(ledger, found)
@@ -62,7 +58,7 @@ def verify(
 
 def _tell(ledger: Path, found: "Verification") -> None:
     verdict = "verifies" if found.ok else "does NOT verify"
-    typer.echo(f"{'stdin' if ledger == _STDIN else ledger} {verdict}: {found.state}, {found.entries} entries")
+    typer.echo(f"{'stdin' if ledger == STDIN else ledger} {verdict}: {found.state}, {found.entries} entries")
     typer.echo(f"head {found.head}")
     if found.delta:  # the policy could be read
         trust = "" if found.ok else "; as far as it could be read, and not to be relied on"
@@ -87,48 +83,6 @@ def _tell(ledger: Path, found: "Verification") -> None:
         typer.echo(f"  and {len(found.problems) - _MOST} more; --json lists them all")
 
 
-def _head(witness: str | None) -> str | None:
-    if witness is not None and not re.fullmatch(_HEX, witness):
-        raise BadInput("--witness is not a head of 64 hexadecimal digits; give one that an earlier check printed")
-    return witness.lower() if witness else None
-
-
-def public_key(path: Path) -> str:
-    """The public key in a file. Raises BadInput."""
-    try:
-        text = path.read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise _unreadable(path, error) from error
-    if not re.fullmatch(_HEX, text):
-        raise BadInput(f"{path} does not hold a public key of 64 hexadecimal digits; give the run's ledger.pub")
-    return text.lower()
-
-
-def _beside(ledger: Path) -> Path:
-    if ledger == _STDIN:
-        raise BadInput("--receipts reads receipts.jsonl beside the ledger; name the ledger's file instead of -")
-    path = ledger.with_name("receipts.jsonl")
-    if not path.is_file():
-        raise BadInput(f"there is no {path}; a run whose roster is sealed keeps its receipts to itself")
-    return path
-
-
-def _lines(path: Path) -> Iterator[str]:
-    """One entry at a time: a ledger of any length is never held whole."""
-    try:
-        if path == _STDIN:
-            yield from sys.stdin
-            return
-        with path.open(encoding="utf-8") as file:
-            yield from file
-    except (OSError, UnicodeDecodeError) as error:
-        raise _unreadable(path, error) from error
-
-
-def _unreadable(path: Path, error: OSError | UnicodeDecodeError) -> BadInput:
-    why = (error.strerror or "it cannot be opened").lower() if isinstance(error, OSError) else "it is not UTF-8 text"
-    return BadInput(f"cannot read {path}: {why}; name the ledger.jsonl and ledger.pub that a run left")
-
-
 app.command()(canary)
+app.command()(report)
 app.command()(selftest)

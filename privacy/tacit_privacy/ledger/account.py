@@ -49,6 +49,7 @@ class Account:
     waiting: dict[str, Charge] = field(default_factory=dict)  # of those, what is neither released nor settled
     releases: int = 0
     closed: bool = False
+    correlated: set[str] = field(default_factory=set)  # runs whose noise is, each within itself
     _tallies: dict[int, Counter[GaussianEvent]] = field(default_factory=dict)  # by period
     _most: dict[int, int] = field(default_factory=dict)  # by period, while nothing is given back
 
@@ -98,7 +99,8 @@ class Account:
     def period(self, time: float) -> int:
         """The number of the budget period at ``time``, from 0; all of a ledger's life is one where none is set."""
         length = self.policy.period_s if self.policy else None
-        return 0 if length is None else max(0, math.floor((time - self.since) / length))
+        passed = 0.0 if length is None else (time - self.since) / length
+        return math.floor(passed) if 0 <= passed < math.inf else 0
 
     def tally(self, period: int | None = None) -> Counter[GaussianEvent]:
         """How often each event is charged, in a period or ever."""
@@ -115,29 +117,32 @@ class Account:
         """The most releases that any one device ever contributed to."""
         return max((charge.lifetime for charge in self.charged.values()), default=0)
 
-    def spent(self, period: int, extra: GaussianEvent | None = None, participations: int = 0) -> Bound:
-        """What a period has spent, or would have with one more release of ``extra``. Raises ValueError before a policy
-        is known.
+    def spent(self, period: int, extra: GaussianEvent | None = None, participations: int = 0, run: str = "") -> Bound:
+        """What a period has spent, or would have with one more release of ``extra`` by ``run``. Raises ValueError
+        before a policy is known.
         """
-        return self._bound(self.tally(period), max(self.most(period), participations), extra)
+        return self._bound(self.tally(period), max(self.most(period), participations), extra, run)
 
-    def spent_ever(self, extra: GaussianEvent | None = None, participations: int = 0) -> Bound:
-        """What all periods have spent together, or would have with one more release of ``extra``."""
-        return self._bound(self.tally(), max(self.longest, participations), extra)
+    def spent_ever(self, extra: GaussianEvent | None = None, participations: int = 0, run: str = "") -> Bound:
+        """What all periods have spent together, or would have with one more release of ``extra`` by ``run``."""
+        return self._bound(self.tally(), max(self.longest, participations), extra, run)
 
     def dearest(self) -> Bound:
         """What the period that spent most has spent: what the promise is about."""
         found = [self.spent(period) for period in self._tallies or (0,)]
         return max(found, key=lambda bound: bound.epsilon)
 
-    def _bound(self, tally: Counter[GaussianEvent], participations: int, extra: GaussianEvent | None) -> Bound:
+    def _bound(
+        self, tally: Counter[GaussianEvent], participations: int, extra: GaussianEvent | None, run: str
+    ) -> Bound:
         if self.policy is None:
             raise ValueError("a ledger without a policy promises nothing")
+        runs = self.correlated | ({run} if extra is not None and extra.correlation is not None else set())
         counted = tally
         if extra is not None:
             counted = Counter(tally)  # a copy, which a sum of counters is not: that hashes every event anew
             counted[extra] += 1
-        return self.policy.charged(counted, participations, self.arithmetic)
+        return self.policy.charged(counted, participations, self.arithmetic, len(runs))
 
     def _reserve(self, body: Reserved, time: float) -> None:
         ever = body.lifetime.participations if body.lifetime else body.participations
@@ -149,6 +154,8 @@ class Account:
         self.charged[body.reservation] = self.waiting[body.reservation] = charge
         self._tallies.setdefault(period, Counter())[body.event] += 1
         self._most[period] = max(self.most(period), body.participations)
+        if body.event.correlation is not None:
+            self.correlated.add(body.run)
 
     def _realise(self, body: Committed) -> None:
         """Devices' shares of noise may add up to more than what was paid for, never to less."""

@@ -112,7 +112,12 @@ class Ledger:
         return self.put(session, Entry(**fields, hash=hashed, signature=self._sign(bytes.fromhex(hashed))))
 
     def rotate(self, session: Session, new: SigningKey) -> Entry:
-        """Let another key sign from the next entry on; the present one signs that it does."""
+        """Let another key sign from the next entry on; the present one signs that it does. Raises LedgerBroken where
+        the ledger is closed: nothing follows the closing entry.
+        """
+        newest = self._newest(session)
+        if newest is not None and json.loads(newest.payload)["kind"] == "close":
+            raise LedgerBroken("the ledger is closed; there is nothing more to sign")
         endorsement = new.sign(bytes.fromhex(self.head(session))).hex()
         return self.append(session, Rotated(public_key=new.public, endorsement=endorsement))
 

@@ -26,7 +26,7 @@ class ReceiptReader:
         self._keys = PublicKeys()
         self._key_of: dict[str, str] = {}
         self._device_of: dict[str, str] = {}
-        self._newest: dict[tuple[str, str], Receipt] = {}
+        self._newest: dict[tuple[str, str], tuple[Receipt, int]] = {}  # and the round that released it
         self._recent: dict[tuple[int, str], int] = {}
         self._ever: Counter[str] = Counter()
         self.receipts = 0
@@ -82,7 +82,7 @@ class ReceiptReader:
     def _judge(self, receipt: Receipt, leaf: Leaf, charge: Charge, hashes: Sequence[str]) -> _Problems:
         self.receipts += 1
         device, key = receipt.device, receipt.public_key
-        if (receipt.run, receipt.round) != (charge.run, charge.round):
+        if receipt.run != charge.run or receipt.round > charge.round:  # a buffer releases what was asked for earlier
             yield "receipt", f"{device!r} signed for round {receipt.round} of {receipt.run!r}"
         if not key:
             yield "unsigned", f"{device!r} has no key"
@@ -96,15 +96,15 @@ class ReceiptReader:
 
     def _count(self, receipt: Receipt, charge: Charge, policy: BudgetPolicy | None) -> _Problems:
         device = receipt.device
-        before = self._newest.get((receipt.run, device))
+        before, released = self._newest.get((receipt.run, device), (None, 0))
         if before is not None and receipt.round <= before.round:
             yield "twice", f"{device!r} is in round {receipt.round} twice, or out of order"
         elif before is not None:
             if receipt.participation <= before.participation:
                 yield "receipt", f"{device!r} counts {receipt.participation} after {before.participation}"
-            if policy is not None and receipt.round - before.round < policy.separation:
-                yield "separation", f"{device!r} took part in rounds {before.round} and {receipt.round}"
-        self._newest[receipt.run, device] = receipt
+            if policy is not None and charge.round - released < policy.separation > 1:
+                yield "separation", f"{device!r} took part in rounds {released} and {charge.round}"
+        self._newest[receipt.run, device] = receipt, charge.round
         self._ever[device] += 1
         recent = self._recent[charge.period, device] = self._recent.get((charge.period, device), 0) + 1
         if recent > charge.participations:

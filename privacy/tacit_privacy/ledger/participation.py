@@ -36,6 +36,12 @@ def last_rounds(session: Session, run: str) -> dict[int, int]:
     return {device: number for device, number in session.execute(rows)}
 
 
+def newest(session: Session, run: str, devices: Sequence[int]) -> int:
+    """The newest round of ``run`` that any of ``devices`` contributed to, or may have; far below 0: none ever did."""
+    found = [row.last_round for row in _rows(session, run, devices)]
+    return max(found, default=-(2**31))
+
+
 def worst(
     session: Session, devices: Sequence[int], waiting: Iterable[str], period: int | None, runs: Iterable[str]
 ) -> int:
@@ -81,11 +87,13 @@ def settle(session: Session, reservation: str) -> None:
     session.execute(delete(ReservedRow).where(ReservedRow.reservation == reservation))
 
 
-def limit(session: Session, device: int, asked: DeviceLimit, least_noise: float | None) -> None:
-    """Hold ``device`` to ``asked`` from here on. What it has spent is taken at the ``least_noise`` of all releases."""
+def limit(session: Session, device: int, asked: DeviceLimit, dearest: float) -> None:
+    """Hold ``device`` to ``asked`` from here on. What it has spent is taken at the square of mu of the ``dearest`` of
+    all releases.
+    """
     row = session.get(LimitRow, device) or LimitRow(device=device)
     count = counted(session).get(device, 0)
-    row.spent = count / least_noise**2 if least_noise else 0.0
+    row.spent = count * dearest if count else 0.0
     row.participations, row.epsilon = asked.participations, asked.epsilon
     session.add(row)
 

@@ -121,9 +121,15 @@ def read_leaves(lines: Iterable[str]) -> Iterator[tuple[str, Leaf]]:
             if not isinstance(told, dict) or not {"reservation", "salt"} <= told.keys() <= _FIELDS:
                 raise ValueError("a leaf has a reservation, a salt and at most a receipt and its signature")
             receipt = SignedReceipt(str(told.get("receipt", "")).encode(), bytes.fromhex(told.get("signature", "")))
-            yield str(told["reservation"]), Leaf(bytes.fromhex(told["salt"]), receipt)
+            salt = bytes.fromhex(told["salt"])
+            if len(salt) != _SALT or len(receipt.signature) not in (0, _SIGNATURE):
+                raise ValueError("a salt has 32 bytes, a signature 64")  # of other lengths one hash has many readings
+            if not receipt.payload and receipt.signature:
+                raise ValueError("padding is not signed")
+            yield str(told["reservation"]), Leaf(salt, receipt)
         except (ValueError, TypeError, RecursionError) as error:
             raise ValueError(f"line {number}: {error}") from error
 
 
 _FIELDS = {"reservation", "salt", "receipt", "signature"}
+_SALT, _SIGNATURE = 32, 64  # bytes

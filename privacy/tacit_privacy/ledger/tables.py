@@ -46,7 +46,7 @@ class LimitRow(PrivacyTables):
     device: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
     participations: Mapped[int | None] = mapped_column(Integer)  # ever
     epsilon: Mapped[float | None] = mapped_column(Float)  # ever, at the policy's delta
-    spent: Mapped[float] = mapped_column(Float)  # sum of 1 / z^2 over its releases since the limit was set
+    spent: Mapped[float] = mapped_column(Float)  # sum of mu^2 over its releases, those before the limit at the dearest
 
 
 class ReservedRow(PrivacyTables):

@@ -1,7 +1,8 @@
 """A ledger out of its database and into another: as the files that anybody can verify, and the server's own counts."""
 
 import json
-from collections.abc import Iterable, Iterator
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -9,9 +10,11 @@ from typing import Any
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from tacit_privacy.contract import canonical
+from tacit_privacy.contract import Receipt, canonical
 from tacit_privacy.errors import BadInput, LedgerBroken
 from tacit_privacy.files import write_whole
+from tacit_privacy.ledger.account import Account
+from tacit_privacy.ledger.bodies import parse
 from tacit_privacy.ledger.chain import Entry, Ledger, lines
 from tacit_privacy.ledger.receipts import Tree, read_leaves
 from tacit_privacy.ledger.tables import LedgerRow, LimitRow, ParticipationRow, PrivacyTables, ReservedRow
@@ -66,24 +69,55 @@ def is_sealed(session: Session) -> bool:
 def take_in(session: Session, ledger: Iterable[str], receipts: Iterable[str], counts: Iterable[str] | None) -> int:
     """Store the entries of a verified ledger in an empty database, as they are; returns how many.
 
-    ``counts`` None is for a ledger that is closed: one that goes on needs to know who took part. Raises BadInput where
-    the database holds a ledger already, or where lines are not of these files.
+    ``counts`` None is for a ledger that is closed: one that goes on needs to know who took part. Nobody signs counts;
+    they are held against the ``receipts``. Raises BadInput where the database holds a ledger already, where lines are
+    not of these files, or where the counts are lower than what devices signed.
     """
+    leaves = list(receipts)
     if session.scalar(select(func.count()).select_from(LedgerRow)):
         raise BadInput("the database holds a ledger already; name an empty one")
     try:
         entries = [Entry.of_line(line) for line in ledger]
         for entry in entries:
             _READER.put(session, entry)
-        _put_leaves(session, receipts)
+        _put_leaves(session, leaves)
         for line in counts or ():
             _put_count(session, json.loads(line))
         session.flush()
+        if counts is not None:
+            if not leaves and not is_sealed(session) and any(entry.kind == "commit" for entry in entries):
+                raise BadInput(f"without {RECEIPTS} nobody can hold the counts against them; export it with --receipts")
+            _check_counts(session, entries, leaves)
     except (ValueError, KeyError, TypeError) as error:
         raise BadInput(f"the files are not those of an export ({type(error).__name__}: {error})") from error
     if counts is None and entries[-1].kind != "close":
         raise BadInput(f"the ledger is open, and without {COUNTS} nobody knows who took part; export it with --counts")
     return len(entries)
+
+
+def _check_counts(session: Session, entries: Sequence[Entry], leaves: Iterable[str]) -> None:
+    """Raise BadInput where devices signed for more than the counts say, in a run or in the newest budget period: by the
+    whole fleet's numbers, largest first, as receipts name devices and counts number them.
+    """
+    account = Account()
+    for entry in entries:
+        account.take(parse(entry.kind, entry.body), entry.time)
+    newest = max((charge.period for charge in account.charged.values()), default=0)
+    signed: dict[tuple[str, bool], Counter[str]] = defaultdict(Counter)  # by run; True: of the newest period alone
+    for reservation, leaf in read_leaves(leaves):
+        if leaf.receipt.payload:
+            device, charge = Receipt.from_bytes(leaf.receipt.payload).device, account.charged[reservation]
+            signed[charge.run, False][device] += 1
+            signed[charge.run, True][device] += charge.period == newest
+    for (run, recent), found in signed.items():
+        rows = session.scalars(select(ParticipationRow).where(ParticipationRow.run == run)).all()
+        told = [row.recent if row.period == newest else 0 for row in rows] if recent else [row.count for row in rows]
+        proven = sorted(filter(None, found.values()), reverse=True)
+        if len(told) < len(proven) or any(a < b for a, b in zip(sorted(told, reverse=True), proven, strict=False)):
+            raise BadInput(f"devices signed for more participations in {run} than {COUNTS} tells; export it anew")
+    kept = set(session.scalars(select(ReservedRow.reservation)))
+    if not account.waiting.keys() <= kept:
+        raise BadInput(f"{COUNTS} does not say whom an open reservation is for; export it anew")
 
 
 def _put_leaves(session: Session, receipts: Iterable[str]) -> None:

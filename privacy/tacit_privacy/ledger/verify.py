@@ -278,8 +278,11 @@ class _Replay:
             self._wrong("run", f"{body.run} is not under way")
         if body.reservation in account.charged:
             self._wrong("reservation", f"{body.reservation} was reserved before")
-        parts = sum(part.noise_multiplier**-2 for part in body.event.parts)
-        if parts and not math.isclose(parts * body.event.noise_multiplier**2, 1.0, rel_tol=_TOLERANCE):
+        planned = body.event.correlation
+        if planned is not None and body.round > planned.rounds:
+            self._wrong("round", f"round {body.round} of noise that was planned for {planned.rounds}")
+        together = math.hypot(*(body.event.noise_multiplier / part.noise_multiplier for part in body.event.parts))
+        if body.event.parts and not math.isclose(together, 1.0, rel_tol=_TOLERANCE):
             self._wrong("parts", "the parts of the release do not have the noise that it is charged for")
         for waiting in account.waiting.values():
             if waiting.run == body.run:
@@ -292,8 +295,10 @@ class _Replay:
                 "noise", f"released with noise {body.realised:g}; {charge.event.noise_multiplier:g} was charged"
             )
         policy = self._account.policy
-        if policy is not None and policy.roster_sealed and body.completed is not None:
-            self._wrong("unsealed", f"tells of {body.completed} devices")
+        if policy is not None and policy.roster_sealed and (body.completed, body.realised) != (None, None):
+            self._wrong("unsealed", "tells how many devices there were, or how much noise they brought")
+        elif policy is not None and not policy.roster_sealed and body.completed is None:
+            self._wrong("completed", "an open roster says how many devices a release is of")
         if body.completed is not None and body.completed > width_for(charge.event.sampling):
             self._wrong("completed", f"{body.completed} devices do not fit what was planned")
         if self._receipts is not None:

@@ -14,6 +14,7 @@ from tacit_privacy.errors import BadInput
 Words = Callable[[int], NDArray[np.uint64]]  # that many independent uniform 64-bit integers
 
 CUT = 10.2  # standard deviations: what lies beyond goes to delta
+FAR_CUT = 40.2  # the same where noise is so small that a device's data may carry that far
 LARGEST = 2.0**53  # grid steps: a proposal is below 2^60, so that sums of noise and updates stay within int64
 _SMALLEST = 2.0**-6  # less noise than this is drawn as this much: anything but 0 has probability below 1e-800
 _BLOCK = 2**15  # attempts at a time: their arrays stay in cache, and memory does not grow with the size
@@ -33,19 +34,20 @@ _POWERS = _powers()
 
 
 class Deviation(NamedTuple):
-    """Up to CUT standard deviations an integer's probability is exact up to ``relative``; the rest has ``tail``."""
+    """Up to the cut an integer's probability is exact up to ``relative``; the rest has ``tail``."""
 
     relative: float
     tail: float
 
 
-def arithmetic_error(sigma: float) -> Deviation:
+def arithmetic_error(sigma: float, cut: float = CUT) -> Deviation:
     """How far one draw of ``discrete_gaussian`` is from its law: charge it, for the law itself is what is accounted.
 
-    Guarantee: every integer k with |k| <= CUT sigma has probability p(k) (1 + e), |e| <= ``relative`` (below 2^-44),
-    with p the discrete Gaussian; all others together have at most ``tail`` (below 1e-22), drawn or by p. Sigma 0 is
-    exact. A mechanism that is (epsilon, delta) with n draws from the law is, with n of these, (epsilon + 2 n relative,
-    e^(n relative) delta + (1 + e^(epsilon + n relative)) n tail): the law stands in on one side, then on the other.
+    Guarantee: every integer k with |k| <= cut sigma has probability p(k) (1 + e), |e| <= ``relative`` (below 2^-44 for
+    CUT, 2^-40 for FAR_CUT), with p the discrete Gaussian; all others together have at most ``tail`` (below 1e-22 for
+    CUT), drawn or by p. Cuts go up to 46 standard deviations. Sigma 0 is exact.
+    A mechanism that is (epsilon, delta) with n draws from the law is, with n of these, (epsilon + 2 n relative, e^(n
+    relative) delta + (1 + e^(epsilon + n relative)) n tail): the law stands in on one side, then on the other.
 
     Why. With u = 2^-53, y = |k| / sigma, s = sigma / scale and x = y - s, an attempt yields k with a probability that
     is off by a factor whose logarithm is at most u times
@@ -75,8 +77,8 @@ def arithmetic_error(sigma: float) -> Deviation:
         words = 2 * y * share / _PIECES
         return x * (roundings * y + x) + x * x / 2 + exponent + 8 * (exponent / _STEP + 1) + 2.3 + 1.5 * words
 
-    worst = units(max(CUT - share, share), CUT) + units(1 + share, 1.0)
-    return Deviation(worst * 2.0**-53 * (1 + 1e-6), 2 * math.exp(-CUT * CUT / 2) * (1 + 1e-6))
+    worst = units(max(cut - share, share), cut) + units(1 + share, 1.0)
+    return Deviation(worst * 2.0**-53 * (1 + 1e-6), 2 * math.exp(-cut * cut / 2) * (1 + 1e-6))
 
 
 @dataclass(frozen=True, slots=True)
