@@ -317,7 +317,11 @@ def test_the_app_that_flower_loads_trains_on_an_installed_data_set(installed: No
     record = client.app(query, under_flower()).content.config_records[client.RECORD_DESCRIPTION]
     assert (record["identity"], record["rank"]) == ("device-3", 2)
     spec = AdapterSpec.from_bytes(str(record["spec"]).encode())
-    content = content_of(terms_for(spec, rank=1))
+    content = content_of(terms_for(spec, rank=1, noise_multiplier=0.5))
+    quiet = client.app(
+        Message(content_of(terms_for(spec, rank=1)), dst_node_id=9, message_type="train"), under_flower()
+    )
+    assert quiet.content.config_records[RECORD_REFUSAL]["reason"] == "noise"  # without any, no device takes part
     sent = [
         client.app(Message(content, dst_node_id=9, message_type="train"), under_flower(seed=4)).content
         for _ in range(2)
@@ -340,7 +344,7 @@ def test_the_app_that_flower_loads_trains_on_an_installed_data_set(installed: No
 
 def test_the_owners_conditions_come_from_the_node_alone(installed: None) -> None:
     at = under_flower(**{"least-noise": 0.0, "most-participations": 99})
-    assert device_of(at).floor == Floor()
+    assert device_of(at).floor == Floor(least_noise=1e-3)  # some noise, whatever a server says
     for name, value in (("least-noise", 0.5), ("largest-clip", "2.5"), ("most-participations", 7)):
         at.node_config[name] = value
     assert device_of(at).floor == Floor(0.5, 2.5, 7)
