@@ -1,0 +1,136 @@
+"""What is done with each type of entity, how text is searched and where originals may be put back."""
+
+import re
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Final, Literal, Self
+
+from pydantic import BaseModel, Field, PositiveFloat, PositiveInt, StringConstraints, ValidationError, model_validator
+
+from tacit_privacy.errors import BadInput
+
+Action = Literal["mask", "surrogate", "format", "keep", "block", "local_only"]
+"""mask: a typed placeholder. surrogate: a made-up value of the same kind. format: other digits in the same shape.
+keep: leave as it is. block: refuse the text. local_only: the text is answered on the device and never leaves."""
+
+TypeName = Annotated[str, StringConstraints(pattern=r"^[A-Z][A-Z0-9_]{0,39}$")]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+DEFAULT_ACTIONS: Final[Mapping[str, Action]] = {
+    "AGE": "keep",
+    "DATE_TIME": "keep",
+    "DOMAIN_NAME": "keep",
+    "NRP": "keep",
+    "SECRET": "block",
+    "TITLE": "keep",
+    "URL": "keep",  # a public address; one that holds a person's handle, an e-mail address or a token is PERSONAL_URL
+}
+"""What happens to types that [types] does not name; every type absent here follows ``default``."""
+
+
+class Plugin(BaseModel, frozen=True, extra="forbid"):
+    """One further recogniser.
+
+    ``model``: a path or name that the library loads; for kind "presidio" a class, as "module:Class". ``labels`` maps
+    the model's labels to entity types; a label it does not name is dropped, unless ``labels`` is empty: then each keeps
+    its own name in capitals.
+    """
+
+    kind: Literal["spacy", "transformers", "gliner", "presidio"]
+    model: str = Field(min_length=1)
+    labels: dict[str, TypeName] = {}
+    threshold: Share = 0.5
+    score: Share = 0.85  # of a kind that states none (spacy)
+
+    @model_validator(mode="after")
+    def _asks_for_something(self) -> Self:
+        if self.kind == "gliner" and not self.labels:
+            raise ValueError("gliner finds what it is asked for: name its labels")
+        if self.kind == "presidio" and not re.fullmatch(r"[\w.]+:\w+", self.model):
+            raise ValueError("a presidio plug-in's model is a class, as module:Class")
+        return self
+
+
+class DetectionPolicy(BaseModel, frozen=True, extra="forbid"):
+    """How text is searched. A higher threshold finds less."""
+
+    threshold: Share = 0.5
+    thresholds: dict[TypeName, Share] = {}  # by type, in place of ``threshold``
+    recogniser: Literal["tacit", "none"] = "tacit"
+    allow: tuple[str, ...] = ()  # words and phrases never masked
+    deny: tuple[str, ...] = ()  # words and phrases always masked, as type CUSTOM
+    plugins: tuple[Plugin, ...] = ()
+    max_chars: PositiveInt = 10_000_000  # a longer text is refused, not searched in part
+
+    @model_validator(mode="after")
+    def _words_are_words(self) -> Self:
+        if any(not word.strip() for word in (*self.allow, *self.deny)):
+            raise ValueError("an entry of allow or deny is empty")
+        folded = {word.casefold() for word in self.allow} & {word.casefold() for word in self.deny}
+        if folded:
+            raise ValueError("an entry stands in both allow and deny")
+        return self
+
+    def least(self, type: str) -> float:
+        """The score from which an entity of ``type`` counts."""
+        return self.thresholds.get(type, self.threshold)
+
+
+class RestorePolicy(BaseModel, frozen=True, extra="forbid"):
+    """Where originals may be put back into an answer."""
+
+    text: bool = True
+    urls: bool = False  # an address leaves the device when it is opened
+    images: bool = False  # so does one that a page loads by itself
+    tools: tuple[str, ...] = ()  # tools whose arguments are restored; "*" stands for all
+
+    def tool(self, name: str) -> bool:
+        """Whether the arguments of tool ``name`` are restored."""
+        return "*" in self.tools or name in self.tools
+
+
+class ConversationPolicy(BaseModel, frozen=True, extra="forbid"):
+    """How long a conversation's originals are kept after its last use."""
+
+    expires_days: PositiveFloat = Field(default=30.0, allow_inf_nan=False)
+
+
+class RedactionPolicy(BaseModel, frozen=True, extra="forbid"):
+    """The whole policy; an empty file is the default one."""
+
+    types: dict[TypeName, Action] = {}  # as written; the defaults beneath are in ``action``
+    default: Action = "mask"
+    detection: DetectionPolicy = DetectionPolicy()
+    restore: RestorePolicy = RestorePolicy()
+    conversation: ConversationPolicy = ConversationPolicy()
+    placeholder_hint: bool = False  # a system message that asks the large model to keep placeholders as they are
+    on_error: Literal["local_only", "refuse"] = "local_only"
+
+    def action(self, type: str) -> Action:
+        """What is done with an entity of ``type``."""
+        return self.types.get(type) or DEFAULT_ACTIONS.get(type) or self.default
+
+    @classmethod
+    def load(cls, path: Path | None) -> Self:
+        """The policy of a TOML file; None gives the default. Raises BadInput."""
+        if path is None:
+            return cls()
+        try:
+            return cls.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+        except OSError as error:
+            raise BadInput(f"cannot read the policy {path}: {error.strerror}") from error
+        except UnicodeDecodeError as error:
+            raise BadInput(f"the policy {path} is not UTF-8: byte {error.start}") from error
+        except tomllib.TOMLDecodeError as error:
+            raise BadInput(f"the policy {path} is not TOML: {error}") from error
+        except ValidationError as error:
+            raise BadInput(f"the policy {path} is refused: {_sentence(error)}") from None
+
+
+def _sentence(error: ValidationError) -> str:
+    """The first complaint in one clause. The value stays out: allow and deny lists may name people."""
+    first = error.errors(include_input=False, include_url=False, include_context=False)[0]
+    where = ".".join(str(part) for part in first["loc"] if part != "[key]")
+    what = first["msg"].removeprefix("Value error, ")
+    return f"{where}: {what}" if where else what
