@@ -4,12 +4,15 @@ TacitError                    something Tacit can name; ``exit_code`` is what th
 ├── BadInput                  the caller's words, files or settings; exit code 2, nothing was written
 │   ├── MissingExtra          an optional library is not installed
 │   ├── ModelDoesNotFit       a model needs more memory than a device tier has
-│   └── FleetExhausted        too few devices may still take part and can be asked
+│   ├── FleetExhausted        too few devices may still take part and can be asked
+│   └── VaultLocked           a vault whose key is missing or wrong; nothing was read
 ├── BudgetExhausted           the privacy budget refuses; exit code 1
 ├── UpdateRefused             one device's update is not acceptable; costs its sender, never the round
 │   └── NonFiniteUpdate       NaN or infinity: clipping those would hide them
 ├── TermsRefused              the device's own guard says no to a round
 ├── LedgerBroken              a chain, signature or sequence does not verify
+├── TextRefused               a text may not leave this device, by policy or since a check failed; never holds the text
+├── UpstreamFailed            the large model's endpoint is gone, slow, busy or wrong in form
 └── EngineFailed              the engine that runs devices cannot go on
 """
 
@@ -98,6 +101,32 @@ class TermsRefused(TacitError):
 
 class LedgerBroken(TacitError):
     """A chain, signature or sequence does not verify."""
+
+
+class VaultLocked(BadInput):
+    """A vault's key is missing or wrong. Nothing was read and nothing was changed."""
+
+
+class TextRefused(TacitError):
+    """A text may not leave this device. ``reason`` is a short stable word; the text itself is never part of the error."""
+
+    def __init__(self, reason: str, detail: str = "") -> None:
+        super().__init__(reason, detail)
+        self.reason, self.detail = reason, detail
+
+    def __str__(self) -> str:
+        return f"text refused ({self.reason}): {self.detail}" if self.detail else f"text refused ({self.reason})"
+
+
+class UpstreamFailed(TacitError):
+    """The large model's endpoint cannot be used. ``reason``: unreachable, timeout, status, malformed, open_circuit."""
+
+    def __init__(self, reason: str, status: int = 0) -> None:
+        super().__init__(reason, status)
+        self.reason, self.status = reason, status
+
+    def __str__(self) -> str:
+        return f"upstream failed ({self.reason}{f' {self.status}' if self.status else ''})"
 
 
 class EngineFailed(TacitError):
