@@ -1,4 +1,4 @@
-"""List the models that ship, or train tacit-nano anew."""
+"""List the models that ship, or train them anew."""
 
 from pathlib import Path
 from typing import Annotated
@@ -8,7 +8,7 @@ import typer
 from tacit_privacy.cli import JsonOption, json_on_stdout
 from tacit_privacy.errors import BadInput
 
-app = typer.Typer(help="List the models that ship, or train tacit-nano anew.", no_args_is_help=True)
+app = typer.Typer(help="List the models that ship, or train them anew.", no_args_is_help=True)
 
 
 @app.command("list")
@@ -46,5 +46,30 @@ def train(
 
         run(out, steps, data, resume, Size(), threads, lambda line: typer.echo(line, err=True))
         write({"path": str(out), "steps": steps})
+    if not as_json:
+        typer.echo(f"Trained: {out}")
+
+
+@app.command("train-recogniser")
+def train_recogniser(
+    out: Annotated[Path, typer.Option(help="folder to write; graph, tokenizer, card and checkpoint")],
+    encoder: Annotated[Path, typer.Option(help="folder with all-MiniLM-L6-v2 or another uncased BERT")],
+    epochs: Annotated[int, typer.Option(min=1, help="times that every example is read")] = 8,
+    data: Annotated[
+        Path | None,
+        typer.Option(envvar="TACIT_DATA", help="folder with the open sets; without: written documents alone"),
+    ] = None,
+    threads: Annotated[int, typer.Option(min=1, help="processor threads; more change the last bits")] = 1,
+    resume: Annotated[bool, typer.Option("--resume", help="go on from the checkpoint in --out")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Fine-tune the recogniser of personal information and write it in eight bits; seeded and resumable."""
+    with json_on_stdout(as_json) as write:
+        if not resume and out.is_dir() and any(out.iterdir()):
+            raise BadInput(f"{out} is not an empty folder; choose another --out, or --resume to go on there")
+        from tacit_simulations.pretraining.recogniser.train import train as run
+
+        run(out, encoder, data, epochs, threads, resume, lambda line: typer.echo(line, err=True))
+        write({"path": str(out), "epochs": epochs})
     if not as_json:
         typer.echo(f"Trained: {out}")

@@ -1,0 +1,1 @@
+"""How the shipped recogniser of personal information is made: texts, training, export."""
