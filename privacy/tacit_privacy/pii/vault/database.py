@@ -1,0 +1,126 @@
+"""The vault's file: made for its owner alone, opened with what erasure needs, errors as one sentence."""
+
+import contextlib
+import os
+import sqlite3
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.pool import StaticPool
+
+from tacit_privacy.errors import BadInput
+
+BUSY_MS = 30_000  # how long a writer waits for another process's writer
+
+
+class Database:
+    """One connection to one file, or to memory where ``path`` is None; threads take turns."""
+
+    def __init__(self, path: Path | None) -> None:
+        self.path = path
+        self._turn = threading.RLock()
+        self._process = os.getpid()
+        if path is not None:
+            _prepare(path)
+        where = ":memory:" if path is None else str(path)
+
+        def connect() -> sqlite3.Connection:
+            # no statement cache: a cached statement would keep the values that were bound to it
+            return sqlite3.connect(where, isolation_level=None, check_same_thread=False, cached_statements=0)
+
+        self._engine: Engine = create_engine("sqlite://", creator=connect, poolclass=StaticPool, hide_parameters=True)
+        event.listen(self._engine, "connect", _set_up)
+        event.listen(self._engine, "begin", _begin)
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """One state of the file, whatever others write meanwhile. Raises BadInput."""
+        with self._transaction("DEFERRED") as connection:
+            yield connection
+
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[Connection]:
+        """One transaction, alone among all processes: on disk when the block ends, or not at all. Raises BadInput."""
+        with self._transaction("IMMEDIATE") as connection:
+            yield connection
+
+    def settle(self) -> bool:
+        """Move the log into the file and empty it, so that what was erased stands in neither.
+
+        False where another process was reading for so long that it could not be done; the next one does it.
+        """
+        if self.path is None:
+            return True
+        with self._turn, self._explained(), self._engine.connect() as connection:
+            raw = connection.connection.dbapi_connection
+            if raw is None:
+                return False
+            busy = raw.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+        return not busy
+
+    def close(self) -> None:
+        with self._turn:
+            self._engine.dispose()
+
+    @contextlib.contextmanager
+    def _transaction(self, how: str) -> Iterator[Connection]:
+        if os.getpid() != self._process:
+            raise RuntimeError("a vault does not survive a fork; open it again in the new process")
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(self._turn)
+            stack.enter_context(self._explained())
+            connection = stack.enter_context(self._engine.connect()).execution_options(tacit_begin=how)
+            stack.enter_context(connection.begin())
+            yield connection
+
+    @contextlib.contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except DBAPIError as error:
+            raise unusable(self.path, error.orig or error) from None
+
+
+def unusable(path: Path | None, error: BaseException) -> BadInput:
+    """What the database says, as one sentence with a remedy."""
+    said = str(error).splitlines()[0] if str(error) else type(error).__name__
+    name = getattr(error, "sqlite_errorname", "") or ""
+    if name.startswith(("SQLITE_NOTADB", "SQLITE_CORRUPT")):
+        return BadInput(f"{path} is damaged or no vault ({said}); restore it from a copy, or name another file")
+    remedy = "try again when it is done" if name.startswith("SQLITE_BUSY") else "check the disk and your rights"
+    return BadInput(f"the vault {path} cannot be used: {said}; {remedy}")
+
+
+def _prepare(path: Path) -> None:
+    """The file exists and only its owner reads it. SQLite gives its log and index the same mode."""
+    try:
+        if not path.parent.exists():
+            path.parent.mkdir(mode=0o700, parents=True)
+        with contextlib.suppress(FileExistsError):
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+        for name in (path, path.with_name(path.name + "-wal"), path.with_name(path.name + "-shm")):
+            if name.exists() and name.stat().st_mode & 0o077:
+                name.chmod(0o600)
+    except OSError as error:
+        raise BadInput(f"cannot use the vault {path}: {(error.strerror or 'it cannot be opened').lower()}") from error
+
+
+def _set_up(connection: sqlite3.Connection, record: object) -> None:
+    # secure_delete: freed bytes are overwritten. synchronous=FULL: what was acknowledged survives a power cut.
+    for pragma in (
+        f"busy_timeout={BUSY_MS}",
+        "journal_mode=WAL",
+        "synchronous=FULL",
+        "secure_delete=ON",
+        "foreign_keys=ON",
+        "temp_store=MEMORY",
+    ):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _begin(connection: Connection) -> None:
+    how = connection.get_execution_options().get("tacit_begin", "DEFERRED")
+    connection.exec_driver_sql(f"BEGIN {how}")
