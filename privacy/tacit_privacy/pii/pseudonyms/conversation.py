@@ -1,0 +1,194 @@
+"""One conversation's map between what identifies people and what stands for it outside the device."""
+
+import hmac
+import json
+import threading
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, Final, NoReturn, Self
+
+from tacit_privacy.errors import BadInput
+from tacit_privacy.pii.entities import Entity
+from tacit_privacy.pii.pseudonyms import grammar
+from tacit_privacy.pii.pseudonyms.folding import Folded
+from tacit_privacy.pii.pseudonyms.known import KnownValues
+from tacit_privacy.pii.pseudonyms.people import LINKED_TYPES, Bearer, Name, bearer_of, name_of
+
+KEY_BYTES: Final = 32
+STATE_VERSION: Final = 1
+MOST_FORMS: Final = 700  # surface forms of one stem; a further one gets a stem of its own
+
+
+class Conversation:
+    """Issues placeholders and remembers what they stand for. Safe to use from several threads.
+
+    The same value has the same placeholder for as long as the conversation lives; another conversation's key gives
+    another one. Nothing that prints, logs, copies or pickles this object gets at a value.
+    """
+
+    def __init__(self, identifier: str, key: bytes) -> None:
+        if len(key) != KEY_BYTES:
+            raise BadInput(f"a conversation's key has {KEY_BYTES} bytes, not {len(key)}")
+        self.identifier = identifier
+        self.version = 0  # grows with each new issue
+        self.lock = threading.RLock()
+        self._key = key
+        self._bearers: list[Bearer] = []
+        self._by_type: dict[str, list[Bearer]] = {}
+        self._by_key: dict[tuple[str, str], list[Bearer]] = {}
+        self._stems: set[str] = set()
+        self._tokens: dict[str, str] = {}  # placeholder -> original
+        self._folded: dict[str, str] = {}  # the same, as grammar.folded looks it up
+        self._fictions: dict[str, str] = {}  # surrogate -> original
+        self._invented: dict[tuple[str, str], str] = {}  # (type, original) -> surrogate
+        self._known = KnownValues()
+
+    # --- issuing
+
+    def placeholder(self, type: str, surface: str) -> str:
+        """The placeholder of ``surface``; issued now if it is new."""
+        with self.lock:
+            bearer = self.bearer(type, surface)
+            if surface in bearer.forms:
+                return self._token(bearer, bearer.forms.index(surface))
+            bearer.forms.append(surface)
+            self._known.add(type, surface)
+            token = self._token(bearer, len(bearer.forms) - 1)
+            self._tokens[token] = self._folded[grammar.folded(token)] = surface
+            self.version += 1
+            return token
+
+    def bearer(self, type: str, surface: str) -> Bearer:
+        """Who or what ``surface`` stands for, made known if new. Hold the lock."""
+        name = name_of(type, surface)
+        if type in LINKED_TYPES:
+            found = bearer_of(type, name, self._by_type.get(type, []))
+        else:
+            same = self._by_key.get((type, name.key), [])
+            found = same[-1] if same else None
+        if found is None or (len(found.forms) >= MOST_FORMS and surface not in found.forms):
+            return self._enter(Bearer(type, self._new_stem(type, name.key), name))
+        if name.full and not found.known_as.full:
+            found.full = name
+        if name.gender and not found.gender:
+            found.gender = name.gender
+        return found
+
+    def _enter(self, bearer: Bearer) -> Bearer:
+        self._stems.add(bearer.stem)
+        self._bearers.append(bearer)
+        self._by_type.setdefault(bearer.type, []).append(bearer)
+        self._by_key.setdefault((bearer.type, bearer.name.key), []).append(bearer)
+        return bearer
+
+    def _new_stem(self, type: str, key: str) -> str:
+        """Five letters of the value's keyed digest; more, if another value has those."""
+        letters = "".join(grammar.STEM_ALPHABET[byte % 32] for byte in self.digest("stem", type, key))
+        for start in range(grammar.LONGEST_STEM):
+            if not grammar.is_stem(letters[start : start + grammar.SHORTEST_STEM]):
+                continue
+            for length in range(grammar.SHORTEST_STEM, min(grammar.LONGEST_STEM, len(letters) - start) + 1):
+                if letters[start : start + length] not in self._stems:
+                    return letters[start : start + length]
+        raise BadInput("the conversation holds more values than it can tell apart; begin another one")
+
+    def digest(self, *parts: str) -> bytes:
+        """64 keyed bytes of ``parts``: two HMAC-SHA256 blocks, each part preceded by its length."""
+        message = b"".join(
+            len(raw).to_bytes(8, "big") + raw for raw in (p.encode("utf-8", "surrogatepass") for p in parts)
+        )
+        return b"".join(hmac.digest(self._key, bytes([block]) + message, "sha256") for block in range(2))
+
+    @staticmethod
+    def _token(bearer: Bearer, form: int) -> str:
+        token = f"{grammar.type_word(bearer.type)}_{bearer.stem}"
+        return f"{token}_{grammar.form_word(form)}" if form else token
+
+    # --- looking up
+
+    def original(self, placeholder: str) -> str | None:
+        """What ``placeholder``, in any case, stands for; the canonical form for a form that was never issued."""
+        token = grammar.parse(placeholder)
+        with self.lock:
+            exact = self._fictions.get(placeholder) or self._folded.get(grammar.folded(placeholder))
+            return exact if exact is not None or token is None else self._folded.get(token.name)
+
+    def issued(self) -> Mapping[str, str]:
+        """Every placeholder with its original, as of now."""
+        with self.lock:
+            return MappingProxyType(dict(self._tokens))
+
+    def fictions(self) -> Mapping[str, str]:
+        """Every surrogate with its original, as of now."""
+        with self.lock:
+            return MappingProxyType(dict(self._fictions))
+
+    def values(self) -> frozenset[str]:
+        """Every original, as of now, but for escaped look-alikes, which are nobody's."""
+        with self.lock:
+            masked = (form for each in self._bearers if each.type != grammar.ESCAPED for form in each.forms)
+            return frozenset((*masked, *self._fictions.values()))
+
+    def known(self, text: str | Folded) -> list[Entity]:
+        """Where ``text`` holds an original, whatever its case, width and white space. What the last look asks."""
+        with self.lock:
+            return self._known.find(text)
+
+    def types(self) -> frozenset[str]:
+        """The types issued so far, as placeholders spell them but in lower case."""
+        with self.lock:
+            return frozenset(grammar.type_word(type).lower() for type in self._by_type)
+
+    # --- keeping; for the vault alone
+
+    def state(self) -> bytes:
+        """The whole map. It holds every original: only ever to be sealed."""
+        with self.lock:
+            bearers = [
+                [each.type, each.stem, each.forms, _row(each.name), each.full and _row(each.full), each.gender]
+                for each in self._bearers
+            ]
+            invented = [[type, original, fiction] for (type, original), fiction in self._invented.items()]
+            whole = {"state": STATE_VERSION, "version": self.version, "bearers": bearers, "invented": invented}
+            return json.dumps(whole, separators=(",", ":")).encode("ascii")
+
+    @classmethod
+    def from_state(cls, identifier: str, key: bytes, state: bytes) -> Self:
+        """The conversation that ``state`` describes. Raises BadInput for anything that ``state()`` did not write."""
+        conversation = cls(identifier, key)
+        try:
+            whole: dict[str, Any] = json.loads(state)
+            if whole["state"] != STATE_VERSION:
+                raise BadInput(f"a conversation's state has version {STATE_VERSION}; this one was written by another")
+            for type, stem, forms, name, full, gender in whole["bearers"]:
+                bearer = Bearer(type, stem, _name(name), list(forms), _name(full) if full else None, gender)
+                conversation._enter(bearer)
+                for index, form in enumerate(forms):
+                    token = conversation._token(bearer, index)
+                    conversation._known.add(type, form)
+                    conversation._tokens[token] = conversation._folded[grammar.folded(token)] = form
+            for type, original, fiction in whole["invented"]:
+                conversation._invented[type, original] = fiction
+                conversation._fictions[fiction] = original
+                conversation._known.add(type, original)
+            conversation.version = int(whole["version"])
+        except (ValueError, KeyError, TypeError):
+            raise BadInput("a conversation's state cannot be read") from None  # the cause would hold values
+        return conversation
+
+    # --- not showing
+
+    def __repr__(self) -> str:
+        return f"<Conversation of {len(self._tokens)} placeholders>"
+
+    def __reduce_ex__(self, protocol: object) -> NoReturn:
+        raise TypeError("a conversation is not pickled or copied; its vault keeps it")
+
+
+def _row(name: Name) -> list[Any]:
+    return [name.key, list(name.words), name.gender, name.full]
+
+
+def _name(row: list[Any]) -> Name:
+    key, words, gender, full = row
+    return Name(key, tuple(words), gender, full)
