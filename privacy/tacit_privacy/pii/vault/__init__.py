@@ -1,0 +1,1 @@
+"""What the device must remember and nobody else may know, in one sealed file."""

@@ -9,6 +9,7 @@ from sqlalchemy import Row
 
 from tacit_privacy.errors import BadInput
 from tacit_privacy.pii.pseudonyms.conversation import Conversation
+from tacit_privacy.pii.pseudonyms.folding import fold
 from tacit_privacy.pii.vault._master import Master
 from tacit_privacy.pii.vault.sealing import KEY_BYTES, Sealer, derive
 
@@ -95,10 +96,10 @@ class Entry:
         }
 
 
-def named_placeholders(conversation: Conversation, types: frozenset[str]) -> frozenset[str]:
-    """The originals of every placeholder of one of ``types`` (``PERSON_k3f9q`` is of type PERSON)."""
-    starts = tuple(f"{name}_" for name in types)
-    return frozenset(value for token, value in conversation.issued().items() if token.startswith(starts))
+def originals_of(conversation: Conversation, types: frozenset[str]) -> frozenset[str]:
+    """The originals of these types, whether placeholders or made-up values stand for them."""
+    typed = conversation.typed_values()
+    return frozenset(value for value in conversation.values() if typed.get(fold(value)) in types)
 
 
 def _sealer(data_key: bytes) -> Sealer:

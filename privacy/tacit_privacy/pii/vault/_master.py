@@ -96,6 +96,8 @@ def header_of(connection: Connection, database: Database) -> Row[Any] | None:
     row = connection.execute(select(header)).first() if header.name in tables else None
     if row is None:
         raise BadInput(f"{database.path} is a database, but no vault; name another file")
+    if not all(isinstance(value, bytes) for value in (row.identity, row.key, row.check, row.index_key)):
+        raise BadInput(f"the header of the vault {database.path} is damaged; restore the vault from a copy")
     if row.format != FORMAT:
         raise BadInput(f"the vault {database.path} has format {row.format}, which this Tacit does not know; upgrade it")
     return row

@@ -80,8 +80,10 @@ class Database:
     def _explained(self) -> Iterator[None]:
         try:
             yield
-        except DBAPIError as error:
-            raise unusable(self.path, error.orig or error) from None
+        except (DBAPIError, sqlite3.Error) as error:
+            raise unusable(self.path, getattr(error, "orig", None) or error) from None
+        except UnicodeDecodeError:  # SQLite quotes a damaged schema in its complaint
+            raise _damaged(self.path, "its schema cannot be read") from None
 
 
 def unusable(path: Path | None, error: BaseException) -> BadInput:
@@ -89,9 +91,13 @@ def unusable(path: Path | None, error: BaseException) -> BadInput:
     said = str(error).splitlines()[0] if str(error) else type(error).__name__
     name = getattr(error, "sqlite_errorname", "") or ""
     if name.startswith(("SQLITE_NOTADB", "SQLITE_CORRUPT")):
-        return BadInput(f"{path} is damaged or no vault ({said}); restore it from a copy, or name another file")
+        return _damaged(path, said)
     remedy = "try again when it is done" if name.startswith("SQLITE_BUSY") else "check the disk and your rights"
     return BadInput(f"the vault {path} cannot be used: {said}; {remedy}")
+
+
+def _damaged(path: Path | None, said: str) -> BadInput:
+    return BadInput(f"{path} is damaged or no vault ({said}); restore it from a copy, or name another file")
 
 
 def _prepare(path: Path) -> None:

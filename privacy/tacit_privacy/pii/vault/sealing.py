@@ -53,7 +53,7 @@ class Sealer:
         """Raises SealBroken."""
         try:
             return AESGCM(self.key).decrypt(sealed[:_NONCE], sealed[_NONCE:], bind(*place))
-        except (InvalidTag, ValueError):
+        except (InvalidTag, ValueError, TypeError):  # TypeError: a damaged file gives other things than bytes
             raise SealBroken("a seal does not fit its place") from None
 
 

@@ -13,7 +13,7 @@ from sqlalchemy import Connection, delete, insert, select, update
 
 from tacit_privacy.errors import BadInput
 from tacit_privacy.pii.pseudonyms.conversation import Conversation
-from tacit_privacy.pii.vault._entries import About, Entry, named_placeholders
+from tacit_privacy.pii.vault._entries import About, Entry, originals_of
 from tacit_privacy.pii.vault._master import Master
 from tacit_privacy.pii.vault._records import Record, Records
 from tacit_privacy.pii.vault.database import Database
@@ -190,7 +190,7 @@ class Vault:
                     entry = self._read(connection, handle)
                     if entry is None or entry.about.expired(now):
                         continue
-                    known = version, named_placeholders(entry.conversation(), types)
+                    known = version, originals_of(entry.conversation(), types)
                 seen[handle] = known
         self._names, self._names_of = seen, types
         return frozenset[str]().union(*(names for _, names in seen.values()))
