@@ -36,17 +36,19 @@ _ADDRESS_WORDS: Final = any_of(
     "anschrift|wohnhaft|wohnt|dirección|domicilio|vive en|indirizzo|abita|endereço|mora|adres|mieszka|zamieszkały",
     "адрес|地址|住所|주소",
 )
+_GAP: Final = r"\s{1,3}"
 _ENGLISH: Final = re.compile(
-    rf"(?<![\w.,/$€£#-])(?P<v>{_NUMBER},?\s{1, 3}(?:[0-9]{{1,5}}\s{1, 3})?(?:(?:[NSEWnsew]|North|South|East"
-    rf"|West)\.?\s{1, 3})?"
-    rf"(?:[0-9]{{1,4}}(?:st|nd|rd|th)|(?:{_NAME}\s{1, 3}){{0,3}}?{_NAME})\s{1, 3}(?:{_AFTER_NAME})\b(?!')\.?(?:\s[NSEW]{{1,2}}\b)?{_UNIT}?)",
+    rf"(?<![\w.,/$€£#-])(?P<v>{_NUMBER},?{_GAP}(?:[0-9]{{1,5}}{_GAP})?"
+    rf"(?:(?:[NSEW]|North|South|East|West)\.?{_GAP})?"
+    rf"(?:[0-9]{{1,4}}(?:st|nd|rd|th)|(?:{_NAME}{_GAP}){{0,3}}?{_NAME}){_GAP}(?:{_AFTER_NAME})\b(?!')\.?"
+    rf"(?:\s[NSEW]{{1,2}}\b)?{_UNIT}?)",
     re.IGNORECASE,
 )
 _CONTINENTAL: Final = re.compile(
-    rf"(?<![\w/-])(?P<v>(?:{_NUMBER},?\s{1, 3})?(?<![\w])(?:{_BEFORE_NAME})\s{1, 3}(?:{_NAME}\s{1, 3}){{0,5}}?{_NAME},?\s{1, 3}{_NUMBER}(?![\w]){_UNIT}?"
-    rf"|{_NUMBER},?\s{1, 3}(?:{_BEFORE_NAME})\s{1, 3}(?:(?:de|du|des|la|le|les|l'|d'|di|del|della|da"
-    rf"|do)\s?){{0,3}}{_NAME}"
-    rf"(?:[ -][A-ZÀ-Þ][\w'-]{{0,30}}){{0,3}})(?![\w])",
+    rf"(?<![\w/-])(?P<v>(?:{_NUMBER},?{_GAP})?(?<!\w)(?:{_BEFORE_NAME}){_GAP}(?:{_NAME}{_GAP}){{0,5}}?{_NAME},?{_GAP}"
+    rf"{_NUMBER}(?!\w){_UNIT}?"
+    rf"|{_NUMBER},?{_GAP}(?:{_BEFORE_NAME}){_GAP}(?:(?:de|du|des|la|le|les|l'|d'|di|del|della|da|do)\s?){{0,3}}{_NAME}"
+    rf"(?:[ -][A-ZÀ-Þ][\w'-]{{0,30}}){{0,3}})(?!\w)",
     re.IGNORECASE,
 )
 _JOINED: Final = re.compile(
