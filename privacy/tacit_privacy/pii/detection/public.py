@@ -1,8 +1,8 @@
 """Names that everybody shares: countries, large cities, household brands.
 
-"What time is it in Madrid?" identifies nobody, and an answer needs the city. In a short text with nothing personal in it,
-such a name is found as PUBLIC_PLACE or PUBLIC_ORGANIZATION, which the default policy keeps; beside a person, an age, a
-number or an address it stays what it was and is masked. A policy that masks both types has the rule switched off.
+"What time is it in Madrid?" identifies nobody, and an answer needs the city. In a short text that holds nothing
+personal, such a name is found as PUBLIC_PLACE or PUBLIC_ORGANIZATION, which the default policy keeps; beside a person,
+an age, a number or an address it stays what it was and is masked. To mask both types switches the rule off.
 """
 
 import tomllib

@@ -129,7 +129,7 @@ def train(
             f"{encoder} is no folder of a BERT encoder with config.json, tokenizer.json and model.safetensors"
         )
     mine, others = list(written()), list(open_sets(data))
-    tagger = fit(out, encoder, [*mine, *mine, *others], epochs, threads, resume, tell)
+    tagger = fit(out, encoder, [*mine, *mine, *mine, *others], epochs, threads, resume, tell)
     export(tagger, encoder, out)
     write_card(out, encoder, mine, others, epochs, SEED)
     return out
