@@ -5,6 +5,7 @@ TacitError                    something Tacit can name; ``exit_code`` is what th
 │   ├── MissingExtra          an optional library is not installed
 │   ├── ModelDoesNotFit       a model needs more memory than a device tier has
 │   ├── FleetExhausted        too few devices may still take part and can be asked
+│   ├── PromptTooLong         a prompt leaves the local model no room for an answer
 │   └── VaultLocked           a vault whose key is missing or wrong; nothing was read
 ├── BudgetExhausted           the privacy budget refuses; exit code 1
 ├── UpdateRefused             one device's update is not acceptable; costs its sender, never the round
@@ -12,6 +13,7 @@ TacitError                    something Tacit can name; ``exit_code`` is what th
 ├── TermsRefused              the device's own guard says no to a round
 ├── LedgerBroken              a chain, signature or sequence does not verify
 ├── TextRefused               a text may not leave this device, by policy or since a check failed; never holds the text
+├── Busy                      the local model answers as many as it may; ask again later
 ├── UpstreamFailed            the large model's endpoint is gone, slow, busy or wrong in form
 └── EngineFailed              the engine that runs devices cannot go on
 """
@@ -49,6 +51,20 @@ class ModelDoesNotFit(BadInput):
 
 class FleetExhausted(BadInput):
     """Too few devices may still take part and can be asked. A run that has learnt something keeps what it has."""
+
+
+class PromptTooLong(BadInput):
+    """A prompt leaves the local model no room for an answer. Lengths in tokens."""
+
+    def __init__(self, tokens: int, context: int) -> None:
+        super().__init__(tokens, context)
+        self.tokens, self.context = tokens, context
+
+    def __str__(self) -> str:
+        return (
+            f"the prompt has {self.tokens} tokens and the local model reads {self.context} with its answer; "
+            "shorten the conversation or name a model with a longer context"
+        )
 
 
 class BudgetExhausted(TacitError):
@@ -116,6 +132,20 @@ class TextRefused(TacitError):
 
     def __str__(self) -> str:
         return f"text refused ({self.reason}): {self.detail}" if self.detail else f"text refused ({self.reason})"
+
+
+class Busy(TacitError):
+    """The local model answers as many requests as it may and as many wait. Nothing was begun."""
+
+    def __init__(self, running: int, waiting: int) -> None:
+        super().__init__(running, waiting)
+        self.running, self.waiting = running, waiting
+
+    def __str__(self) -> str:
+        return (
+            f"the local model answers {self.running} requests and {self.waiting} wait; ask again in a moment, "
+            "or let it answer more at once"
+        )
 
 
 class UpstreamFailed(TacitError):
