@@ -176,12 +176,19 @@ def _stand_in() -> None:
 def _load(loan: Loan) -> Borrowed:
     module = import_module(f"{_ROOT}.predefined_recognizers.{loan.module}")
     recogniser = getattr(module, loan.name)()
+    checks = "validate_result" in vars(
+        type(recogniser)
+    )  # without, Presidio's weakest patterns match any ten characters
     near = [word.strip() for word in recogniser.context or () if word.lower() not in _GENERIC]
     return Borrowed(
         loan,
         recogniser.supported_entities[0],
         recogniser,
-        tuple(re.compile(pattern.regex, re.IGNORECASE) for pattern in recogniser.patterns),
+        tuple(
+            re.compile(pattern.regex, re.IGNORECASE)
+            for pattern in recogniser.patterns
+            if checks or pattern.score >= 0.05
+        ),
         any_of(*near, *filter(None, [loan.context])),
     )
 

@@ -55,7 +55,8 @@ _SPELT_EMAIL: Final = Shape(
 
 PHONE_WORDS: Final = any_of(
     "phone|telephone|tel|mobile|cell|cellphone|cell phone|call|calling|call me|fax|desk|dial|hotline|helpline|whatsapp",
-    "signal|sms|text me|text|texted|messages to|ring|reach|reached|contact|landline|answering at|phone number|ph|mob",
+    "signal|sms|text me|text|texted|messages to|ring|reach|reached|contact|landline|answering at|office|ph|mob",
+    "phone number",
     "telecom|tele|extension|ext|voicemail|support line|shout",
     "telefon|handy|mobil|rufnummer|handynummer|telefonnummer|teléfono|telefono|móvil|movil|celular|llámame|llame",
     "tél|téléphone|portable|numéro de téléphone|appelez|cellulare|telefone|telemóvel|telefoon|mobiel|puhelin|puh|tlf",
@@ -63,8 +64,8 @@ PHONE_WORDS: Final = any_of(
     "电话|手机|電話|携帯|전화|휴대폰|โทร",
 )
 _PHONE: Final = re.compile(
-    r"(?<![\w/:=$€£#-])(?<![0-9][.,])(?<!\.)(?P<v>(?:\+|\(\+|\()?[0-9]{1,12}\)?"
-    r"(?:[ .\-/]{0,2}\(?[0-9]{1,9}\)?){0,6}"
+    r"(?<![\w/:=$€£#-])(?<![0-9][.,])(?<!\.)(?P<v>(?:\+|\(\+|\()?[0-9]{1,12}+\)?"
+    r"(?:(?:[ .\-/]{1,2}+\(?|\(|(?<=\)))[0-9]{1,9}+\)?){0,6}"
     r"(?:[ ,]{0,2}(?:x|ext\.?|extension|durchwahl|poste|int\.)[ .:]{0,2}[0-9]{1,6})?)(?![\w%€£°])(?!\.[0-9])",
     re.IGNORECASE,
 )
@@ -72,8 +73,9 @@ _NORTH_AMERICA: Final = re.compile(
     r"(?:\+?1[ .-]{0,2})?(?:\([2-9][0-9]{2}\)|[2-9][0-9]{2})[ .-]{0,2}[0-9]{3}[ .-][0-9]{4}"
 )
 _DATE_LIKE: Final = re.compile(
-    r"(?:(?:19|20)[0-9]{2}([-./ ])[0-9]{1,2}\1[0-9]{1,2}|[0-9]{1,2}([-./ ])[0-9]{1,2}\2(?:[0-9]{4}|[0-9]{2}))\b"
+    r"(?:(?:19|20)[0-9]{2}[-./][0-9]{1,2}|(?:19|20)[0-9]{2}([-./ ])[0-9]{1,2}\1[0-9]{1,2}|[0-9]{1,2}([-./ ])[0-9]{1,2}\2(?:[0-9]{4}|[0-9]{2}))\b"
 )
+_AMOUNT: Final = re.compile(r"\(?[0-9]{1,9}\.[0-9]{1,2}\)?")
 _YEARS: Final = re.compile(r"(?:1[5-9]|20)[0-9]{2} ?[-/] ?(?:1[5-9]|20)[0-9]{2}")
 _SSN_LIKE: Final = re.compile(r"[0-9]{3}([- ])[0-9]{2}\1[0-9]{4}")
 
@@ -85,10 +87,18 @@ def _phone_score(view: View, match: re.Match[str]) -> float:
     number = shown[: extension.start()] if extension else shown
     groups = re.findall("[0-9]+", number)
     count = sum(map(len, groups))
-    if not 7 <= count <= 15 or _DATE_LIKE.match(number) or _YEARS.fullmatch(number) or _SSN_LIKE.fullmatch(number):
+    if (
+        not 6 <= count <= 15
+        or _DATE_LIKE.fullmatch(number)
+        or _AMOUNT.fullmatch(number)
+        or _YEARS.fullmatch(number)
+        or _SSN_LIKE.fullmatch(number)
+    ):
         return 0.0
     if len(groups) == 4 and number.count(".") == 3 and all(int(group) < 256 for group in groups):
         return 0.0  # an IP address
+    if count == 6 and len(groups) == 1:
+        return 0.0
     if number.startswith(("+", "(+")):
         return 0.92 if count >= 8 else LIKELY
     if _NORTH_AMERICA.fullmatch(number):
@@ -101,12 +111,12 @@ def _phone_score(view: View, match: re.Match[str]) -> float:
         return LIKELY
     if number.startswith("00") and count >= 10 and groups[0] != "0":
         return LIKELY
-    if number.startswith("0") and 9 <= count <= 12 and len(groups[0]) >= 2:
+    if number.startswith("0") and 9 <= count <= 14 and len(groups[0]) >= 2:
         return 0.65
     return 0.3
 
 
-PHONE: Final = Shape("PHONE_NUMBER", _PHONE, digits=7, check=_phone_score, context=PHONE_WORDS, beside=SURE)
+PHONE: Final = Shape("PHONE_NUMBER", _PHONE, digits=6, check=_phone_score, context=PHONE_WORDS, beside=SURE)
 
 _NOT_HANDLES: Final = words(
     "media import charset keyframes font-face supports page layer container namespace override deprecated test param "
@@ -151,7 +161,7 @@ USERNAMES: Final = (
         "USERNAME",
         re.compile(
             rf"(?<![^\W_]){_LABEL}[\"']?\s{{0,3}}(?:[:=]|\bis\b|\bist\b|\best\b|\bes\b)\s{{0,3}}[\"']?"
-            r"(?P<v>[^\W_](?=[\w.-]{0,30}[0-9_.-]\w)[\w.-]{2,31})(?![\w(\[])",
+            r"(?P<v>[^\W_](?=[\w.-]{0,30}[0-9_.-]\w)[\w.-]{1,30}\w)(?![\w(\[])",
             re.IGNORECASE,
         ),
         0.85,

@@ -85,7 +85,9 @@ def _ssn_score(view: View, match: re.Match[str]) -> float:
         return UNLIKELY
     if len(match.group()) == 9:
         return UNLIKELY
-    return 0.85 if match.group()[3] == "-" else POSSIBLE
+    if digits[0] == "9":
+        return 0.7 if match.group()[3] == "-" else 0.52
+    return 0.85 if match.group()[3] == "-" else 0.55
 
 
 def _vin_score(view: View, match: re.Match[str]) -> float:
@@ -183,11 +185,12 @@ NUMBERS: Final[tuple[Finder, ...]] = (
     Iban(),
     Shape(
         "US_SSN",
-        re.compile(r"(?<![\w.-])(?:[0-8][0-9]{2}([- .])[0-9]{2}\1[0-9]{4}|[0-8][0-9]{8})(?![\w-])(?!\.[0-9])"),
+        re.compile(r"(?<![\w.-])(?:[0-9]{3}([- .])[0-9]{2}\1[0-9]{4}|[0-9]{9})(?![\w-])(?!\.[0-9])"),
         digits=9,
         check=_ssn_score,
         context=any_of(
-            "ssn|ssns|social security|social sec|social number|soc number|social num|ssid|social insurance|social"
+            "ssn|ssns|social security|social sec|social number|soc number|social num|socialnum|ssid|social insurance",
+            "social",
         ),
         beside=0.95,
     ),

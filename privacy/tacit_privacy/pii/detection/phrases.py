@@ -82,10 +82,11 @@ class _Again:
     capital: bool = False  # begins with a capital
 
 
-_STAYS: Final = words("DATE_TIME AGE URL DOMAIN_NAME TITLE NRP DATE_OF_BIRTH")  # says nothing at another place
+_LONGEST: Final = 24  # words
+_STAYS: Final = words("DATE_TIME AGE URL DOMAIN_NAME TITLE NRP DATE_OF_BIRTH PIN")  # say nothing elsewhere
 _PARTICLES: Final = words(
-    "mr mrs ms miss dr prof professor sir madam herr frau monsieur madame señor señora signor signora von van der den de "
-    "del della di da dos du la le el al bin ibn ben and und the jr sr iii phd"
+    "mr mrs ms miss dr prof professor sir madam herr frau monsieur madame señor señora signor signora von van der den "
+    "de del della di da dos du la le el al bin ibn ben and und the jr sr iii phd"
 )
 # names that are words too
 COMMON: Final = words(
@@ -117,6 +118,8 @@ def again(text: str, run: Sequence[Word], found: Sequence[Found]) -> list[Found]
         if one.type in _STAYS:
             continue
         inside = _inside(run, starts, one)
+        if len(inside) > _LONGEST:
+            continue  # a whole letter or key does not come twice, and looking for it would cost its length everywhere
         letters = sum(len(word.folded) for word in inside)
         dense = bool(inside) and all(len(word.folded) == 1 and word.folded > "\u0e00" for word in inside)
         if not dense and (letters < 3 or (letters < 4 and all(word.folded.isdigit() for word in inside))):

@@ -20,9 +20,9 @@ _BEFORE_NAME: Final = (  # kinds of street that stand before the name
     r"strada|str\.|calea|bulevardul|улица|ул\.|проспект|пр\.|переулок|бульвар|пл\.|οδός"
 )
 _ENDING: Final = (  # kinds of street written as one word with the name
-    r"straße|strasse|str\.|weg|platz|allee|gasse|ring|damm|ufer|straat|laan|plein|gracht|kade|dreef|singel|gatan"
+    r"straße|strasse|str\.|weg|platz|allee|gasse|damm|ufer|straat|laan|plein|gracht|kade|dreef|singel|gatan"
     r"|vägen|gränd"
-    r"|vej|gade|alléen|gata|veien|vegen|svingen|katu|tie|polku|kuja|utca|gatvė|iela|tänav|sokak|caddesi"
+    r"|vej|gade|alléen|gata|veien|vegen|svingen|katu|tie|polku|kuja|utca|út|tér|körút|gatvė|iela|tänav|sokak|caddesi"
 )
 _UNIT: Final = (
     r"(?:,?\s{1,3}(?:apt|apartment|suite|ste|unit|flat|fl|floor|room|rm|building|bldg|#|no|nr|interno|piso|appt|m)\b\.?"
@@ -40,7 +40,7 @@ _GAP: Final = r"\s{1,3}"
 _ENGLISH: Final = re.compile(
     rf"(?<![\w.,/$€£#-])(?P<v>{_NUMBER},?{_GAP}(?:[0-9]{{1,5}}{_GAP})?"
     rf"(?:(?:[NSEW]|North|South|East|West)\.?{_GAP})?"
-    rf"(?:[0-9]{{1,4}}(?:st|nd|rd|th)|(?:{_NAME}{_GAP}){{0,3}}?{_NAME}){_GAP}(?:{_AFTER_NAME})\b(?!')\.?"
+    rf"(?:[0-9]{{1,4}}(?:st|nd|rd|th)|(?:{_NAME}{_GAP}){{0,3}}?{_NAME}){_GAP}(?:{_AFTER_NAME})\b(?!['-])\.?"
     rf"(?:\s[NSEW]{{1,2}}\b)?{_UNIT}?)",
     re.IGNORECASE,
 )
@@ -73,6 +73,21 @@ def _street_score(view: View, match: re.Match[str]) -> float:
     return 0.3
 
 
+def _continental_score(view: View, match: re.Match[str]) -> float:
+    """Some kinds of street are English words: "via 12 servers" is no address, "Via Roma 12" is."""
+    shown = match["v"].lstrip("0123456789,/- \t\n")
+    kind, _, name = shown.partition(" ")
+    if kind in {"via", "place", "route", "largo", "os."} or _TECHNICAL.search(name):
+        return 0.0
+    return 0.6 if name[:1].isupper() or kind[:1].isupper() else 0.3
+
+
+def _joined_score(view: View, match: re.Match[str]) -> float:
+    """A street's name is a noun, with a capital; "during 12" is none."""
+    return 0.7 if match["v"][:1].isupper() else 0.3
+
+
+_TECHNICAL: Final = re.compile(r"\b(?:ip|ipv[46]|mac|address|api|http|port|username|version|email)\b", re.IGNORECASE)
 _ZIP_WORDS: Final = any_of(
     "zip|zip code|zipcode|postal code|postcode|post code|postal|plz|postleitzahl|code postal|código postal",
     "codigo postal|cp",
@@ -122,8 +137,16 @@ def _coordinates_score(view: View, match: re.Match[str]) -> float:
 
 PLACES: Final[tuple[Finder, ...]] = (
     Shape("ADDRESS", _ENGLISH, digits=1, check=_street_score, context=_ADDRESS_WORDS, beside=0.88),
-    Shape("ADDRESS", _CONTINENTAL, 0.6, digits=1, context=_ADDRESS_WORDS, beside=0.88),
-    Shape("ADDRESS", _JOINED, 0.7, digits=1, context=_ADDRESS_WORDS, beside=0.88),
+    Shape("ADDRESS", _CONTINENTAL, digits=1, check=_continental_score, context=_ADDRESS_WORDS, beside=0.88),
+    Shape(
+        "ADDRESS",
+        _JOINED,
+        digits=1,
+        words=tuple(_ENDING.lower().replace("\\", "").split("|")),
+        check=_joined_score,
+        context=_ADDRESS_WORDS,
+        beside=0.88,
+    ),
     Shape("ADDRESS", _BOX, 0.9, digits=1, words=("box", "po", "bp", "ost", "apartado", "skrytka")),
     Shape("ADDRESS", _ROOM, LIKELY, digits=1, words=("apt", "apartment", "suite", "ste")),
     Shape(
@@ -133,6 +156,7 @@ PLACES: Final[tuple[Finder, ...]] = (
         digits=3,
         context=_ZIP_WORDS,
         beside=0.85,
+        reach=(24, 6),
     ),
     Shape(
         "ZIP_CODE",
@@ -169,12 +193,12 @@ PLACES: Final[tuple[Finder, ...]] = (
         needs="°",
         digits=4,
     ),
-    Shape("DATE_OF_BIRTH", _DATE, UNLIKELY, digits=1, context=_BIRTH),
+    Shape("DATE_OF_BIRTH", _DATE, UNLIKELY, digits=1, context=_BIRTH, reach=(32, 0)),
     Shape("DATE_TIME", _DATE, 0.7, digits=1),
     Shape(
         "AGE",
         re.compile(
-            r"(?<![\w.])(?P<v>1?[0-9]{1,2})(?= ?-?(?:years?|yrs?|months?)[ -]old(?!\w)| ?y/?o(?!\w)| Jahre alt"
+            r"(?<![\w.])(?P<v>1?[0-9]{1,2})(?= ?-?(?:years?|yrs?)[ -]old(?!\w)| ?y/?o(?!\w)| Jahre alt"
             r"| ans(?!\w)| años| anni(?!\w))"
             r"|(?<=\baged )[0-9]{1,3}(?!\w)|(?<=\bage )[0-9]{1,3}(?!\w)|(?<=\bAge: )[0-9]{1,3}(?!\w)"
         ),

@@ -31,11 +31,11 @@ class PrivateKey:
 
 _PREFIXED: Final = re.compile(
     r"(?<![A-Za-z0-9_])(?:"
-    r"(?:AKIA|ASIA|AROA|AIDA)[0-9A-Z]{16}"  # AWS
+    r"(?:AKIA|ASIA|AROA|AIDA)[0-9A-Z]{16,24}"  # AWS
     r"|gh[pousr]_[A-Za-z0-9]{30,255}|github_pat_[A-Za-z0-9_]{22,255}|glpat-[\w-]{20,64}"
     r"|sk-(?:proj-|ant-|or-|svcacct-)?[A-Za-z0-9_-]{20,255}|[spr]k_(?:live|test)_[A-Za-z0-9]{16,255}"
     r"|whsec_[A-Za-z0-9]{24,128}|xox[abeoprs]-[A-Za-z0-9-]{10,255}|xapp-[A-Za-z0-9-]{10,255}"
-    r"|AIza[0-9A-Za-z_-]{35}|ya29\.[0-9A-Za-z_-]{20,512}|GOCSPX-[\w-]{20,64}|1//[0-9A-Za-z_-]{40,128}"
+    r"|AIza[0-9A-Za-z_-]{33,64}|ya29\.[0-9A-Za-z_-]{20,512}|GOCSPX-[\w-]{20,64}|1//[0-9A-Za-z_-]{40,128}"
     r"|npm_[A-Za-z0-9]{36}|pypi-[A-Za-z0-9_-]{50,512}|hf_[A-Za-z0-9]{30,64}|gsk_[A-Za-z0-9]{40,64}"
     r"|xai-[A-Za-z0-9]{40,128}"
     r"|SG\.[\w-]{16,64}\.[\w-]{16,64}|key-[0-9a-f]{32}|dckr_pat_[\w-]{20,64}|dop_v1_[0-9a-f]{64}"

@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Final, NamedTuple, Protocol
 
-BEFORE: Final = 60  # characters before and ...
-AFTER: Final = 30  # ... after a span in which a context word counts
+REACH: Final = (60, 30)  # characters before and after a span in which a context word counts
 EXACT: Final = 1.0  # the score of what a check digit or an unmistakable prefix proves
 SURE: Final = 0.9  # of what a word beside it explains
 LIKELY: Final = 0.75
@@ -49,11 +48,11 @@ class View:
         """In lower case; its offsets may differ from the text's."""
         return self.text.lower()
 
-    def near(self, start: int, end: int, words: re.Pattern[str]) -> bool:
-        """Whether one of ``words`` stands shortly before or after the span."""
-        text = self.text
-        return words.search(text, max(0, start - BEFORE), start) is not None or (
-            words.search(text, end, end + AFTER) is not None
+    def near(self, start: int, end: int, words: re.Pattern[str], reach: tuple[int, int] = REACH) -> bool:
+        """Whether one of ``words`` stands within ``reach`` characters before and after the span."""
+        before, after = reach
+        return words.search(self.text, max(0, start - before), start) is not None or (
+            words.search(self.text, end, end + after) is not None
         )
 
 
@@ -90,6 +89,7 @@ class Shape:
     check: Check | None = None
     context: re.Pattern[str] | None = None
     beside: float = SURE
+    reach: tuple[int, int] = REACH
 
     def may_be_in(self, view: View) -> bool:
         """False where no match is possible."""
@@ -105,7 +105,7 @@ class Shape:
         for match in self.pattern.finditer(view.text):
             start, end = match.span(group)
             score = self.score if self.check is None else self.check(view, match)
-            if self.context is not None and 0 < score < self.beside and view.near(start, end, self.context):
+            if self.context is not None and 0 < score < self.beside and view.near(start, end, self.context, self.reach):
                 score = self.beside
             if score > 0 and end > start:
                 yield Found(start, end, self.type, score)
