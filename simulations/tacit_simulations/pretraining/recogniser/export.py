@@ -2,9 +2,11 @@
 
 import json
 import tempfile
+import warnings
 from pathlib import Path
 from typing import Any
 
+import onnx
 import torch
 from onnxruntime.quantization import QuantType, quantize_dynamic
 from torch import Tensor, nn
@@ -64,6 +66,7 @@ def export(tagger: Tagger, encoder: Path, out: Path) -> Path:
             per_channel=True,
             reduce_range=True,  # seven bits: processors without VNNI add products of eight in sixteen and overflow
             op_types_to_quantize=["MatMul", "Gather", "Attention"],
+            extra_options={"DefaultTensorType": onnx.TensorProto.FLOAT},  # fused operators hide theirs
         )
     _bare_tokenizer(encoder / "tokenizer.json", out / "tokenizer.json")
     (out / "labels.json").write_text(json.dumps(list(LABELS)) + "\n", encoding="utf-8")
@@ -74,16 +77,19 @@ def _trace(tagger: Tagger, path: Path) -> None:
     rows = torch.zeros((2, 16), dtype=torch.long)
     names = ["ids", "shapes", "mask"]
     axes = {name: {0: "rows", 1: "pieces"} for name in [*names, "scores"]}
-    torch.onnx.export(
-        _Graph(tagger.float()).eval(),
-        (rows, rows, torch.ones_like(rows)),
-        str(path),
-        input_names=names,
-        output_names=["scores"],
-        dynamic_axes=axes,
-        opset_version=OPSET,
-        dynamo=False,
-    )
+    with warnings.catch_warnings():
+        # torch is pinned; its newer exporter needs a compiler of graphs for what is a chain of plain operators
+        warnings.simplefilter("ignore", DeprecationWarning)
+        torch.onnx.export(
+            _Graph(tagger.float()).eval(),
+            (rows, rows, torch.ones_like(rows)),
+            str(path),
+            input_names=names,
+            output_names=["scores"],
+            dynamic_axes=axes,
+            opset_version=OPSET,
+            dynamo=False,
+        )
 
 
 def _fuse(plain: Path, fused: Path, tagger: Tagger) -> None:
