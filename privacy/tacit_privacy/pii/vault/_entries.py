@@ -9,7 +9,7 @@ from sqlalchemy import Row
 
 from tacit_privacy.errors import BadInput
 from tacit_privacy.pii.pseudonyms.conversation import Conversation
-from tacit_privacy.pii.pseudonyms.folding import fold
+from tacit_privacy.pii.pseudonyms.grammar import type_word
 from tacit_privacy.pii.vault._master import Master
 from tacit_privacy.pii.vault.sealing import KEY_BYTES, Sealer, derive
 
@@ -98,8 +98,12 @@ class Entry:
 
 def originals_of(conversation: Conversation, types: frozenset[str]) -> frozenset[str]:
     """The originals of these types, whether placeholders or made-up values stand for them."""
-    typed = conversation.typed_values()
-    return frozenset(value for value in conversation.values() if typed.get(fold(value)) in types)
+    starts = tuple(f"{type_word(name)}_" for name in types)
+    found = {value for token, value in conversation.issued().items() if token.startswith(starts)}
+    for value in conversation.fictions().values():
+        if any(entity.type in types for entity in conversation.known(value)):
+            found.add(value)
+    return frozenset(found)
 
 
 def _sealer(data_key: bytes) -> Sealer:

@@ -27,6 +27,10 @@ class ConversationLocks:
         self._held: dict[int, int] = {}
         self._turn = threading.Lock()
 
+    def attempt(self, handle: bytes) -> bool:
+        """Take the lock if nobody else has it."""
+        return self._try(_byte(handle))
+
     def acquire(self, handle: bytes, patience_s: float = PATIENCE_S) -> None:
         """Wait until no other process works in the conversation. Raises BadInput when that takes too long."""
         byte, end, pause = _byte(handle), time.monotonic() + patience_s, 0.001

@@ -119,6 +119,16 @@ class Vault:
         if active is not None:
             self._store(active, handle)
 
+    def touch(self, identifier: str) -> None:
+        """Note that a conversation is used, unless somebody is using it anyway. It must be there. Raises BadInput."""
+        handle = self._handle(identifier)
+        if self._locks.attempt(handle):
+            try:
+                with self.conversation(identifier):
+                    pass
+            finally:
+                self._locks.release(handle)
+
     def peek(self, identifier: str) -> Conversation | None:
         """A copy as it stands on disk, without waiting for anybody; None where there is none. Issue nothing in it."""
         with self._database.reading() as connection:

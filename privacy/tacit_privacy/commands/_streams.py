@@ -1,0 +1,125 @@
+"""Text in and out of ``tacit redact`` and ``tacit restore``: any length, strict UTF-8, no more held than asked for."""
+
+import codecs
+import os
+import select
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from tacit_privacy.errors import BadInput
+
+PIECE = 1 << 16  # bytes per read
+LONGEST_LINE = 1 << 26  # characters of one JSONL row
+
+
+class Reader:
+    """One file, or stdin, as text. ``\\r\\n`` stays what it is."""
+
+    def __init__(self, path: Path | None) -> None:
+        self.name = "stdin" if path is None else str(path)
+        try:
+            self._descriptor = sys.stdin.fileno() if path is None else os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError as error:
+            raise BadInput(f"cannot read {path}: {(error.strerror or 'it cannot be opened').lower()}") from error
+        self._owned = path is not None
+        self._decoder = codecs.getincrementaldecoder("utf-8")("strict")
+        self._bytes = 0
+        self._broken: BadInput | None = None
+
+    def read(self) -> str:
+        """The next piece, "" at the end. Raises BadInput behind the last character before a byte that is not UTF-8."""
+        while True:
+            if self._broken is not None:
+                raise self._broken
+            try:
+                data = os.read(self._descriptor, PIECE)
+            except IsADirectoryError as error:
+                raise BadInput(f"cannot read {self.name}: it is a folder; name files") from error
+            text = self._decoded(data)
+            if text or (not data and self._broken is None):
+                return text
+
+    def waits(self) -> bool:
+        """Whether ``read`` would wait for somebody to write."""
+        return not select.select([self._descriptor], [], [], 0)[0]
+
+    def close(self) -> None:
+        if self._owned:
+            os.close(self._descriptor)
+
+    def __enter__(self) -> "Reader":
+        return self
+
+    def __exit__(self, *anything: object) -> None:
+        self.close()
+
+    def _decoded(self, data: bytes) -> str:
+        kept = self._decoder.getstate()[0]
+        try:
+            text = self._decoder.decode(data, final=not data)
+        except UnicodeDecodeError as error:
+            offset = self._bytes - len(kept) + error.start
+            self._broken = BadInput(
+                f"{self.name} is not UTF-8 text at byte {offset} (counted from 0); convert it, as with iconv -t UTF-8"
+            )
+            text = (kept + data)[: error.start].decode("utf-8")
+        self._bytes += len(data)
+        return text
+
+
+class Lines:
+    """A reader's lines, each with its end; a last line need not have one."""
+
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
+        self._lines: list[str] = []  # complete ones, last first
+        self._rest: list[str] = []
+        self._held = 0
+        self.number = 0  # of the line that was given last
+        self._ended = False
+
+    def waits(self) -> bool:
+        """Whether the next line would have to be waited for."""
+        return not self._lines and not self._ended and self._reader.waits()
+
+    def __iter__(self) -> Iterator[str]:
+        while True:
+            while self._lines:
+                self.number += 1
+                yield self._lines.pop()
+            if self._ended:
+                return
+            self._read()
+
+    def _read(self) -> None:
+        piece = self._reader.read()
+        self._ended = not piece
+        *whole, rest = piece.split("\n")
+        if whole:
+            whole[0] = "".join((*self._rest, whole[0]))
+            self._lines = [line + "\n" for line in reversed(whole)]
+            self._rest, self._held = [], 0
+        if rest:
+            self._rest.append(rest)
+            self._held += len(rest)
+        if self._ended and self._rest:
+            self._lines = ["".join(self._rest)]
+            self._rest = []
+        if self._held > LONGEST_LINE:
+            number = self.number + len(self._lines) + 1
+            raise BadInput(f"{self._reader.name} line {number} has more than {LONGEST_LINE} characters; split it")
+
+
+def readers(files: list[Path] | None) -> Iterator[Reader]:
+    """One after the other, as ``cat`` does; no file, or ``-``, is stdin. Raises BadInput."""
+    for path in files or [Path("-")]:
+        with Reader(None if path == Path("-") else path) as reader:
+            yield reader
+
+
+def emit(text: str) -> None:
+    """To stdout, at once, as UTF-8 whatever the locale. A lone surrogate, which JSON can hold, becomes ``?``."""
+    if text:
+        sys.stdout.buffer.write(text.encode("utf-8", "replace"))
+        sys.stdout.buffer.flush()
