@@ -44,6 +44,13 @@ class JsonText:
     def _new_scanner(self) -> Scanner:
         return Scanner(self._matcher, self._sinks, self._counts, _encoder(self._depth))
 
+    def renew(self, matcher: Matcher) -> None:
+        """Know more placeholders from now on."""
+        self._matcher = matcher
+        self._scanner.renew(matcher)
+        if self._inside is not None:
+            self._inside.renew(matcher)
+
     @property
     def held(self) -> int:
         """Characters held back."""

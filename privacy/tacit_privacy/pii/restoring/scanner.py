@@ -49,6 +49,10 @@ class Scanner:
         self._slashes = False  # a backslash is the last thing emitted
         self._out: list[str] = []
 
+    def renew(self, matcher: Matcher) -> None:
+        """Know more placeholders from now on."""
+        self._matcher = matcher
+
     @property
     def held(self) -> int:
         """Characters held back."""

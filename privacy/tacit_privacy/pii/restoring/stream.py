@@ -24,7 +24,7 @@ class StreamRestorer:
     """Restores one field of one answer as it streams in; the output does not depend on how the stream was cut.
 
     ``sinks`` None restores everywhere. ``json_string``: the text is JSON (tool arguments, say), and originals are
-    escaped for the string they stand in. What the conversation issues after this object was made is not restored.
+    escaped for the string they stand in. What the conversation issues later is not restored before ``renew``.
     """
 
     def __init__(
@@ -41,6 +41,10 @@ class StreamRestorer:
     def close(self) -> str:
         """The rest: what was held back, as it is. Never completes a placeholder that was cut short."""
         return self._road.close()
+
+    def renew(self, conversation: Conversation) -> None:
+        """From the next ``feed`` on restore what was issued meanwhile, too."""
+        self._road.renew(Matcher.of(conversation))
 
     @property
     def held(self) -> int:
