@@ -1,4 +1,4 @@
-"""How the recogniser is made: marks become spans, unmarked types prove nothing, the graph says what the network says."""
+"""How the recogniser is made: marks become spans, unmarked types prove nothing, the graph says what the net says."""
 
 import json
 from importlib.resources import files
