@@ -22,6 +22,8 @@ DEFAULT_ACTIONS: Final[Mapping[str, Action]] = {
     "DATE_TIME": "keep",
     "DOMAIN_NAME": "keep",
     "NRP": "keep",
+    "PUBLIC_ORGANIZATION": "keep",  # names that everybody shares, in a short text that holds nothing personal
+    "PUBLIC_PLACE": "keep",
     "SECRET": "block",
     "TITLE": "keep",
     "URL": "keep",  # a public address; one that holds a person's handle, an e-mail address or a token is PERSONAL_URL

@@ -2,6 +2,7 @@
 
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Final, Protocol
 
 from tacit_privacy.pii.detection.borrowed import NationalNumbers
@@ -12,6 +13,7 @@ from tacit_privacy.pii.detection.normalise import Readable, readable
 from tacit_privacy.pii.detection.numbers import NUMBERS
 from tacit_privacy.pii.detection.phrases import Word, again, lexicon, split
 from tacit_privacy.pii.detection.places import PLACES
+from tacit_privacy.pii.detection.public import set_apart
 from tacit_privacy.pii.detection.secrets import SECRETS
 from tacit_privacy.pii.detection.shapes import Finder, Found, View, find_all
 from tacit_privacy.pii.entities import Detector, Entity
@@ -19,6 +21,10 @@ from tacit_privacy.pii.policy import RedactionPolicy
 
 PATTERNS: Final[tuple[Finder, ...]] = (*SECRETS, *NUMBERS, *CONTACT, *NETWORK, *PLACES, NationalNumbers())
 """Every pattern that comes with Tacit."""
+
+
+MOST_OF_A_MODEL: Final = 0.99
+"""A model's score, however sure, ranks below a check digit's."""
 
 
 class Model(Protocol):
@@ -55,7 +61,7 @@ class CombinedDetector:
         text = copy.text
         found = [one for one in find_all(PATTERNS, View(text)) if one.score >= self._policy.least(one.type)]
         found += [
-            Found(entity.start, entity.end, entity.type, entity.score)
+            Found(entity.start, entity.end, entity.type, min(entity.score, MOST_OF_A_MODEL))
             for part in read
             for entity in part
             if entity.score >= self._policy.least(entity.type)
@@ -65,7 +71,8 @@ class CombinedDetector:
         settled = self._allowed(text, run, settle(text, found, self._keeps))
         if settled:
             settled = self._allowed(text, run, settle(text, [*settled, *again(text, run, settled)], self._keeps))
-        return [_entity(copy, one) for one in joined(text, settled, self._keeps)]
+        entities = [Entity(*one) for one in joined(text, settled, self._keeps)]
+        return [_back(copy, entity) for entity in set_apart(text, entities)]
 
     def _allowed(self, text: str, run: Sequence[Word], settled: list[Found]) -> list[Found]:
         """Without what consists of allowed words and phrases alone."""
@@ -89,9 +96,9 @@ def _all_in(allowed: set[int], run: Sequence[Word], one: Found) -> bool:
     return bool(inside) and all(word.start in allowed for word in inside)
 
 
-def _entity(copy: Readable, one: Found) -> Entity:
-    start, end = copy.span(one.start, one.end)
-    return Entity(start, end, one.type, min(one.score, 1.0))
+def _back(copy: Readable, entity: Entity) -> Entity:
+    start, end = copy.span(entity.start, entity.end)
+    return replace(entity, start=start, end=end)
 
 
 def pattern_detector(policy: RedactionPolicy) -> Detector:
@@ -106,7 +113,7 @@ def build_detector(policy: RedactionPolicy) -> Detector:
     if detection.recogniser == "tacit":
         from tacit_privacy.pii.detection.recogniser import Recogniser  # ONNX Runtime and 20 MB of weights
 
-        models.append(Recogniser.shipped(threshold=min([detection.threshold, *detection.thresholds.values()])))
+        models.append(Recogniser.shipped(detection.threshold, detection.thresholds))
     if detection.plugins:
         from tacit_privacy.pii.detection.plugins import load
 
