@@ -15,7 +15,7 @@ TacitError                    something Tacit can name; ``exit_code`` is what th
 ├── TextRefused               a text may not leave this device, by policy or since a check failed; never holds the text
 ├── Busy                      the local model answers as many as it may; ask again later
 ├── UpstreamFailed            the large model's endpoint is gone, slow, busy or wrong in form
-└── EngineFailed              the engine that runs devices cannot go on
+└── EngineFailed              the engine that runs devices, or the local model, cannot go on
 """
 
 
@@ -160,4 +160,4 @@ class UpstreamFailed(TacitError):
 
 
 class EngineFailed(TacitError):
-    """The engine that runs devices cannot go on (workers keep dying, a cluster is gone)."""
+    """What computes cannot go on: workers keep dying, a cluster is gone, the local model is closed or gives NaN."""

@@ -37,6 +37,17 @@ def encode(tokenizer: Any, example: Example, task: Task, max_length: int) -> Enc
             return Encoded(ids, len(prompt) + 1)
 
 
+def encode_question(tokenizer: Any, prompt: str) -> list[int]:
+    """Ids after which a model trained on INSTRUCT rows answers. ``prompt`` is text: a special token in it is none."""
+    ids = tokenizer(prompt, add_special_tokens=False, split_special_tokens=True)["input_ids"]
+    return [*ids, _separator(tokenizer)]
+
+
+def end_of_answer(tokenizer: Any) -> int:
+    """The id that ends the target of an INSTRUCT row."""
+    return _end(tokenizer)
+
+
 def _ids(tokenizer: Any, text: str) -> list[int]:
     return list(tokenizer(text, add_special_tokens=False)["input_ids"])
 

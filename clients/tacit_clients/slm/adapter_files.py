@@ -1,0 +1,109 @@
+"""Reads an adapter folder in peft's format, written by Tacit or by peft, as a flat vector."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+from tacit_clients.slm.models import LanguageModel
+from tacit_privacy.contract import AdapterSpec, LinearSpec
+from tacit_privacy.errors import BadInput
+
+Vector = NDArray[np.float32]
+_PREFIX = "base_model.model."
+_DOWN, _UP = ".lora_A.weight", ".lora_B.weight"
+# What changes the arithmetic in ways that a flat vector cannot say, with the value that means "not used".
+_UNSUPPORTED: dict[str, Any] = {
+    "use_dora": False,
+    "bias": "none",
+    "modules_to_save": None,
+    "rank_pattern": {},
+    "alpha_pattern": {},
+    "lora_bias": False,
+    "layer_replication": None,
+}
+
+
+def read_adapter(folder: Path, model: LanguageModel) -> tuple[AdapterSpec, Vector]:
+    """The adapter in ``folder`` as method ``lora``, whatever it was trained by: both factors are in its file.
+
+    Raises BadInput when there is none, when it is of another model, of a kind other than plain LoRA, or not finite.
+    """
+    config = _config(folder)
+    found = _factors(folder)
+    _check_origin(folder, model)
+    rank, alpha = _scale(folder, config)
+    linear, parts = [], []
+    for name, _ in model.network.named_modules():  # in the network's order, so that two adapters can be stacked
+        if name not in found:
+            continue
+        up, down = found.pop(name)
+        if up.shape[1] != rank or down.shape[0] != rank:
+            raise BadInput(f"module {name} of {folder} has not rank {rank}, which its configuration says")
+        linear.append(LinearSpec(name=name, rows=up.shape[0], columns=down.shape[1]))
+        parts += [up.T, down]
+    if found or not linear:
+        raise BadInput(f"{folder} adapts {sorted(found)[:3]}, which {model.name} has not; name its own model")
+    vector = np.ascontiguousarray(np.concatenate(parts, axis=1), dtype=np.float32).reshape(-1)  # rank by rank
+    if not np.isfinite(vector).all():
+        raise BadInput(f"the adapter in {folder} holds NaN or infinity; train it again or leave it out")
+    return AdapterSpec(model=model.name, method="lora", rank=rank, alpha=alpha, seed=0, linear=tuple(linear)), vector
+
+
+def _config(folder: Path) -> dict[str, Any]:
+    try:
+        config = json.loads((folder / "adapter_config.json").read_bytes())
+    except (OSError, ValueError) as error:
+        raise BadInput(f"no adapter in {folder}; name the folder `adapter` of a run, or one that peft wrote") from error
+    if not isinstance(config, dict) or config.get("peft_type") != "LORA":
+        raise BadInput(f"the adapter in {folder} is no LoRA adapter; only those can be used")
+    for name, unused in _UNSUPPORTED.items():
+        if config.get(name) not in (unused, None, False, {}):
+            raise BadInput(f"the adapter in {folder} uses {name}, which is not supported; train plain LoRA")
+    return config
+
+
+def _scale(folder: Path, config: dict[str, Any]) -> tuple[int, float]:
+    """Rank, and alpha such that alpha / rank is the adapter's scale."""
+    rank, alpha = config.get("r"), config.get("lora_alpha")
+    if not isinstance(rank, int) or not isinstance(alpha, int | float) or rank < 1 or not 0 < alpha < np.inf:
+        raise BadInput(f"adapter_config.json in {folder} says no rank r and no lora_alpha; it is damaged")
+    return rank, float(alpha) * (rank**0.5 if config.get("use_rslora") else 1.0)
+
+
+def _factors(folder: Path) -> dict[str, tuple[Vector, Vector]]:
+    """B (rows, rank) and A (rank, columns) by module."""
+    try:
+        tensors = load_file(folder / "adapter_model.safetensors")
+    except (OSError, SafetensorError) as error:
+        raise BadInput(f"cannot read adapter_model.safetensors in {folder}; is it complete?") from error
+    names = {name.removesuffix(_UP) for name in tensors if name.endswith(_UP)}
+    expected = {f"{name}{end}" for name in names for end in (_UP, _DOWN)}
+    if expected != set(tensors) or any(tensor.ndim != 2 for tensor in tensors.values()):
+        raise BadInput(f"adapter_model.safetensors in {folder} holds other tensors than lora_A and lora_B of linears")
+    plain = {name: tensor.float().numpy() for name, tensor in tensors.items()}
+    return {name.removeprefix(_PREFIX): (plain[name + _UP], plain[name + _DOWN]) for name in names}
+
+
+def _check_origin(folder: Path, model: LanguageModel) -> None:
+    """An adapter that Tacit wrote names its model exactly; peft's base names are only hints, and sizes decide."""
+    if not (folder / "tacit_spec.json").is_file():
+        return
+    try:
+        spec = AdapterSpec.from_bytes((folder / "tacit_spec.json").read_bytes())
+    except (OSError, ValidationError) as error:
+        raise BadInput(f"cannot read tacit_spec.json in {folder}; was it written by another version?") from error
+    if spec.dense:
+        raise BadInput(f"the adapter in {folder} classifies and cannot write; train one for instructions or language")
+    if spec.model != model.name and not _same_folder(spec.model, model.name):
+        raise BadInput(f"the adapter in {folder} is for model {spec.model} but {model.name} is resident; name the same")
+
+
+def _same_folder(one: str, other: str) -> bool:
+    first, second = Path(one).expanduser(), Path(other).expanduser()
+    return first.is_dir() and second.is_dir() and first.samefile(second)
