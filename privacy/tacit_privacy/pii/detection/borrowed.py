@@ -106,6 +106,9 @@ _GENERIC: Final = words(
 )
 
 
+_LOOSE: Final = ("PAN (Low)",)  # any ten characters of which four are digits
+
+
 @dataclass(frozen=True, slots=True)
 class Borrowed:
     """A recogniser with its patterns compiled."""
@@ -113,16 +116,16 @@ class Borrowed:
     loan: Loan
     type: str
     recogniser: Any  # presidio_analyzer.PatternRecognizer, of a package that is not imported as such
-    patterns: tuple[re.Pattern[str], ...]
+    patterns: tuple[tuple[re.Pattern[str], bool], ...]  # and whether Presidio holds the shape for telling
     context: re.Pattern[str]
 
-    def score(self, shown: str) -> float:
+    def score(self, shown: str, telling: bool = True) -> float:
         """Of a match that stands alone; 0 where its check fails."""
         if self.recogniser.invalidate_result(shown):
             return 0.0
         verdict = self.recogniser.validate_result(shown)
         if verdict is None:
-            return self.loan.bare
+            return self.loan.bare if telling else min(self.loan.bare, UNLIKELY)
         return self.loan.checked if verdict else 0.0
 
 
@@ -176,18 +179,15 @@ def _stand_in() -> None:
 def _load(loan: Loan) -> Borrowed:
     module = import_module(f"{_ROOT}.predefined_recognizers.{loan.module}")
     recogniser = getattr(module, loan.name)()
-    checks = "validate_result" in vars(
-        type(recogniser)
-    )  # without, Presidio's weakest patterns match any ten characters
     near = [word.strip() for word in recogniser.context or () if word.lower() not in _GENERIC]
     return Borrowed(
         loan,
         recogniser.supported_entities[0],
         recogniser,
         tuple(
-            re.compile(pattern.regex, re.IGNORECASE)
+            (re.compile(pattern.regex, re.IGNORECASE), pattern.score >= 0.4)
             for pattern in recogniser.patterns
-            if checks or pattern.score >= 0.05
+            if pattern.name not in _LOOSE
         ),
         any_of(*near, *filter(None, [loan.context])),
     )
@@ -221,10 +221,10 @@ class NationalNumbers:
 
 
 def _matches(lender: Borrowed, view: View, shown: str, at: int) -> Iterator[Found]:
-    for pattern in lender.patterns:
+    for pattern, telling in lender.patterns:
         for match in pattern.finditer(shown):
             start, end = match.span()
-            score = lender.score(match.group()) if end > start else 0.0
+            score = lender.score(match.group(), telling) if end > start else 0.0
             if score > 0 and score < SURE and view.near(at + start, at + end, lender.context):
                 score = 0.95
             if score > 0:

@@ -52,8 +52,7 @@ _CONTINENTAL: Final = re.compile(
     re.IGNORECASE,
 )
 _JOINED: Final = re.compile(
-    rf"(?<![\w-])(?P<v>(?:[A-ZÀ-Þ][\w.-]{{1,20}}\s){{0,2}}[A-ZÀ-Þ][\w.-]{{0,30}}?\s?(?:{_ENDING})\s{{1,2}}{_NUMBER}(?![\w%]))(?!\s(?:Uhr|Euro|km))",
-    re.IGNORECASE,
+    rf"(?<![\w-])(?P<v>(?:[A-ZÀ-Þ][\w.-]{{1,20}}\s){{0,2}}[^\W\d_][\w.-]{{0,30}}?\s?(?i:{_ENDING})\s{{1,2}}{_NUMBER}(?![\w%]))(?!\s(?:Uhr|Euro|km))",
 )
 _BOX: Final = re.compile(
     r"(?<!\w)(?:p\.? ?o\.? ?box|postfach|apartado|bp|postbus|boîte postale|skrytka pocztowa)[ :#]{1,3}[0-9]{1,6}(?!\w)"
@@ -79,7 +78,7 @@ def _continental_score(view: View, match: re.Match[str]) -> float:
     kind, _, name = shown.partition(" ")
     if kind in {"via", "place", "route", "largo", "os."} or _TECHNICAL.search(name):
         return 0.0
-    return 0.6 if name[:1].isupper() or kind[:1].isupper() else 0.3
+    return 0.6 if any(char.isupper() for char in shown) else 0.3
 
 
 def _joined_score(view: View, match: re.Match[str]) -> float:
