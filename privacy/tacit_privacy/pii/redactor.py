@@ -1,14 +1,16 @@
 """Text made fit to leave the device: found, decided by the policy, replaced."""
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from tacit_privacy.pii.entities import Detector, Entity
-from tacit_privacy.pii.policy import RedactionPolicy
+from tacit_privacy.pii.policy import Action, RedactionPolicy
 from tacit_privacy.pii.pseudonyms.conversation import Conversation
-from tacit_privacy.pii.pseudonyms.folding import Folded
+from tacit_privacy.pii.pseudonyms.folding import Folded, fold
 from tacit_privacy.pii.pseudonyms.grammar import ESCAPED, type_word
 from tacit_privacy.pii.pseudonyms.known import KnownValues
+from tacit_privacy.pii.restoring import restore
 from tacit_privacy.pii.spans import look_alikes, settled
 from tacit_privacy.pii.trees import JSON, Path, Tree, is_wire_key
 
@@ -40,6 +42,7 @@ class Redactor:
 
     def __init__(self, detector: Detector, policy: RedactionPolicy) -> None:
         self._detector, self._policy = detector, policy
+        self._invents = not {"surrogate", "format"}.isdisjoint((policy.default, *policy.types.values()))
 
     def redact(self, text: str, conversation: Conversation) -> Redaction:
         """``text`` with placeholders. A refused text changes nothing in the conversation."""
@@ -104,24 +107,55 @@ class Redactor:
         conversation: Conversation,
         fitting: Callable[[int, list[Entity]], list[Entity]] = lambda _, entities: entities,
     ) -> list[Redaction]:
-        spans = _everywhere(texts, found, conversation, fitting)
-        self._issue(texts, spans, conversation)
-        return [self._written(text, each, conversation) for text, each in zip(texts, spans, strict=True)]
+        pairs = list(zip(texts, _everywhere(texts, found, conversation, fitting), strict=True))
+        values = {(span.type, text[span.start : span.end]): None for text, spans in pairs for span in spans}
+        # full names first: what a short form stands for is then clear wherever it stands
+        names = sorted(values, key=lambda key: -len(key[1].split()))
+        made = self._made_up(texts, names, conversation) if self._invents else {}
+        placed = {key: made.get(key) or conversation.placeholder(*key) for key in names}
+        if self._invents:
+            for text, spans in pairs:
+                conversation.mentioned(fold(_put(text, spans, lambda _: "\0")))
+        return [self._written(text, spans, placed, conversation) for text, spans in pairs]
 
-    def _issue(self, texts: Sequence[str], spans: Sequence[list[Entity]], conversation: Conversation) -> None:
-        """Make every value known, full names first: what a short form stands for is then clear wherever it stands."""
-        values = {(e.type, text[e.start : e.end]): None for text, each in zip(texts, spans, strict=True) for e in each}
-        for type, value in sorted(values, key=lambda key: -len(key[1].split())):
-            conversation.placeholder(type, value)
+    def _made_up(
+        self, texts: Sequence[str], names: Sequence[tuple[str, str]], conversation: Conversation
+    ) -> dict[tuple[str, str], str]:
+        """The surrogates that the policy asks for, as far as there are any."""
+        whole = "\n".join(map(fold, texts))
+        for type, value in names:
+            if self._actions(type) in ("surrogate", "format"):
+                conversation.bearer(type, value)  # all are known before the first is made up
+        made = {}
+        for type, value in names:
+            action = self._actions(type)
+            if action in ("surrogate", "format"):
+                fiction = conversation.surrogate(type, value, lambda each: fold(each) not in whole, action == "format")
+                if fiction is not None:
+                    made[type, value] = fiction
+        return made
 
-    def _written(self, text: str, spans: list[Entity], conversation: Conversation) -> Redaction:
-        parts, position = [], 0
-        masked: dict[str, int] = {}
-        for span in spans:
-            parts += [text[position : span.start], conversation.placeholder(span.type, text[span.start : span.end])]
-            position = span.end
-            masked[span.type] = masked.get(span.type, 0) + 1
-        return Redaction("".join((*parts, text[position:])), tuple(spans), masked)
+    def _actions(self, type: str) -> Action:
+        return "mask" if type == ESCAPED else self._policy.action(type)
+
+    def _written(
+        self, text: str, spans: list[Entity], placed: dict[tuple[str, str], str], conversation: Conversation
+    ) -> Redaction:
+        masked = dict(Counter(span.type for span in spans))
+        written = _put(text, spans, lambda span: placed[span.type, text[span.start : span.end]])
+        if conversation.fictions() and restore(written, conversation).text != text:
+            # made-up words and the words beside them came to read as something else; placeholders never do
+            written = _put(text, spans, lambda span: conversation.placeholder(span.type, text[span.start : span.end]))
+        return Redaction(written, tuple(spans), masked)
+
+
+def _put(text: str, spans: list[Entity], instead: Callable[[Entity], str]) -> str:
+    """``text`` with each of ``spans`` replaced."""
+    parts, position = [], 0
+    for span in spans:
+        parts += [text[position : span.start], instead(span)]
+        position = span.end
+    return "".join((*parts, text[position:]))
 
 
 def _everywhere(

@@ -92,8 +92,5 @@ def look_alikes(text: str, types: Collection[str], fictions: Iterable[str]) -> l
         if token is not None and (token.type in types or token.type in grammar.KNOWN_TYPES):
             found.append(Entity(start, end, grammar.ESCAPED, 1.0))
     for fiction in fictions:
-        at = text.find(fiction)
-        while at >= 0:
-            found.append(Entity(at, at + len(fiction), grammar.ESCAPED, 1.0))
-            at = text.find(fiction, at + 1)
+        found += [Entity(*span, grammar.ESCAPED, 1.0) for span in grammar.occurrences(text, fiction)]
     return found

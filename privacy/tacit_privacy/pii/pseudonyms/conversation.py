@@ -10,9 +10,11 @@ from typing import Any, Final, NoReturn, Self
 from tacit_privacy.errors import BadInput
 from tacit_privacy.pii.entities import Entity
 from tacit_privacy.pii.pseudonyms import grammar
+from tacit_privacy.pii.pseudonyms.fictions import mentioned
 from tacit_privacy.pii.pseudonyms.folding import Folded
 from tacit_privacy.pii.pseudonyms.known import KnownValues
 from tacit_privacy.pii.pseudonyms.people import LINKED_TYPES, Bearer, Name, bearer_of, name_of
+from tacit_privacy.pii.pseudonyms.surrogates import Free, Surrogates
 
 KEY_BYTES: Final = 32
 STATE_VERSION: Final = 1
@@ -39,8 +41,7 @@ class Conversation:
         self._stems: set[str] = set()
         self._tokens: dict[str, str] = {}  # placeholder -> original
         self._folded: dict[str, str] = {}  # the same, as grammar.folded looks it up
-        self._fictions: dict[str, str] = {}  # surrogate -> original
-        self._invented: dict[tuple[str, str], str] = {}  # (type, original) -> surrogate
+        self._surrogates = Surrogates(self)
         self._known = KnownValues()
 
     # --- issuing
@@ -57,6 +58,28 @@ class Conversation:
             self._tokens[token] = self._folded[grammar.folded(token)] = surface
             self.version += 1
             return token
+
+    def surrogate(self, type: str, surface: str, free: Free, digits: bool = False) -> str | None:
+        """A made-up value of the same kind in place of ``surface``, or with ``digits`` the same shape in other digits.
+
+        ``free`` says whether a value is in none of the texts at hand. None when nothing fits: use a placeholder.
+        """
+        with self.lock:
+            if digits:
+                made = self._surrogates.formatted(type, surface, self._nobodys(free))
+            else:
+                made = self._surrogates.surrogate(self.bearer(type, surface), surface, self._nobodys(free))
+            self._known.add(type, surface)
+            self.version += 1
+            return made
+
+    def _nobodys(self, free: Free) -> Free:
+        return lambda value: free(value) and not self._known.touches(value)
+
+    def mentioned(self, folded: str) -> None:
+        """Somebody's own words are never made up later on. ``folded``: what stays of a text, folded."""
+        with self.lock:
+            self._surrogates.seen |= mentioned(folded)
 
     def bearer(self, type: str, surface: str) -> Bearer:
         """Who or what ``surface`` stands for, made known if new. Hold the lock."""
@@ -110,7 +133,7 @@ class Conversation:
         """What ``placeholder``, in any case, stands for; the canonical form for a form that was never issued."""
         token = grammar.parse(placeholder)
         with self.lock:
-            exact = self._fictions.get(placeholder) or self._folded.get(grammar.folded(placeholder))
+            exact = self._surrogates.originals.get(placeholder) or self._folded.get(grammar.folded(placeholder))
             return exact if exact is not None or token is None else self._folded.get(token.name)
 
     def issued(self) -> Mapping[str, str]:
@@ -121,18 +144,28 @@ class Conversation:
     def fictions(self) -> Mapping[str, str]:
         """Every surrogate with its original, as of now."""
         with self.lock:
-            return MappingProxyType(dict(self._fictions))
+            return MappingProxyType(dict(self._surrogates.originals))
 
     def values(self) -> frozenset[str]:
         """Every original, as of now, but for escaped look-alikes, which are nobody's."""
         with self.lock:
             masked = (form for each in self._bearers if each.type != grammar.ESCAPED for form in each.forms)
-            return frozenset((*masked, *self._fictions.values()))
+            return frozenset((*masked, *(original for _, original in self._surrogates.invented)))
 
     def known(self, text: str | Folded) -> list[Entity]:
-        """Where ``text`` holds an original, whatever its case, width and white space. What the last look asks."""
+        """Where ``text`` holds an original, whatever its case, width and white space. Places may overlap."""
         with self.lock:
             return self._known.find(text)
+
+    def leaks(self, text: str) -> list[Entity]:
+        """Where a text about to leave still holds an original, its own placeholders and surrogates aside."""
+        with self.lock:
+            found = self._known.find(text)
+            if not found:
+                return []
+            own = [span for span in grammar.cores(text) if grammar.folded(text[slice(*span)]) in self._folded]
+            own += [span for fiction in self._surrogates.originals for span in grammar.occurrences(text, fiction)]
+        return [each for each in found if not any(start <= each.start and each.end <= end for start, end in own)]
 
     def types(self) -> frozenset[str]:
         """The types issued so far, as placeholders spell them but in lower case."""
@@ -148,8 +181,15 @@ class Conversation:
                 [each.type, each.stem, each.forms, _row(each.name), each.full and _row(each.full), each.gender]
                 for each in self._bearers
             ]
-            invented = [[type, original, fiction] for (type, original), fiction in self._invented.items()]
-            whole = {"state": STATE_VERSION, "version": self.version, "bearers": bearers, "invented": invented}
+            whole = {
+                "state": STATE_VERSION,
+                "version": self.version,
+                "bearers": bearers,
+                "invented": [[*key, made] for key, made in self._surrogates.invented.items()],
+                "fictions": self._surrogates.originals,
+                "aliases": self._surrogates.aliases,
+                "seen": sorted(self._surrogates.seen),
+            }
             return json.dumps(whole, separators=(",", ":")).encode("ascii")
 
     @classmethod
@@ -167,10 +207,12 @@ class Conversation:
                     token = conversation._token(bearer, index)
                     conversation._known.add(type, form)
                     conversation._tokens[token] = conversation._folded[grammar.folded(token)] = form
-            for type, original, fiction in whole["invented"]:
-                conversation._invented[type, original] = fiction
-                conversation._fictions[fiction] = original
+            for type, original, made in whole["invented"]:
+                conversation._surrogates.invented[type, original] = made
                 conversation._known.add(type, original)
+            conversation._surrogates.originals.update(whole["fictions"])
+            conversation._surrogates.aliases.update(whole["aliases"])
+            conversation._surrogates.seen.update(whole["seen"])
             conversation.version = int(whole["version"])
         except (ValueError, KeyError, TypeError):
             raise BadInput("a conversation's state cannot be read") from None  # the cause would hold values

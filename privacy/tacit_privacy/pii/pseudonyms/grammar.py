@@ -6,6 +6,7 @@ the underscores at the run's ends. Every part of the package asks this module, s
 """
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -29,6 +30,7 @@ GLUE: Final = re.compile(r"(?:\\{0,3}_){1,8}[A-Za-z0-9]")  # what, right after a
 LONGEST_GLUE: Final = 32
 RUN: Final = re.compile(r"(?:[A-Za-z0-9_]|(?<!\\)\\++(?=_))+")  # linear for any number of backslashes
 
+_WORD = re.compile(r"[A-Za-z0-9]")
 _LETTERS = frozenset(letter for letter in STEM_ALPHABET if letter.isalpha())
 _DIGITS = frozenset(STEM_ALPHABET) - _LETTERS
 _FORM_LETTERS = frozenset("abcdefghijklmnopqrstuvwxyz")
@@ -90,6 +92,16 @@ def form_word(index: int) -> str:
         word = chr(ord("a") + letter) + word
         index -= 1
     return word
+
+
+def occurrences(text: str, value: str) -> Iterator[tuple[int, int]]:
+    """Where ``value`` stands in ``text`` without an ASCII letter or digit beside it."""
+    at = text.find(value) if value else -1
+    while at >= 0:
+        end = at + len(value)
+        if not _WORD.match(text[at - 1 : at]) and not _WORD.match(text[end : end + 1]):
+            yield at, end
+        at = text.find(value, at + 1)
 
 
 def cores(text: str) -> list[tuple[int, int]]:

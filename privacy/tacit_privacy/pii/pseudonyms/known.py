@@ -40,6 +40,11 @@ class KnownValues:
             self._wordless.append(folded)
         return True
 
+    def touches(self, value: str) -> bool:
+        """Whether ``value`` holds an original or is part of one."""
+        folded = fold(value)
+        return bool(self.find(value)) or any(folded in each for each in self._types)
+
     def find(self, text: str | Folded) -> list[Entity]:
         """Every place in ``text`` that holds a value, not as part of a longer word. Places may overlap."""
         if not self._types and not self._exact:

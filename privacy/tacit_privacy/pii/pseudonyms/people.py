@@ -49,6 +49,16 @@ def unpossessed(text: str) -> str:
     return _POSSESSIVE.sub("", text)
 
 
+def is_title(word: str) -> bool:
+    """Whether a folded word is a form of address."""
+    return word.strip(".") in _TITLES_FOLDED
+
+
+def is_legal_form(word: str) -> bool:
+    """Whether a folded word says what kind of organisation it is."""
+    return word.strip(".") in _LEGAL_FORMS
+
+
 def name_of(type: str, surface: str) -> Name:
     """``surface`` taken apart by the rules of ``type``."""
     text = unpossessed(fold(surface))
@@ -66,7 +76,7 @@ def _person(text: str) -> Name:
     # "J.R. Smith" and "J. R. Smith" have the same words
     words = [word for word in re.sub(r"(?<=\b\w)\.(?=\S)", ". ", text).split() if word.strip(".")]
     gender = ""
-    while len(words) > 1 and words[0].strip(".") in _TITLES_FOLDED:
+    while len(words) > 1 and is_title(words[0]):
         gender = _TITLES_FOLDED[words.pop(0).strip(".")] or gender
     bare = tuple(word.strip(".") for word in words)
     full = sum(len(word) > 1 for word in bare) >= 2 and all(len(word) > 1 for word in (bare[:1] + bare[-1:]))

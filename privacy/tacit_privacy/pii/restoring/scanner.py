@@ -117,7 +117,7 @@ class Scanner:
         """A run's first letters and digits: the only place where a placeholder or surrogate begins."""
         stop, original, odd = self._token(start, end, final)
         fiction_stop, fiction = self._fiction(start, final)
-        if fiction is not None and fiction_stop > stop:
+        if fiction is not None and (original is None or fiction_stop > stop):
             stop, original = fiction_stop, fiction
         if original is None:
             self._counts.unknown += odd == "unknown"
