@@ -1,0 +1,70 @@
+"""The device's own list of people: full names met in any conversation are masked in every one."""
+
+import time
+from collections.abc import Callable, Sequence
+from threading import Lock
+from typing import Final
+
+from tacit_clients.egress.lastlook import Values
+from tacit_clients.egress.views import folded
+from tacit_privacy.pii.entities import Detector, Entity
+from tacit_privacy.pii.pseudonyms.folding import Folded
+
+_FRESH_S: Final = 10.0
+
+
+class KnownNames:
+    """Full names of the vault, reread now and then. A single word is left out: one mistake would mask it for ever."""
+
+    def __init__(self, read: Callable[[], frozenset[str]], clock: Callable[[], float] = time.monotonic) -> None:
+        self._read, self._clock, self._lock = read, clock, Lock()
+        self._until, self._source = -1.0, frozenset[str]()
+        self._by_word: dict[str, list[str]] = {}
+        self.values = Values(())
+
+    def refresh(self) -> None:
+        """Read the vault again if that was long ago."""
+        with self._lock:
+            if self._clock() < self._until:
+                return
+            names = self._read()
+            self._until = self._clock() + _FRESH_S
+            if names == self._source:
+                return
+            needles = {needle for name in names if len((needle := folded(name)).split()) > 1}
+            by_word: dict[str, list[str]] = {}
+            for needle in needles:
+                by_word.setdefault(needle.split()[0], []).append(needle)
+            self._source, self._by_word, self.values = names, by_word, Values(needles)
+
+    def find(self, text: str) -> list[Entity]:
+        """Where the names stand in ``text``."""
+        if not self._by_word:
+            return []
+        needles = [n for word in set(folded(text).split()) & self._by_word.keys() for n in self._by_word[word]]
+        if not needles:
+            return []
+        searched = Folded(text)
+        return [Entity(start, end, "PERSON", 1.0) for needle in needles for start, end in searched.find(needle)]
+
+
+class WithKnownNames:
+    """A detector that also finds the device's known names; where both find something the longer span counts."""
+
+    def __init__(self, detector: Detector, names: KnownNames) -> None:
+        self._detector, self._names = detector, names
+
+    def detect(self, texts: Sequence[str]) -> list[list[Entity]]:
+        self._names.refresh()
+        found = self._detector.detect(texts)
+        return [_merged(entities, self._names.find(text)) for text, entities in zip(texts, found, strict=True)]
+
+
+def _merged(found: list[Entity], names: list[Entity]) -> list[Entity]:
+    if not names:
+        return found
+    kept: list[Entity] = []
+    for entity in sorted((*found, *names), key=lambda each: (each.start - each.end, each.start)):  # longest first
+        if all(entity.end <= other.start or entity.start >= other.end for other in kept):
+            kept.append(entity)
+    return sorted(kept)

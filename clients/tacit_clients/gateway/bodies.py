@@ -1,0 +1,53 @@
+"""JSON bodies: parsed once, refused where they are no object, too deep, or no JSON by the book."""
+
+import json
+from typing import Any, Final, NoReturn
+
+from tacit_clients.gateway.errors import Refused, refuse
+
+DEEPEST: Final = 64
+
+
+def parsed(raw: bytes) -> dict[str, Any]:
+    """The object in ``raw``. Raises Refused, without the parser's own error: that one holds the document."""
+    found: Any = None
+    try:
+        found = json.loads(raw.decode("utf-8"), parse_constant=_no_constant)
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict):
+        raise refuse(400, "not_json", "the body must be one JSON object in UTF-8")
+    if too_deep(found):
+        raise refuse(400, "too_deep", f"the body is nested more than {DEEPEST} deep")
+    return found
+
+
+def _no_constant(word: str) -> NoReturn:
+    raise ValueError("NaN and infinity are not JSON")
+
+
+def too_deep(body: Any) -> bool:
+    level, depth = [body], 0
+    while level:
+        depth += 1
+        if depth > DEEPEST:
+            return True
+        level = [
+            child
+            for node in level
+            for child in (node.values() if isinstance(node, dict) else node)
+            if isinstance(child, dict | list)
+        ]
+    return False
+
+
+def text_of(body: dict[str, Any], name: str) -> str:
+    """The string in field ``name``; Refused where it is none."""
+    value = body.get(name)
+    if not isinstance(value, str):
+        raise _missing(name)
+    return value
+
+
+def _missing(name: str) -> Refused:
+    return refuse(400, "bad_request", f"{name} must be a string")

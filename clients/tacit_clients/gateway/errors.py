@@ -1,0 +1,85 @@
+"""Errors as OpenAI's clients expect them. None quotes a request, an answer or an exception's own words."""
+
+import json
+from dataclasses import dataclass
+from typing import Final
+
+from tacit_privacy.errors import BadInput, Busy, TacitError, TextRefused, UpstreamFailed
+
+_STATUS: Final = {"unreachable": 502, "timeout": 504, "malformed": 502, "cut_off": 502, "open_circuit": 503}
+_UPSTREAM_SAYS: Final = {
+    "unreachable": "the large model's endpoint cannot be reached",
+    "timeout": "the large model's endpoint took too long",
+    "malformed": "the large model's endpoint answered in a form that is not understood; nothing of it is shown",
+    "cut_off": "the large model's answer broke off",
+    "open_circuit": "the large model's endpoint failed repeatedly and is left alone for a while",
+}
+_STATUS_SAYS: Final = {
+    400: "the large model's endpoint refused the request as malformed",
+    401: "the large model's endpoint refused the device's key; check TACIT_UPSTREAM_KEY",
+    403: "the large model's endpoint refused the device's key; check TACIT_UPSTREAM_KEY",
+    404: "the large model's endpoint knows no such model or path; check --upstream and --model",
+    413: "the large model's endpoint found the request too long",
+    422: "the large model's endpoint refused the request as malformed",
+    429: "the large model's endpoint is busy or its quota is spent",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """What a client is told."""
+
+    status: int
+    kind: str  # OpenAI's error.type
+    code: str
+    message: str
+    retry_after: int = 0
+
+    def row(self) -> dict[str, object]:
+        return {"error": {"message": self.message, "type": self.kind, "param": None, "code": self.code}}
+
+    def body(self) -> bytes:
+        return json.dumps(self.row()).encode("utf-8")
+
+
+class Refused(TacitError):
+    """A request that the gateway itself turns away."""
+
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(problem)
+        self.problem = problem
+
+    def __str__(self) -> str:
+        return self.problem.code
+
+
+def refuse(status: int, code: str, message: str, retry_after: int = 0) -> Refused:
+    kinds = {401: "authentication_error", 403: "permission_error", 404: "not_found_error", 429: "rate_limit_error"}
+    kind = kinds.get(status, "invalid_request_error" if status < 500 else "server_error")
+    return Refused(Problem(status, kind, code, message, retry_after))
+
+
+def problem_of(error: BaseException) -> Problem:
+    """What is said of ``error``. Of an error that is not the project's own nothing is told but that there was one."""
+    if isinstance(error, Refused):
+        return error.problem
+    if isinstance(error, TextRefused):
+        said = f"this text may not leave the device ({error.reason})"
+        return Problem(403, "tacit_refused", error.reason, f"{said}: {error.detail}" if error.detail else said)
+    if isinstance(error, UpstreamFailed):
+        return _upstream(error)
+    if isinstance(error, Busy):
+        return Problem(429, "rate_limit_error", "busy", "the local model has all it can do; try again", 1)
+    if isinstance(error, BadInput):
+        return Problem(400, "invalid_request_error", "bad_request", str(error))
+    return Problem(500, "server_error", "internal", "the gateway failed; nothing was shown that should not be")
+
+
+def _upstream(error: UpstreamFailed) -> Problem:
+    if error.reason != "status":
+        status = _STATUS.get(error.reason, 502)
+        return Problem(status, "upstream_error", error.reason, _UPSTREAM_SAYS.get(error.reason, "the upstream failed"))
+    says = _STATUS_SAYS.get(error.status, f"the large model's endpoint answered with status {error.status}")
+    status = error.status if error.status in (400, 404, 413, 422, 429) else 502
+    kind = "invalid_request_error" if status in (400, 404, 413, 422) else "upstream_error"
+    return Problem(status, kind, f"upstream_{error.status}", says, 1 if status == 429 else 0)

@@ -1,0 +1,116 @@
+"""The gateway's whole configuration: a TOML file, under what the command line and the environment say."""
+
+import tomllib
+from pathlib import Path
+from typing import Any, Self
+
+from pydantic import BaseModel, Field, NonNegativeInt, PositiveFloat, PositiveInt, SecretStr, ValidationError
+from pydantic import model_validator as validator
+
+from tacit_clients.egress.settings import UpstreamSettings, is_loopback
+from tacit_clients.modes.routing import RoutingSettings
+from tacit_privacy.errors import BadInput
+
+
+class ServerSettings(BaseModel, frozen=True, extra="forbid"):
+    """Where the gateway listens and what it takes."""
+
+    host: str = "127.0.0.1"
+    port: int = Field(default=8484, ge=0, le=65535)  # 0: any free one
+    token: SecretStr | None = Field(default=None, exclude=True)
+    allow_hosts: tuple[str, ...] = ()  # further names by which clients reach it
+    max_body_bytes: PositiveInt = 8 * 2**20
+    body_s: PositiveFloat = 20.0
+    header_s: PositiveFloat = 10.0  # from a connection, or its last answer, to a whole request head
+    keep_alive_s: PositiveFloat = 30.0
+    connections: PositiveInt = 256
+    shutdown_s: PositiveFloat = 10.0
+
+
+class LocalSettings(BaseModel, frozen=True, extra="forbid"):
+    """The model that answers on the device."""
+
+    enabled: bool = True
+    model: str = "tacit-nano"
+    adapter: Path | None = None
+    personal: Path | None = None
+    max_concurrent: PositiveInt = 2
+    queue: NonNegativeInt = 16
+    max_tokens: PositiveInt = 512
+
+
+class KeepingSettings(BaseModel, frozen=True, extra="forbid"):
+    """What the device remembers, sealed, and for how long. ``vault`` None: in memory, forgotten at the end."""
+
+    vault: Path | None = None
+    key: str = "auto"
+    outbound_days: PositiveFloat = 30.0
+    outbound_records: PositiveInt = 10_000
+    response_days: PositiveFloat = 30.0
+
+
+class GatewaySettings(BaseModel, frozen=True, extra="forbid"):
+    """Everything; unknown keys are refused."""
+
+    upstream: UpstreamSettings
+    server: ServerSettings = ServerSettings()
+    local: LocalSettings = LocalSettings()
+    keeping: KeepingSettings = KeepingSettings()
+    routing: RoutingSettings = RoutingSettings()
+    policy: Path | None = None
+    gate_threads: PositiveInt = 2
+
+    @validator(mode="after")
+    def _others_need_a_token(self) -> Self:
+        if not is_loopback(self.server.host) and self.server.token is None:
+            raise ValueError(
+                f"server.host {self.server.host} lets other machines in; set TACIT_TOKEN to a secret they must know, "
+                "or listen on 127.0.0.1"
+            )
+        return self
+
+    @classmethod
+    def read(cls, path: Path | None, changes: dict[str, Any]) -> Self:
+        """The file's settings under ``changes``, by dotted names such as ``server.port``; None changes nothing.
+
+        Raises BadInput.
+        """
+        table: dict[str, Any] = {}
+        if path is not None:
+            try:
+                table = tomllib.loads(path.read_text(encoding="utf-8"))
+            except OSError as error:
+                raise BadInput(f"cannot read the settings {path}: {error.strerror}") from error
+            except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+                raise BadInput(f"the settings {path} are not TOML: {error}") from error
+            _no_secrets(table, path)
+        for name, value in changes.items():
+            if value is not None:
+                _set(table, name.split("."), value)
+        if not isinstance(table.get("upstream"), dict) or not {"url", "model"} <= table["upstream"].keys():
+            raise BadInput("an upstream is needed: give --upstream URL and --model ID, or [upstream] url and model")
+        try:
+            return cls.model_validate(table)
+        except ValidationError as error:
+            first = error.errors(include_input=False, include_url=False, include_context=False)[0]
+            where = ".".join(str(part) for part in first["loc"])
+            what = first["msg"].removeprefix("Value error, ")
+        raise BadInput(f"{where}: {what}" if where else what)
+
+
+def _no_secrets(table: dict[str, Any], path: Path) -> None:
+    for section, name, remedy in (
+        ("upstream", "key", "TACIT_UPSTREAM_KEY or --key-file"),
+        ("server", "token", "TACIT_TOKEN"),
+    ):
+        if isinstance(table.get(section), dict) and name in table[section]:
+            raise BadInput(f"the settings {path} hold {section}.{name}; secrets come from {remedy}")
+
+
+def _set(table: dict[str, Any], path: list[str], value: Any) -> None:
+    for name in path[:-1]:
+        inner = table.setdefault(name, {})
+        if not isinstance(inner, dict):
+            raise BadInput(f"{name} must be a table of settings")
+        table = inner
+    table[path[-1]] = value

@@ -1,0 +1,94 @@
+"""``tacit/auto``: the local model begins, and goes on where it is sure; the large one is asked where it is not."""
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from threading import Event as Flag
+
+from pydantic import BaseModel, Field, PositiveInt
+
+from tacit_clients.egress import Egress
+from tacit_clients.modes.local import Confidence, LocalMode, events_of, local_request, needs_more
+from tacit_clients.modes.protocol import Ask, Event
+from tacit_privacy.errors import TextRefused, UpstreamFailed
+
+
+class RoutingSettings(BaseModel, frozen=True, extra="forbid"):
+    """When the local model is sure: ``threshold`` is on exp of its tokens' mean log-probability."""
+
+    threshold: float = Field(default=0.8, ge=0, le=1)
+    probe_tokens: PositiveInt = 24  # after so many the decision is made, or at the answer's end
+
+
+class AutoMode:
+    """Nothing leaves while the local model is sure; whatever keeps the large one from being asked leaves it to it."""
+
+    name = "auto"
+
+    def __init__(self, egress: Egress, local: LocalMode | None, settings: RoutingSettings) -> None:
+        self._egress, self._local, self._settings = egress, local, settings
+
+    async def answer(self, ask: Ask) -> AsyncGenerator[Event]:
+        local = self._local
+        needs = needs_more(ask.body)
+        if local is not None and not needs:
+            sure = False
+            async with aclosing(self._if_sure(local, ask)) as events:
+                async for event in events:
+                    sure = True
+                    yield event
+            if sure or ask.cancelled.is_set():
+                return
+        why = needs or ("unsure" if local is not None else "no_local_model")
+        begun = False
+        failure: TextRefused | UpstreamFailed | None = None
+        try:
+            async with aclosing(self._egress.chat(ask, why)) as events:
+                async for event in events:
+                    if not begun:
+                        begun, ask.provenance.reason, ask.provenance.escalated = True, why, True
+                    yield event
+        except (TextRefused, UpstreamFailed) as error:
+            failure = type(error)(*error.args)
+        if failure is None:
+            return
+        if begun or local is None or needs:
+            raise failure
+        ask.provenance.reason = failure.reason
+        async with aclosing(local.answer(ask)) as events:
+            async for event in events:
+                yield event
+
+    async def _if_sure(self, local: LocalMode, ask: Ask) -> AsyncGenerator[Event]:
+        """The local answer if its beginning is likely enough; nothing at all if it is not. The first choice decides."""
+        request = local_request(ask.body, local.most_tokens)
+        ended = Flag()  # ends the probe alone
+        spoken, held, sure = Confidence(), list[Event](), False
+        account = ask.provenance
+        async with aclosing(local.pieces(request, 0, _Either(ask.cancelled, ended))) as pieces:
+            async for piece in pieces:
+                spoken.add(piece)
+                held += events_of(piece, 0)
+                if not sure and (piece.finish or spoken.tokens >= self._settings.probe_tokens):
+                    account.confidence = spoken.value
+                    sure = spoken.value is not None and spoken.value >= self._settings.threshold
+                    if not sure:
+                        ended.set()
+                        return
+                    account.answered_by, account.reason = "local", "sure"
+                if sure:
+                    for event in held:
+                        yield event
+                    held.clear()
+        async with aclosing(local.choices(request, 1, spoken.prompt, spoken.tokens, ask)) as events:
+            async for event in events:
+                yield event
+
+
+class _Either:
+    """Set when either of two flags is."""
+
+    def __init__(self, first: Flag, second: Flag) -> None:
+        self._first, self._second = first, second
+
+    def is_set(self) -> bool:
+        return self._first.is_set() or self._second.is_set()
