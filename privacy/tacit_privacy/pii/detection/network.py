@@ -45,6 +45,8 @@ _TELLING: Final = re.compile(
     re.IGNORECASE,
 )
 _SHARED: Final = re.compile(r"[/=](?=[\w-]*[0-9])(?=[\w-]*[A-Z])(?=[\w-]*[a-z])[\w-]{20,}(?![\w-])")
+_RECORD: Final = re.compile(r"/[^/?#\s]*[0-9]{5}|\?[\w.-]+=")
+"""One record among many: a long number in the path, or a question put to the site. Whose it is, the site knows."""
 _OWN: Final = any_of(
     "my website|my site|my web site|my page|my blog|my homepage|my portfolio|my profile|my company|my repo|our website",
     "website:|personal site|meine website|meine seite|mi sitio|mi página|mon site|il mio sito|moja strona|my url",
@@ -53,8 +55,14 @@ _PRIVATE_HOST: Final = re.compile(r"\.(?:local|internal|intranet|corp|lan|home|p
 
 
 def _leads_to_a_person(view: View, start: int, end: int, host: str, path: str) -> bool:
-    """Whether an address holds a handle, an e-mail address, a token, or is said to be somebody's own."""
-    if _TELLING.search(path) or _HANDLE_PATH.search(path) or _SHARED.search(path) or _PRIVATE_HOST.search(host):
+    """Whether an address holds a handle, an e-mail address, a token or a record's number, or is somebody's own."""
+    if (
+        _TELLING.search(path)
+        or _RECORD.search(path)
+        or _HANDLE_PATH.search(path)
+        or _SHARED.search(path)
+        or _PRIVATE_HOST.search(host)
+    ):
         return True
     if _SOCIAL.search(host.lower()):
         parts = [part for part in re.split(r"[/?#]", path) if part]
