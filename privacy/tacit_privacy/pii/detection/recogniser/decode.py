@@ -9,12 +9,21 @@ from tacit_privacy.pii.detection.recogniser.features import TYPES, Pieces
 from tacit_privacy.pii.entities import Entity
 
 
+WORKING_POINT = 0.2
+"""The chance of being any entity at which a word is taken for one. There the score is 0.5."""
+
+
+def score(chance: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Chances as scores on the policy's scale, where 0.5 is the working point. Increasing; 0 stays 0 and 1 stays 1."""
+    return chance / (chance + (1 - chance) * (WORKING_POINT / (1 - WORKING_POINT)))
+
+
 def entities(
     read: Pieces, scores: NDArray[np.float32], thresholds: Mapping[str, float], default: float
 ) -> list[Entity]:
     """Entities of one text from ``scores``, shape (pieces, labels), natural logarithms up to a constant a row.
 
-    Where the chance that a word is of any type reaches the threshold of its likeliest type, the word belongs to an
+    Where the score that a word is of any type reaches the threshold of its likeliest type, the word belongs to an
     entity of that type. An entity ends where the type changes or another begins.
     """
     if not len(read.ids):
@@ -26,7 +35,7 @@ def entities(
     chances /= chances.sum(axis=1, keepdims=True)
     kinds = chances[:, 1::2] + chances[:, 2::2]  # (words, types)
     best = kinds.argmax(axis=1)
-    some = 1 - chances[:, 0]
+    some = score(1 - chances[:, 0])
     limits = np.array([thresholds.get(kind, default) for kind in TYPES])
     taken = some >= limits[best]
     begins = chances[np.arange(len(best)), 1 + 2 * best] > chances[np.arange(len(best)), 2 + 2 * best]
