@@ -19,6 +19,7 @@ from tacit_privacy.pii.policy import Plugin
 Rows = Iterable[tuple[int, int, str, float]]
 """Start, end, label and score of what a library found in one piece."""
 
+_MARGIN: Final = 32  # tokens: two parts of a piece share half as many, and a part may grow when it is cut inside a word
 _PIECE: Final = {"spacy": 50_000, "transformers": 800, "gliner": 1_200, "presidio": 50_000}  # characters
 
 
@@ -112,12 +113,35 @@ def _transformers(plugin: Plugin) -> Callable[[list[str]], Iterable[Rows]]:
             "token-classification", model=plugin.model, aggregation_strategy="simple", device=-1
         ),
     )
+    tokenizer = tagger.tokenizer
+    if not tokenizer.is_fast:
+        raise BadInput(
+            f"the model {plugin.model} has no fast tokenizer, so nothing says where its words are; use another"
+        )
+    places = getattr(tagger.model.config, "max_position_embeddings", None) or tokenizer.model_max_length
+    tokenizer.model_max_length = min(tokenizer.model_max_length, places - 2)  # RoBERTa's positions start at 2
+    room = max(tokenizer.model_max_length - 2 * _MARGIN, _MARGIN)
 
     def read(texts: list[str]) -> Iterable[Rows]:
         for text in texts:  # one by one: a batch pads to its longest, and scores would depend on the company
-            yield [(row["start"], row["end"], row["entity_group"], float(row["score"])) for row in tagger(text)]
+            yield [
+                (at + row["start"], at + row["end"], row["entity_group"], float(row["score"]))
+                for at, part in _parts(tokenizer, text, room)
+                for row in tagger(part)
+            ]
 
     return read
+
+
+def _parts(tokenizer: Any, text: str, room: int) -> Iterator[tuple[int, str]]:
+    """``text`` in parts of at most ``room`` tokens that share some; the pipeline's own stride drops what crosses."""
+    offsets = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)["offset_mapping"]
+    if len(offsets) <= room:
+        yield 0, text
+        return
+    for first in range(0, len(offsets), room - _MARGIN // 2):
+        some = offsets[first : first + room]
+        yield some[0][0], text[some[0][0] : some[-1][1]]
 
 
 def _gliner(plugin: Plugin) -> Callable[[list[str]], Iterable[Rows]]:
