@@ -1,5 +1,6 @@
-"""Measure how fast this machine is at what Tacit does."""
+"""Measure how fast this machine is at what Tacit does, and how well redaction works."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -9,12 +10,14 @@ from tacit_privacy.cli import JsonOption, json_on_stdout
 if TYPE_CHECKING:
     from tacit_simulations.evaluation.speed import FleetSpeed, TrainingSpeed
 
-app = typer.Typer(help="Measure how fast this machine is at what Tacit does.", no_args_is_help=True)
+app = typer.Typer(
+    help="Measure how fast this machine is at what Tacit does, and how well redaction works.", no_args_is_help=True
+)
 
 
 @app.callback()
 def bench() -> None:
-    """Measure how fast this machine is at what Tacit does."""
+    """Measure how fast this machine is at what Tacit does, and how well redaction works."""
 
 
 @app.command()
@@ -45,6 +48,44 @@ def simulation(
         write({"machine": machine, "fleet": asdict(fleet), "training": asdict(trained) if trained else None})
     if not as_json:
         _show(machine, fleet, trained)
+
+
+@app.command()
+def pii(
+    file: Annotated[
+        Path | None,
+        typer.Argument(help='JSON lines {"id", "text"} with "spans" or "units"; - is stdin; without: the public sets'),
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Option(envvar="TACIT_DATA", help="without FILE: folder above the public sets")
+    ] = None,
+    policy: Annotated[Path | None, typer.Option(help="redaction policy, TOML; without: the default one")] = None,
+    recogniser: Annotated[
+        Path | None,
+        typer.Option(help="folder of a recogniser in place of the one that ships: model.onnx, tokenizer.json"),
+    ] = None,
+    curve: Annotated[bool, typer.Option("--curve", help="also every figure over ten thresholds of detection")] = False,
+    peers: Annotated[
+        bool,
+        typer.Option("--peers", help="also Presidio on the same texts, and for units the crudest rule and the ideal"),
+    ] = False,
+    limit: Annotated[int | None, typer.Option(min=1, help="only the first texts of each set, so many")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Score redaction: spans found, units that leak, characters masked, the way back.
+
+    A row of FILE is {"id", "text"} with "spans", [{"start", "end", "type"}] in code points, or "units", strings that
+    must not leave, or both. Exit code 1 where a redacted text does not come back as it was.
+    """
+    with json_on_stdout(as_json) as write:
+        from tacit_simulations.commands import _bench_pii
+
+        found = _bench_pii.measure(file, data, policy, recogniser, curve, peers, limit)
+        write(found)
+    if not as_json:
+        _bench_pii.show(found)
+    if not _bench_pii.all_came_back(found):
+        raise typer.Exit(1)
 
 
 def _show(machine: dict[str, Any], fleet: "FleetSpeed", trained: "TrainingSpeed | None") -> None:

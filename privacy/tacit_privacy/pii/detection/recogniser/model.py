@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 THRESHOLD = 0.5
-"""Chance of being any entity at which a word is taken for one, unless the policy says otherwise."""
+"""Score at which a word is taken for an entity, unless the policy says otherwise."""
 
 WINDOW, OVERLAP = 160, 32  # pieces read at once, pieces that two windows share
 BATCH_PIECES = 2048  # of one run: bounds memory whatever is asked
@@ -54,11 +54,15 @@ class Recogniser:
 
     def detect(self, texts: Sequence[str]) -> list[list[Entity]]:
         """For each text its entities: sorted, not overlapping."""
-        read = pieces(self._tokenizer, texts)
+        read = self.read(texts)
         return [
             entities(one, scores, self._thresholds, self._threshold)
             for one, scores in zip(read, self.scores(read), strict=True)
         ]
+
+    def read(self, texts: Sequence[str]) -> list[Pieces]:
+        """The word pieces of every text."""
+        return pieces(self._tokenizer, texts)
 
     def scores(self, read: Sequence[Pieces]) -> list[NDArray[np.float32]]:
         """Scores of every text's pieces, shape (pieces, labels)."""
