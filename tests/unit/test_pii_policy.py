@@ -1,12 +1,16 @@
 """The redaction policy: what an empty file means, and that every mistake is one clear sentence that quotes nothing."""
 
+import re
 from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
 
 from tacit_privacy.errors import BadInput
-from tacit_privacy.pii.policy import DetectionPolicy, Plugin, RedactionPolicy, RestorePolicy
+from tacit_privacy.pii.detection.borrowed import borrowed
+from tacit_privacy.pii.detection.detector import PATTERNS
+from tacit_privacy.pii.detection.shapes import Shape
+from tacit_privacy.pii.policy import DEFAULT_ACTIONS, DetectionPolicy, Plugin, RedactionPolicy, RestorePolicy
 
 
 def written(folder: Path, text: str) -> Path:
@@ -129,3 +133,18 @@ def test_empty_words_are_refused() -> None:
         DetectionPolicy(deny=(" ",))
     with pytest.raises(ValidationError):
         Plugin(kind="spacy", model="")
+
+
+def test_the_page_names_every_type_and_its_default() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "detection.md").read_text(encoding="utf-8")
+    lenders, coin = borrowed()
+    types = {finder.type for finder in PATTERNS if isinstance(finder, Shape)} | {lender.type for lender in lenders}
+    types |= {"EMAIL_ADDRESS", "IBAN_CODE", "PERSONAL_URL", "URL", "DOMAIN_NAME", "CUSTOM", coin.type, *DEFAULT_ACTIONS}
+    assert {type for type in types if not re.search(rf"\b{type}\b", page)} == set()
+    rows = [line for line in page.splitlines() if line.startswith("| ") and line.count("|") == 5]
+    told = {
+        type: row.split("|")[4].strip()
+        for row in rows[1:]
+        for type in re.findall(r"\b[A-Z][A-Z_]+\b", row.split("|")[1])
+    }
+    assert {type: action for type, action in told.items() if RedactionPolicy().action(type) != action} == {}
