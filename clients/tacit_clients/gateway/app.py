@@ -8,8 +8,10 @@ from importlib.util import find_spec
 from typing import Any
 
 from fastapi import FastAPI, Request
+from fastapi.middleware.asyncexitstack import AsyncExitStackMiddleware
 from fastapi.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
+from starlette.types import ASGIApp
 
 from tacit_clients.egress import Book, Egress, Gate
 from tacit_clients.egress.door import Draft
@@ -42,6 +44,13 @@ from tacit_privacy.pii.vault.store import Vault
 
 _PRUNE_S = 3600.0
 _OWNER_PAGE = "tacit_clients.gateway.page"
+
+
+class Api(FastAPI):
+    """Without Starlette's own error handling: that answers in words of its own and raises the error on."""
+
+    def build_middleware_stack(self) -> ASGIApp:
+        return AsyncExitStackMiddleware(self.router)
 
 
 @dataclass(frozen=True)
@@ -87,7 +96,7 @@ def build(
     log = logs.logger() if log is None else log
     desk = Desk(registry, egress, conversations, metrics, log)
     responses = Responses(vault, settings.keeping.response_days)
-    api = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, lifespan=_lifespan)
+    api = Api(docs_url=None, redoc_url=None, openapi_url=None, lifespan=_lifespan)
 
     def told(kind: str, problem: Problem) -> None:
         metrics.refused(problem.code)

@@ -4,6 +4,9 @@ import json
 from dataclasses import dataclass
 from typing import Final
 
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+
 from tacit_privacy.errors import BadInput, Busy, TacitError, TextRefused, UpstreamFailed
 
 _STATUS: Final = {"unreachable": 502, "timeout": 504, "malformed": 502, "cut_off": 502, "open_circuit": 503}
@@ -70,6 +73,10 @@ def problem_of(error: BaseException) -> Problem:
         return _upstream(error)
     if isinstance(error, Busy):
         return Problem(429, "rate_limit_error", "busy", "the local model has all it can do; try again", 1)
+    if isinstance(error, HTTPException):
+        return refuse(error.status_code, "not_found", "there is no such route, or not by this method").problem
+    if isinstance(error, RequestValidationError):
+        return refuse(400, "bad_request", "the request does not fit the route").problem
     if isinstance(error, BadInput):
         return Problem(400, "invalid_request_error", "bad_request", str(error))
     return Problem(500, "server_error", "internal", "the gateway failed; nothing was shown that should not be")
