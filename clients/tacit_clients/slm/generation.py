@@ -7,7 +7,7 @@ import asyncio
 import threading
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from concurrent.futures import CancelledError, Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -55,7 +55,7 @@ class _Job:
     pieces: "asyncio.Queue[Piece | TacitError]" = field(default_factory=asyncio.Queue, repr=False)
     started: float = field(default_factory=time.perf_counter)
     _abandoned: threading.Event = field(default_factory=threading.Event)
-    future: "Future[None] | None" = field(default=None, repr=False)
+    future: "Future[Piece] | None" = field(default=None, repr=False)
 
     def cancelled(self) -> bool:
         return self._abandoned.is_set() or (self.flag is not None and self.flag.is_set())
@@ -210,26 +210,28 @@ class LocalModel:
             job.future = self._pool.submit(self._run, job)
         job.future.add_done_callback(lambda future: self._settle(job, future))
 
-    def _settle(self, job: _Job, future: "Future[None]") -> None:
+    def _settle(self, job: _Job, future: "Future[Piece]") -> None:
         """A request is over, well or not: nobody may wait for ever, and no text may be in what they are told."""
         with self._lock:
             self._jobs.discard(job)
-        try:
-            error = future.exception()
-        except CancelledError:
-            account = Answer("", 0, 0, 0.0, 0.0, "cancelled", *[time.perf_counter() - job.started] * 2)
-            job.post(Piece("", "cancelled", None, account))
+        if future.cancelled():
+            seconds = time.perf_counter() - job.started
+            job.post(Piece("", "cancelled", None, Answer("", 0, 0, 0.0, 0.0, "cancelled", seconds, seconds)))
             return
-        if isinstance(error, TacitError):
+        error = future.exception()
+        if error is None:
+            job.post(future.result())
+        elif isinstance(error, TacitError):
             job.post(error)
-        elif error is not None:
+        else:
             job.post(EngineFailed(f"the local model failed ({type(error).__name__})"))
 
-    def _run(self, job: _Job) -> None:
-        """In a thread of the pool: the whole answer."""
+    def _run(self, job: _Job) -> Piece:
+        """In a thread of the pool: the whole answer. Its last piece is returned, and sent once the place is free."""
         loaded = self._ensure()
-        resident = loaded.resident
         from tacit_clients.slm.decoding import decode
+
+        resident = loaded.resident
 
         ids = resident.encode(job.messages)
         limit = min(job.sampling.max_tokens or self._cap, self._cap, resident.context - len(ids))
@@ -237,7 +239,10 @@ class LocalModel:
         with loaded.variants.choose(job.personal).network() as network:
             tokens = decode(network, ids, job.sampling, limit, job.cancelled)
             for piece in writer.pieces(tokens, job.cancelled):
+                if piece.finish is not None:
+                    return piece
                 job.post(piece)
+        raise EngineFailed("the local model ended without an answer")
 
     def _ensure(self) -> _Loaded:
         loaded = self._loaded

@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-import torch
-
 from tacit_clients.slm import prompting
 from tacit_clients.slm.adapter_files import read_adapter
 from tacit_clients.slm.adapters import AdaptedModel
+from tacit_clients.slm.decoding import decode
 from tacit_clients.slm.models import Kind, LanguageModel, load
+from tacit_clients.slm.sampling import Sampling
 from tacit_clients.slm.text_stream import Detokeniser, StopStrings, TextStream
 from tacit_privacy.errors import BadInput, PromptTooLong
 
@@ -88,12 +88,12 @@ class Resident:
     def _warm(self) -> None:
         """What torch and the tokenizer set up at their first use happens now, and in one thread.
 
-        Later calls find the tokenizer's settings as they need them and never write to it while others read.
+        Later calls find the tokenizer's settings as they need them and never write to it while others read. A model
+        that cannot be decoded is refused here.
         """
         ids = self._tokens("warm") if self.chat else prompting.encode_question(self._tokenizer, "warm")
-        with torch.inference_mode():
-            self._model.network(input_ids=torch.tensor([ids]))
-        self._decode(ids)
+        for token in decode(self._model.network, ids, Sampling(), 1, lambda: False):
+            self._decode([token.id])
 
     def _ends(self) -> frozenset[int]:
         """Ids that end an answer."""

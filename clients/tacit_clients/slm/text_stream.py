@@ -12,30 +12,38 @@ class Detokeniser:
     """Text that each new id settles. What all calls return together is ``decode`` of all ids.
 
     Decoders look at neighbours (a first word loses its space, bytes become characters together), so ids are decoded
-    again from the last settled place on; a character that may still grow is kept back. One exception: bytes that never
-    become a character, decoded by a sentencepiece fallback, may give more replacement marks than in one go.
+    again from the last settled place on; a character that may still grow is kept back. One exception: where bytes never
+    become a character, sentencepiece's fallback breaks all characters around them too, and this class does not.
     """
 
     decode: Callable[[list[int]], str]
     _ids: list[int] = field(default_factory=list)  # context, then what is not settled
     _context: int = 0  # how many of them the context is
-    _given: int = 0  # characters already returned of decode(_ids)
+    _known: str = field(default="", repr=False)  # the context's text
+    _given: int = 0  # characters already returned of the text of _ids
 
     def push(self, token: int) -> str:
         self._ids.append(token)
-        text = self.decode(self._ids)
+        text = self._text()
         settled = _settled(text)
         fresh = text[self._given : settled]
         self._given = max(self._given, settled)
         if fresh and settled == len(text):
             self._ids = self._ids[self._context :]  # what this call settled is the next one's context
-            self._context = len(self._ids)
-            self._given = len(self.decode(self._ids))
+            self._context, self._known = len(self._ids), self.decode(self._ids)
+            self._given = len(self._known)
         return fresh
 
     def close(self) -> str:
         """The rest: a character that was cut stays a replacement mark."""
-        return self.decode(self._ids)[self._given :]
+        return self._text()[self._given :]
+
+    def _text(self) -> str:
+        """Of context and all that follows; an unfinished character must not break its context."""
+        text = self.decode(self._ids)
+        if text.startswith(self._known):
+            return text
+        return self._known + self.decode(self._ids[self._context :])
 
 
 def _settled(text: str) -> int:
