@@ -63,7 +63,7 @@ def holds(seed: int) -> bool:
         redactor = Redactor(Drawn({text: random_spans(generator, len(text)) for text in texts}), policy)
         redacted = redactor.redact_many(texts, conversation)
         turns += zip(texts, (each.text for each in redacted), strict=True)
-        if any(conversation.leaks(each.text) for each in redacted):
+        if not conversation.fictions() and any(conversation.leaks(each.text) for each in redacted):
             return False
         if generator.random() < 0.3:
             conversation = Conversation.from_state("soak", conversation_key(seed), conversation.state())

@@ -13,7 +13,7 @@ from tacit_privacy.pii.pseudonyms import grammar
 from tacit_privacy.pii.pseudonyms.fictions import mentioned
 from tacit_privacy.pii.pseudonyms.folding import Folded
 from tacit_privacy.pii.pseudonyms.known import KnownValues
-from tacit_privacy.pii.pseudonyms.people import LINKED_TYPES, Bearer, Name, bearer_of, name_of
+from tacit_privacy.pii.pseudonyms.people import LINKED_TYPES, Bearer, Name, Register, name_of
 from tacit_privacy.pii.pseudonyms.surrogates import Free, Surrogates
 
 KEY_BYTES: Final = 32
@@ -36,7 +36,8 @@ class Conversation:
         self.lock = threading.RLock()
         self._key = key
         self._bearers: list[Bearer] = []
-        self._by_type: dict[str, list[Bearer]] = {}
+        self._registers = {type: Register(type) for type in LINKED_TYPES}
+        self._types: set[str] = set()  # as placeholders spell them, in lower case
         self._by_key: dict[tuple[str, str], list[Bearer]] = {}
         self._stems: set[str] = set()
         self._tokens: dict[str, str] = {}  # placeholder -> original
@@ -85,22 +86,24 @@ class Conversation:
         """Who or what ``surface`` stands for, made known if new. Hold the lock."""
         name = name_of(type, surface)
         if type in LINKED_TYPES:
-            found = bearer_of(type, name, self._by_type.get(type, []))
+            found = self._registers[type].find(name)
         else:
             same = self._by_key.get((type, name.key), [])
             found = same[-1] if same else None
         if found is None or (len(found.forms) >= MOST_FORMS and surface not in found.forms):
-            return self._enter(Bearer(type, self._new_stem(type, name.key), name))
+            return self._enter(Bearer(type, self._new_stem(type, name.key), name, gender=name.gender))
+        found.gender = found.gender or name.gender
         if name.full and not found.known_as.full:
             found.full = name
-        if name.gender and not found.gender:
-            found.gender = name.gender
+            self._registers[type].add(found)
         return found
 
     def _enter(self, bearer: Bearer) -> Bearer:
         self._stems.add(bearer.stem)
         self._bearers.append(bearer)
-        self._by_type.setdefault(bearer.type, []).append(bearer)
+        self._types.add(grammar.type_word(bearer.type).lower())
+        if bearer.type in LINKED_TYPES:
+            self._registers[bearer.type].add(bearer)
         self._by_key.setdefault((bearer.type, bearer.name.key), []).append(bearer)
         return bearer
 
@@ -170,7 +173,7 @@ class Conversation:
     def types(self) -> frozenset[str]:
         """The types issued so far, as placeholders spell them but in lower case."""
         with self.lock:
-            return frozenset(grammar.type_word(type).lower() for type in self._by_type)
+            return frozenset(self._types)
 
     # --- keeping; for the vault alone
 
@@ -190,14 +193,15 @@ class Conversation:
                 "aliases": self._surrogates.aliases,
                 "seen": sorted(self._surrogates.seen),
             }
-            return json.dumps(whole, separators=(",", ":")).encode("ascii")
+            # JSON's own escapes would make one character of two lone surrogates side by side
+            return json.dumps(whole, separators=(",", ":"), ensure_ascii=False).encode("utf-8", "surrogatepass")
 
     @classmethod
     def from_state(cls, identifier: str, key: bytes, state: bytes) -> Self:
         """The conversation that ``state`` describes. Raises BadInput for anything that ``state()`` did not write."""
         conversation = cls(identifier, key)
         try:
-            whole: dict[str, Any] = json.loads(state)
+            whole: dict[str, Any] = json.loads(state.decode("utf-8", "surrogatepass"))
             if whole["state"] != STATE_VERSION:
                 raise BadInput(f"a conversation's state has version {STATE_VERSION}; this one was written by another")
             for type, stem, forms, name, full, gender in whole["bearers"]:

@@ -1,8 +1,8 @@
 """Who a name stands for: surface forms of one person or organisation, as far as the conversation leaves no doubt.
 
 A *full* name has at least two whole words ("Anna Kowalska"), or for an organisation its legal form ("Acme Ltd"). A
-*partial* one ("Anna", "A. Kowalska", "Mr Kowalski", "Acme") belongs to a full name only while exactly one known name
-fits. Two different full names are never one.
+*partial* one ("Anna", "A. Kowalska", "Acme") belongs to a full name only while exactly one known name fits; "Mr Smith"
+only to somebody who was called Mr before, since the one Smith known may be Mrs. Two different full names are never one.
 """
 
 import re
@@ -95,7 +95,7 @@ def _organisation(text: str) -> Name:
 
 def fits(type: str, partial: Name, full: Name) -> bool:
     """Whether ``partial`` may be a way to write ``full``."""
-    if partial.full or not partial.words or _of_two_genders(partial, full):
+    if partial.full or not partial.words:
         return False
     if type != "PERSON":
         return full.full and full.words[:-1] == partial.words
@@ -105,10 +105,6 @@ def fits(type: str, partial: Name, full: Name) -> bool:
             return True  # initials written as one word
         return word in full.words if len(word) > 1 else False
     return len(partial.words) <= len(full.words) and _in_order(partial.words, full.words)
-
-
-def _of_two_genders(one: Name, other: Name) -> bool:
-    return bool(one.gender and other.gender and one.gender != other.gender)
 
 
 def _in_order(short: tuple[str, ...], long: tuple[str, ...]) -> bool:
@@ -138,36 +134,73 @@ class Bearer:
 
     @property
     def known_as(self) -> Name:
-        """The fullest name known, with what titles have said."""
-        best = self.full or self.name
-        return Name(best.key, best.words, best.gender or self.gender, best.full)
+        """The fullest name known."""
+        return self.full or self.name
 
 
-def bearer_of(type: str, name: Name, bearers: list[Bearer]) -> Bearer | None:
-    """Who among ``bearers``, all of ``type``, ``name`` stands for; None when nobody, or when it could be several."""
-    if name.full:
-        for bearer in bearers:
-            known = bearer.known_as
-            if known.full and known.key == name.key and not _of_two_genders(known, name):
-                return bearer
-        waiting = [each for each in bearers if not each.known_as.full and fits(type, each.known_as, name)]
-        return next((each for each in waiting if not _shared(type, each, bearers)), None)
-    whole = [each for each in bearers if each.known_as.full and fits(type, name, each.known_as)]
-    same = [each for each in bearers if not each.known_as.full and each.known_as.key == name.key]
-    titled = [
-        each
-        for each in bearers
-        if not each.known_as.full
-        and not each.name.bare
-        and name.bare
-        and fits(type, name, each.known_as)
-        and each not in same
-    ]
-    if len(whole) + len(titled) == 1 and not same:
-        return (whole + titled)[0]
-    return same[0] if same else None
+class Register:
+    """The bearers of one type, found by the words of their names."""
+
+    def __init__(self, type: str) -> None:
+        self._type = type
+        self._full_by_key: dict[str, list[Bearer]] = {}
+        self._full_by_word: dict[str, list[Bearer]] = {}  # and by initials, single and together
+        self._partial_by_word: dict[str, list[Bearer]] = {}
+
+    def add(self, bearer: Bearer) -> None:
+        """Enter ``bearer``, or enter it anew after its full name became known."""
+        name = bearer.known_as
+        index = self._full_by_word if name.full else self._partial_by_word
+        if name.full:
+            self._full_by_key.setdefault(name.key, []).append(bearer)
+        for word in _spellings(name) if name.full else set(name.words):
+            index.setdefault(word, []).append(bearer)
+
+    def find(self, name: Name) -> Bearer | None:
+        """Whom ``name`` stands for; None when nobody, or when it could be several."""
+        if name.full:
+            for bearer in self._full_by_key.get(name.key, ()):
+                if not name.gender or not bearer.gender or name.gender == bearer.gender:
+                    return bearer
+            return next((each for each in self._waiting(name) if not self._claims(each.name)), None)
+        partial = self._partial_by_word.get(_rarest(name), []) if name.words else []
+        same = next((each for each in partial if each.full is None and each.name.key == name.key), None)
+        if same is not None:
+            return same
+        whole = self._claims(name)
+        titled = [
+            each
+            for each in partial
+            if name.bare and each.full is None and not each.name.bare and fits(self._type, name, each.name)
+        ]
+        return (whole + titled)[0] if len(whole) + len(titled) == 1 else None
+
+    def _claims(self, partial: Name) -> list[Bearer]:
+        """The bearers of full names that ``partial`` may be a way to write."""
+        candidates = self._full_by_word.get(_rarest(partial), []) if partial.words else []
+        return [
+            each
+            for each in candidates
+            if fits(self._type, partial, each.known_as) and (not partial.gender or partial.gender == each.gender)
+        ]
+
+    def _waiting(self, full: Name) -> list[Bearer]:
+        """Bearers of partial names that may turn out to be ``full``."""
+        found = {
+            id(each): each
+            for word in sorted(_spellings(full))
+            for each in self._partial_by_word.get(word, ())
+            if each.full is None and fits(self._type, each.name, full)
+        }
+        return [each for each in found.values() if not each.name.gender or each.name.gender == full.gender]
 
 
-def _shared(type: str, partial: Bearer, bearers: list[Bearer]) -> bool:
-    """Whether another full name could claim ``partial`` as well."""
-    return any(each.known_as.full and fits(type, partial.known_as, each.known_as) for each in bearers)
+def _spellings(full: Name) -> set[str]:
+    """What a word of a partial name can be that stands for ``full``."""
+    initials = [word[0] for word in full.words]
+    return {*full.words, *initials, "".join(initials)}
+
+
+def _rarest(partial: Name) -> str:
+    """The word that fewest names are likely to share."""
+    return max(partial.words, key=len)

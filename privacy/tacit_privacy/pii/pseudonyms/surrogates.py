@@ -12,10 +12,11 @@ from tacit_privacy.pii.pseudonyms.people import LINKED_TYPES, Bearer, is_legal_f
 if TYPE_CHECKING:
     from tacit_privacy.pii.pseudonyms.conversation import Conversation
 
-LONGEST_CODE: Final = 4  # letters in a row that a number may have, as an IBAN's bank does
+LONGEST_CODE: Final = 2  # letters in a row that an identifier may have beside its digits; an IBAN's bank has more
 _ATTEMPTS: Final = 24
 _FIT = re.compile(r"[A-Za-z0-9](?:[ -~]*[A-Za-z0-9])?")  # recognisable at both ends, and plain in between
 _WORD = re.compile(r"[^\W_]+(?:['\u2019-][^\W_]+)*")
+_LETTERS = re.compile(r"[^\W\d_]+")
 _EDGES = re.compile(r"([!-/:-@\[-`{-~\s]*)(.*?)([!-/:-@\[-`{-~\s]*)", re.DOTALL)
 
 Free = Callable[[str], bool]  # whether a value is nobody's: neither in the texts at hand nor known
@@ -88,8 +89,8 @@ class Surrogates:
                 self.originals[made_part] = real_part
 
     def _digits(self, type: str, surface: str, attempt: int) -> str | None:
-        letters = re.findall(r"[^\W\d_]+", surface)
-        if any(len(word) > LONGEST_CODE for word in letters):
+        compact = "".join(filter(str.isalnum, surface)).upper()
+        if not fpe.iban_holds(compact) and any(len(word) > LONGEST_CODE for word in _LETTERS.findall(surface)):
             return None  # those letters would stay, and may be a name
         key = self._conversation.digest("format-preserving", type)[:32]
         return fpe.encrypted_digits(key, attempt.to_bytes(1, "big"), surface)
@@ -118,7 +119,7 @@ class Surrogates:
         """The made-up word for one folded word of a person's name; an initial is the initial of a made-up word."""
         whole = bearer.known_as.words
         if word in whole or len(word) > len(whole) + 1:
-            last = word == whole[-1] and (len(whole) > 1 or bool(bearer.known_as.gender))
+            last = word == whole[-1] and (len(whole) > 1 or bool(bearer.gender))
             return self._alias(bearer, word, fictions.LAST_NAMES if last else fictions.FIRST_NAMES, attempt, free)
         owners = [next((each for each in whole if each.startswith(letter)), None) for letter in word]
         made = [self._made(bearer, owner, attempt, free) if owner and len(owner) > 1 else None for owner in owners]
@@ -138,12 +139,12 @@ class Surrogates:
         taken = {made for other in self.aliases.values() for made in other.values()}
         if word in aliases and (self._conversation.known(aliases[word]) or attempt):
             del aliases[word]
-        for draw in range(_ATTEMPTS):
-            if word in aliases:
-                break
-            made = Dice(self._conversation.digest("alias", bearer.stem, word, f"{attempt}.{draw}")).of(choices)
-            if made not in taken and made.lower() not in self.seen and free(made):
-                aliases[word] = made
+        if word not in aliases:
+            start = Dice(self._conversation.digest("alias", bearer.stem, word, str(attempt))).number(len(choices))
+            for made in (*choices[start:], *choices[:start]):
+                if made not in taken and made.lower() not in self.seen and free(made):
+                    aliases[word] = made
+                    break
         return aliases.get(word)
 
 
