@@ -12,7 +12,7 @@ WORKING_POINT = 0.2
 """The chance of being any entity at which a word is taken for one. There the score is 0.5."""
 
 
-def score(chance: NDArray[np.float32]) -> NDArray[np.float32]:
+def score(chance: NDArray[np.floating]) -> NDArray[np.floating]:
     """Chances as scores on the policy's scale, where 0.5 is the working point. Increasing; 0 stays 0 and 1 stays 1."""
     return chance / (chance + (1 - chance) * (WORKING_POINT / (1 - WORKING_POINT)))
 
