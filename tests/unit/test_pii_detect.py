@@ -280,7 +280,7 @@ def test_strange_texts_hold_nothing(text: str) -> None:
 def test_a_long_text_is_searched_to_its_end() -> None:
     line = "The quick brown fox jumps over the lazy dog, 42 times in 2019.\n"
     text = line * 30_000 + "write to anna@example.com"
-    assert len(text) > 1_900_000
+    assert len(text) > 1_800_000
     assert PATTERNS.detect([text])[0][-1] == Entity(len(text) - 16, len(text), "EMAIL_ADDRESS", 0.98)
 
 

@@ -195,7 +195,7 @@ def _load(loan: Loan) -> Borrowed:
 
 # chunks of letters and digits that single separators join; each has a digit or is a short code
 _CHUNK: Final = r"(?:[A-Za-z]{0,6}[0-9][A-Za-z0-9]{0,24}|[A-Z]{1,4})(?![A-Za-z0-9])"
-_CANDIDATE: Final = re.compile(rf"(?<![A-Za-z0-9]){_CHUNK}(?:[ ./+:-]{_CHUNK}){{0,6}}")
+_CANDIDATE: Final = re.compile(rf"(?<![A-Za-z0-9])(?<![0-9][.,]){_CHUNK}(?:[ ./+:-]{_CHUNK}){{0,6}}")
 _COIN_LIKE: Final = re.compile(r"(?<![A-Za-z0-9])(?:bc1|[13])[a-zA-Z0-9]{25,59}(?![A-Za-z0-9])")
 
 

@@ -77,6 +77,7 @@ _DATE_LIKE: Final = re.compile(
     r"|[0-9]{1,2}([-./ ])[0-9]{1,2}\2(?:[0-9]{4}|[0-9]{2}))\b"
 )
 _AMOUNT: Final = re.compile(r"\(?[0-9]{1,9}\.[0-9]{1,2}\)?")
+_YEAR_IN_BRACKETS: Final = re.compile(r"\((?:19|20)[0-9]{2}\)")
 _YEARS: Final = re.compile(r"(?:1[5-9]|20)[0-9]{2} ?[-/] ?(?:1[5-9]|20)[0-9]{2}")
 _SSN_LIKE: Final = re.compile(r"[0-9]{3}([- ])[0-9]{2}\1[0-9]{4}")
 
@@ -104,7 +105,7 @@ def _phone_score(view: View, match: re.Match[str]) -> float:
         return 0.92 if count >= 8 else LIKELY
     if _NORTH_AMERICA.fullmatch(number):
         return 0.88
-    if len(groups) == 1:
+    if len(groups) == 1 or _YEAR_IN_BRACKETS.search(number):
         return UNLIKELY
     if len(groups) > 7 or count / len(groups) < 1.9:
         return 0.0
@@ -167,6 +168,12 @@ USERNAMES: Final = (
         ),
         0.85,
         needs=":=s",
+        words=tuple(
+            words(
+                "user log screen handle gamer nick benutz usuario identif utente gebruik логин 用户名 skype discord "
+                "telegram snapchat insta twitter tiktok psn xbox"
+            )
+        ),
     ),
 )
 

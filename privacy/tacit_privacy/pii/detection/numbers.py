@@ -119,6 +119,7 @@ _VALUE: Final = (
     r"(?P<v>(?=[A-Za-z/_.-]{0,12}[0-9])[A-Za-z0-9](?:[A-Za-z0-9]|[-_/.](?=[A-Za-z0-9])){2,39}"
     r"(?:(?<=[0-9]) [0-9]{3,6}(?![A-Za-z0-9/.,:])){0,5})(?![\w%€£$])"
 )
+_SIGN: Final = re.compile(r"[\w#№:=]")
 _NO_ID: Final = re.compile(
     r"(?:19|20)[0-9]{2}|[0-9]{1,4}[-/.][0-9]{1,2}[-/.][0-9]{1,4}|[0-9]+(?:\.[0-9]{1,2})|[0-9]{1,2}(?:am|pm|th|st|nd|rd)"
     r"|[0-9]+(?:k|m|mg|ml|kg|g|km|cm|mm|gb|mb|px|min|mins|hrs?|days?|x)",
@@ -132,7 +133,7 @@ def _labelled_score(view: View, match: re.Match[str]) -> float:
     digits = sum(char.isdigit() for char in value)
     if digits < 3 or len(value) < 4 or _NO_ID.fullmatch(value):
         return 0.0
-    if match["link"].strip() or digits >= 7:
+    if _SIGN.search(match["link"]) or digits >= 7:
         return SURE
     return LIKELY if digits >= 5 and not value.isdigit() else UNLIKELY
 
@@ -151,7 +152,7 @@ _OWNED: Final = (
     "|device|"
     "session|tax|vat|ein|tin|uid|national|identity|identification|personal|id card|card id|file|loan|meter"
     "|prescription|"
-    "receipt|purchase|return|rma|complaint|incident|report|certificate|licen[cs]e|"
+    "receipt|purchase|rma|complaint|incident|report|certificate|licen[cs]e|"
     "kundennummer|kundennr|kontonummer|bestellnummer|auftragsnummer|rechnungsnummer|vertragsnummer|versicherungsnummer|"
     "versichertennummer|aktenzeichen|matrikelnummer|personalnummer|mitgliedsnummer|ausweisnummer|steuernummer|"
     "cliente?|compte|commande|dossier|facture|contrat|abonné|étudiant|cuenta|pedido|póliza|expediente|factura"

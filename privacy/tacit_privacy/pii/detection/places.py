@@ -3,7 +3,7 @@
 import re
 from typing import Final
 
-from tacit_privacy.pii.detection.shapes import LIKELY, POSSIBLE, SURE, UNLIKELY, Finder, Shape, View, any_of
+from tacit_privacy.pii.detection.shapes import LIKELY, POSSIBLE, SURE, UNLIKELY, Finder, Shape, View, any_of, words
 
 _NAME: Final = r"[^\W\d_][\w'.-]{0,30}"
 _AFTER_NAME: Final = (  # English kinds of street, which follow the name
@@ -32,7 +32,7 @@ _NUMBER: Final = r"[0-9]{1,6}(?:[/-][0-9]{1,4})?[A-Za-z]?"
 _ADDRESS_WORDS: Final = any_of(
     "address|addresses|lives at|live at|living at|located at|location|resides|residing|residence|ship to|shipped to",
     "send to",
-    "deliver|delivery|mail to|return to|moved to|home|house|office|offices|headquarters|visit|corner of|street|adresse",
+    "deliver to|mail to|return to|moved to|new address|corner of|adresse",
     "anschrift|wohnhaft|wohnt|dirección|domicilio|vive en|indirizzo|abita|endereço|mora|adres|mieszka|zamieszkały",
     "адрес|地址|住所|주소",
 )
@@ -63,13 +63,27 @@ _BOX: Final = re.compile(
 _ROOM: Final = re.compile(r"(?<![\w-])(?:apt|apartment|suite|ste)\.?\s#?[0-9]{1,5}[A-Z]?(?![\w%])", re.IGNORECASE)
 
 
+_PARTICLES: Final = words(
+    "de du des la le les di del della da do dos van von der den of the and und et och ter ten op el los las"
+)
+_NO_NUMBER: Final = re.compile(r"\S+\s(?:and|the|of|in|to|on)\s")  # "322 and the Atlantic City Expressway"
+_OF_LAW: Final = re.compile(r"(?:district|supreme|high|circuit|appeals?|federal|county|crown) court", re.IGNORECASE)
+
+
+def _named(shown: str) -> bool | None:
+    """Whether every word but particles has a capital; None where none has."""
+    names = [word for word in re.findall(r"(?<![\w'])[^\W\d_]{2,}", shown) if word.lower() not in _PARTICLES]
+    capitals = [word for word in names if word[0].isupper()]
+    return None if not capitals else len(capitals) == len(names)
+
+
 def _street_score(view: View, match: re.Match[str]) -> float:
-    """Capitals, a unit or a word such as "address" tell a street from "5 minutes to drive"."""
+    """Capitals tell a street from "5 minutes to drive"; without any, a word such as "address" has to."""
     shown = match["v"]
-    named = [word for word in re.findall(r"[^\W\d_]{2,}", shown)]
-    if shown.isupper() or all(word[0].isupper() for word in named):
-        return 0.85
-    return 0.3
+    named = _named(shown)
+    if named is None:
+        return 0.3
+    return 0.85 if named and not _OF_LAW.search(shown) and not _NO_NUMBER.match(shown) else 0.0
 
 
 def _continental_score(view: View, match: re.Match[str]) -> float:
@@ -78,7 +92,10 @@ def _continental_score(view: View, match: re.Match[str]) -> float:
     kind, _, name = shown.partition(" ")
     if kind in {"via", "place", "route", "largo", "os."} or _TECHNICAL.search(name):
         return 0.0
-    return 0.6 if any(char.isupper() for char in shown) else 0.3
+    named = _named(name)
+    if named is None:
+        return 0.3 if kind[:1].islower() else 0.0
+    return 0.6 if named else 0.0
 
 
 def _joined_score(view: View, match: re.Match[str]) -> float:
@@ -89,8 +106,8 @@ def _joined_score(view: View, match: re.Match[str]) -> float:
 _TECHNICAL: Final = re.compile(r"\b(?:ip|ipv[46]|mac|address|api|http|port|username|version|email)\b", re.IGNORECASE)
 _ZIP_WORDS: Final = any_of(
     "zip|zip code|zipcode|postal code|postcode|post code|postal|plz|postleitzahl|code postal|código postal",
-    "codigo postal|cp",
-    "cap|kod pocztowy|psč|irányítószám|postnummer|postinumero|индекс|почтовый индекс|邮编|郵便番号",
+    "codigo postal",
+    "kod pocztowy|psč|irányítószám|postnummer|postinumero|индекс|почтовый индекс|邮编|郵便番号",
     "우편번호|pincode|pin code",
 )
 _STATES: Final = (
@@ -192,16 +209,48 @@ PLACES: Final[tuple[Finder, ...]] = (
         needs="°",
         digits=4,
     ),
-    Shape("DATE_OF_BIRTH", _DATE, UNLIKELY, digits=1, context=_BIRTH, reach=(32, 0)),
+    Shape(
+        "DATE_OF_BIRTH",
+        _DATE,
+        UNLIKELY,
+        digits=1,
+        words=(
+            "born",
+            "birth",
+            "dob",
+            "d.o.b",
+            "geb",
+            "né",
+            "nac",
+            "nasc",
+            "nat",
+            "uro",
+            "родил",
+            "рожд",
+            "生",
+            "생년",
+        ),
+        context=_BIRTH,
+        reach=(32, 0),
+    ),
     Shape("DATE_TIME", _DATE, 0.7, digits=1),
     Shape(
         "AGE",
         re.compile(
-            r"(?<![\w.])(?P<v>1?[0-9]{1,2})(?= ?-?(?:years?|yrs?)[ -]old(?!\w)| ?y/?o(?!\w)| Jahre alt"
-            r"| ans(?!\w)| años| anni(?!\w))"
-            r"|(?<=\baged )[0-9]{1,3}(?!\w)|(?<=\bage )[0-9]{1,3}(?!\w)|(?<=\bAge: )[0-9]{1,3}(?!\w)"
+            r"(?<![\w.,/:-])1?[0-9]{1,2}"
+            r"(?= ?-?(?:years?|yrs?)[ -]old(?!\w)| ?y/?o(?!\w)| Jahre alt| ans(?!\w)| años| anni(?!\w))"
         ),
         LIKELY,
         digits=1,
+        words=("year", "yr", "yo", "y/o", "jahre", "ans", "años", "anni"),
+    ),
+    Shape(
+        "AGE",
+        re.compile(
+            r"(?<!\w)(?:aged|age:?|turned|turning)\s(?P<v>1?[0-9]{1,2})(?![\w%])(?![.,:/-][0-9])", re.IGNORECASE
+        ),
+        LIKELY,
+        digits=1,
+        words=("age", "turn"),
     ),
 )

@@ -51,9 +51,11 @@ class View:
     def near(self, start: int, end: int, words: re.Pattern[str], reach: tuple[int, int] = REACH) -> bool:
         """Whether one of ``words`` stands within ``reach`` characters before and after the span."""
         before, after = reach
-        return words.search(self.text, max(0, start - before), start) is not None or (
-            words.search(self.text, end, end + after) is not None
-        )
+        if words.search(self.text, max(0, start - before), start):
+            return True
+        limit = end + after
+        match = words.search(self.text, end, limit)
+        return match is not None and not (match.end() == limit and self.text[limit : limit + 1].isalnum())  # cut short
 
 
 class Finder(Protocol):
