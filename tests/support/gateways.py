@@ -205,7 +205,7 @@ def memory_log() -> tuple[Any, io.StringIO]:
 
 @contextlib.contextmanager
 def running(
-    upstream: Upstream | str,
+    endpoint: Upstream | str,
     policy: RedactionPolicy | None = None,
     local: Any = None,
     detector: Any = None,
@@ -214,7 +214,7 @@ def running(
 ) -> Iterator[Running]:
     """A gateway on a port of its own, in a thread."""
     policy = policy or policy_of()
-    url = upstream if isinstance(upstream, str) else upstream.url
+    url = endpoint if isinstance(endpoint, str) else endpoint.url
     log, output = memory_log()
     kept = vault or Vault.ephemeral()
     settings = settings_of(url, **changes)

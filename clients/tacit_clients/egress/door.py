@@ -108,9 +108,10 @@ class Gate:
         start: float,
     ) -> Draft:
         content = _bytes(after)
-        values = Values(conversation.values() if conversation else ())
-        known = (values, self.names.values) if self.policy.action("PERSON") != "keep" else (values,)
         issued = {*conversation.issued(), *conversation.fictions()} if conversation else set[str]()
+        # whoever calls himself by one of our own placeholders gives nothing away
+        values = Values(conversation.values() - issued if conversation else ())
+        known = (values, self.names.values) if self.policy.action("PERSON") != "keep" else (values,)
         self.last_look.check(content, known, issued)
         spent = (time.perf_counter() - start) * 1e3
         return Draft(content, conversation, _tool_names(before, after), dict(masked), dropped, stream, spent)
