@@ -224,11 +224,18 @@ def _matches(lender: Borrowed, view: View, shown: str, at: int) -> Iterator[Foun
     for pattern, telling in lender.patterns:
         for match in pattern.finditer(shown):
             start, end = match.span()
-            score = lender.score(match.group(), telling) if end > start else 0.0
+            score = lender.score(match.group(), telling) if _whole(shown, start, end) else 0.0
             if score > 0 and score < SURE and view.near(at + start, at + end, lender.context):
                 score = 0.95
             if score > 0:
                 yield Found(at + start, at + end, lender.type, score)
+
+
+def _whole(shown: str, start: int, end: int) -> bool:
+    """Not a part of a longer number or word (some of Presidio's patterns take one), nor the digits of a fraction."""
+    if start == end or shown[start - 1 : start].isalnum() or shown[end : end + 1].isalnum():
+        return False
+    return not (start > 1 and shown[start - 1] == "." and shown[start - 2].isdigit())
 
 
 @cache
