@@ -69,6 +69,8 @@ def found(text: str) -> list[tuple[str, str]]:
         ("look at https://github.com/annak.", "PERSONAL_URL", "https://github.com/annak"),
         ("https://x.test/?email=a%40b.test", "PERSONAL_URL", "https://x.test/?email=a%40b.test"),
         ("my website is http://PoolVendor.be/", "PERSONAL_URL", "http://PoolVendor.be/"),
+        ("https://bills.test/view/20418833", "PERSONAL_URL", "https://bills.test/view/20418833"),
+        ("https://doi.org/10.1000/182374", "URL", "https://doi.org/10.1000/182374"),
         ("(https://docs.python.org/3/library/re.html)", "URL", "https://docs.python.org/3/library/re.html"),
         ("from www.example.com", "DOMAIN_NAME", "www.example.com"),
         ("thanks @anna_k!", "USERNAME", "@anna_k"),

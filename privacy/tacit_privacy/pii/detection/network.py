@@ -45,6 +45,11 @@ _TELLING: Final = re.compile(
     re.IGNORECASE,
 )
 _SHARED: Final = re.compile(r"[/=](?=[\w-]*[0-9])(?=[\w-]*[A-Z])(?=[\w-]*[a-z])[\w-]{20,}(?![\w-])")
+_LIBRARY: Final = re.compile(
+    r"(?:^|\.)(?:doi\.org|arxiv\.org|nih\.gov|wikipedia\.org|wikimedia\.org|rfc-editor\.org|ietf\.org|w3\.org|iso\.org"
+    r"|archive\.org|jstor\.org|europa\.eu|python\.org|stackoverflow\.com|stackexchange\.com)$"
+)
+"""Sites whose numbered pages everybody reads: a number there points to a paper or a question, not to a person."""
 _RECORD: Final = re.compile(r"/[^/?#\s]*[0-9]{5}|\?[\w.-]+=")
 """One record among many: a long number in the path, or a question put to the site. Whose it is, the site knows."""
 _OWN: Final = any_of(
@@ -56,13 +61,7 @@ _PRIVATE_HOST: Final = re.compile(r"\.(?:local|internal|intranet|corp|lan|home|p
 
 def _leads_to_a_person(view: View, start: int, end: int, host: str, path: str) -> bool:
     """Whether an address holds a handle, an e-mail address, a token or a record's number, or is somebody's own."""
-    if (
-        _TELLING.search(path)
-        or _RECORD.search(path)
-        or _HANDLE_PATH.search(path)
-        or _SHARED.search(path)
-        or _PRIVATE_HOST.search(host)
-    ):
+    if _TELLING.search(path) or _HANDLE_PATH.search(path) or _SHARED.search(path) or _PRIVATE_HOST.search(host):
         return True
     if _SOCIAL.search(host.lower()):
         parts = [part for part in re.split(r"[/?#]", path) if part]
