@@ -61,6 +61,8 @@ _PRIVATE_HOST: Final = re.compile(r"\.(?:local|internal|intranet|corp|lan|home|p
 
 def _leads_to_a_person(view: View, start: int, end: int, host: str, path: str) -> bool:
     """Whether an address holds a handle, an e-mail address, a token or a record's number, or is somebody's own."""
+    if _RECORD.search(path) and not _LIBRARY.search(host.lower()):
+        return True
     if _TELLING.search(path) or _HANDLE_PATH.search(path) or _SHARED.search(path) or _PRIVATE_HOST.search(host):
         return True
     if _SOCIAL.search(host.lower()):
