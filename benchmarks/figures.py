@@ -37,9 +37,14 @@ def save(name: str, figures: Sequence[Figure], details: dict[str, Any]) -> Path:
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{name}.json"
     write_whole(path, json.dumps(found, indent=2) + "\n")
+    show(figures)
+    return path
+
+
+def show(figures: Sequence[Figure]) -> None:
+    """Print the figures and write nothing."""
     for figure in figures:
         print(f"{_state(figure.ok):<5} {figure.what}: {figure.measured} (beside {figure.beside})", flush=True)
-    return path
 
 
 def verdict(figures: Sequence[Figure]) -> int:
@@ -53,6 +58,10 @@ ORDER = {  # results file: heading of the page
     "ledger": "The budget and its ledger",
     "dispatch": "Messages",
     "throughput": "The training fleet",
+    "pii_accuracy": "Redaction: what it finds and what it lets out",
+    "pii_speed": "Redaction: speed and memory",
+    "pii_memory": "Redaction: memory over many texts",
+    "gateway": "The gateway",
     "learning_home": "Learning: generated homes",
     "learning_sms": "Learning: real users' messages",
     "learning_shakespeare": "Learning: Shakespeare's characters",
@@ -81,6 +90,10 @@ _TAIL = """
 - **The ledger** is read and written as in a run: every charge in a database file and in a transaction that is on disk
   before anything is released. A verifier starts with nothing computed; behind a sealed roster it bounds the plan once,
   by privacy loss distributions, however many rounds there were.
+- **Redaction**: [Redaction, measured](redaction-measured.md) says how texts are chosen and scored. The bare graph is
+  the recogniser's network alone, run on the arrays that detection made of the same texts.
+- **The gateway**: the upstream answers at once, so what is added to a direct call is the gateway's own time. One
+  process for each of upstream, gateway and load; the ways to the upstream take turns in every repetition.
 - **Throughput**: the bare loop trains the same steps in two processes with no server, no messages and no privacy. The
   pool engine adds the ledger, the messages, clipping, the guard and the checkpoint, and makes up for it by faster steps
   ([Speed](devices.md#speed)). Where the ratio is about one, the steps are what limits it: two processes on two cores.

@@ -18,6 +18,10 @@ SCRIPTS = (
     "ledger.py",
     "dispatch.py",
     "throughput.py",
+    "pii_accuracy.py",
+    "pii_speed.py",
+    "pii_memory.py",
+    "gateway.py",
     "learning.py",
     "conformance.py",
 )

@@ -134,7 +134,9 @@ def _curve(report: Mapping[str, Any]) -> Table:
 
 
 def _table(title: str, columns: tuple[str, ...], caption: str | None = None) -> Table:
-    table = Table(title=title, caption=caption, box=SIMPLE_HEAD, caption_justify="left")
+    table = Table(
+        title=title, caption=caption, box=SIMPLE_HEAD, caption_justify="left", pad_edge=False, padding=(0, 1, 0, 0)
+    )
     for index, column in enumerate(columns):
         table.add_column(column, justify="right" if index else "left", no_wrap=True)
     return table
@@ -152,4 +154,4 @@ def _figure(value: float | None) -> str:
 
 
 def _percent(value: float | None) -> str:
-    return "" if value is None else f"{100 * value:.2f}%"
+    return "" if value is None else f"{100 * value:.1f}%"
