@@ -545,6 +545,9 @@ def test_a_damaged_file_is_one_sentence(path: Path) -> None:
     with pytest.raises(BadInput, match="there is no vault"):
         Vault.open(path.with_name("none.db"), cheap("x"), create=False)
     assert not path.with_name("none.db").exists()
+    path.with_name("empty.db").touch()
+    with pytest.raises(BadInput, match=r"empty\.db is empty, no vault"):
+        Vault.open(path.with_name("empty.db"), cheap("x"), create=False)
     newer = path.with_name("newer.db")
     Vault.open(newer, cheap("x")).close()
     raw(newer, "UPDATE tacit_vault SET format = 99")

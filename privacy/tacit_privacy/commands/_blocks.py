@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from tacit_privacy.commands._streams import Reader
+from tacit_privacy.commands._streams import Text
 
 CORE = 1 << 16  # characters of a block, at most, unless its text has no place to cut
 BEFORE, AFTER = 256, 8192  # characters of context that are searched with a block
@@ -24,7 +24,7 @@ class Block:
     line: int
 
 
-def blocks(reader: Reader) -> Iterator[Block]:
+def blocks(reader: Text) -> Iterator[Block]:
     """Cut at blank lines where there are any, else at line ends, at spaces, between words. Never inside a word of fewer
     than LONGEST_WORD characters: a placeholder is a whole word, and so is what merely looks like one.
     """

@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import resource_tracker
 from types import TracebackType
 from typing import Generic, Protocol, TypeVar
 
@@ -89,6 +90,7 @@ class Detecting(Generic[J]):
 
     def _submit(self, texts: Sequence[str]) -> "Future[Found]":
         # Ctrl-C reaches the whole group of processes: workers are born with the signal blocked, and end with the parent
+        resource_tracker.ensure_running()  # which would unblock it again when it starts
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
             if self._pool is None:

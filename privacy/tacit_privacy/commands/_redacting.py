@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from tacit_privacy.commands._blocks import Block, blocks
 from tacit_privacy.commands._detecting import Detecting, Found, Job, Told
 from tacit_privacy.commands._rows import Batch, batches, line_of
-from tacit_privacy.commands._streams import Lines, emit, readers
+from tacit_privacy.commands._streams import Chain, Lines, emit, readers
 from tacit_privacy.errors import BadInput, TextRefused
 from tacit_privacy.pii.entities import Entity
 from tacit_privacy.pii.policy import RedactionPolicy
@@ -62,9 +62,8 @@ class Form(Protocol):
 
 @dataclass(frozen=True)
 class Piece:
-    """A block, or a line, of a file."""
+    """A block, or a line, of the input."""
 
-    file: str
     block: Block
 
     @property
@@ -76,29 +75,24 @@ class Plain:
     """Text in blocks, or line by line. An entity belongs to the block that it begins in, and is written with it."""
 
     def __init__(self, files: list[Path] | None, by_line: bool = False) -> None:
-        self._files, self._by_line = files, by_line
-        self._waits: Callable[[], bool] = lambda: False
-        self._file, self._taken = "", 0
+        self._chain, self._by_line = Chain(files), by_line
+        self._waits = self._chain.waits
+        self._taken = 0
 
     def jobs(self) -> Iterator[Piece]:
-        for reader in readers(self._files):
-            if self._by_line:
-                lines = Lines(reader)
-                self._waits = lines.waits
-                for line in lines:
-                    yield Piece(reader.name, Block(line, 0, len(line), lines.number))
-            else:
-                self._waits = reader.waits
-                for block in blocks(reader):
-                    yield Piece(reader.name, block)
+        if self._by_line:
+            lines = Lines(self._chain)
+            self._waits = lines.waits
+            for line in lines:
+                yield Piece(Block(line, 0, len(line), lines.number))
+        else:
+            yield from map(Piece, blocks(self._chain))
 
     def waits(self) -> bool:
         return self._waits()
 
     def written(self, job: Piece, found: Found, replacing: Replacing) -> str:
         block, window = job.block, job.block.window
-        if job.file != self._file:
-            self._file, self._taken = job.file, 0
         start = block.start + self._taken
         mine = [entity for entity in found[0] if start <= entity.start < block.end]
         end = max([block.end, start, *(entity.end for entity in mine)])
@@ -108,7 +102,7 @@ class Plain:
         here = [Entity(e.start - start, e.end - start, e.type, e.score) for e in mine]
 
         def place(at: int) -> str:
-            return f"{job.file} line {block.line + window.count(chr(10), block.start, start + at)}"
+            return self._chain.place(block.line + window.count("\n", block.start, start + at))
 
         return replacing.replace(window[start:end], here, place).text
 
@@ -197,22 +191,21 @@ def stream(form: Form, replacing: Replacing, detecting: Detecting[Job], outbox: 
     outbox.flush()
 
 
-def whole(files: list[Path] | None, most: int) -> tuple[str, str]:
-    """All of the input, and its name; for ``--json``. Raises BadInput where it is too long to be one document."""
-    parts, held, name = [], 0, "stdin"
-    for reader in readers(files):
-        name = reader.name
-        while piece := reader.read():
-            parts.append(piece)
-            held += len(piece)
-            if held > most:
-                raise BadInput(f"the text has more than {most} characters; leave out --json, or use --jsonl")
-    return "".join(parts), name
+def whole(files: list[Path] | None, most: int) -> tuple[str, Chain]:
+    """All of the input, for ``--json``, and where it comes from. Raises BadInput where that is too long."""
+    parts, held, chain = [], 0, Chain(files)
+    while piece := chain.read():
+        parts.append(piece)
+        held += len(piece)
+        if held > most:
+            raise BadInput(f"the text has more than {most} characters; leave out --json, or use --jsonl")
+    return "".join(parts), chain
 
 
-def single(text: str, name: str, policy: RedactionPolicy, replacing: Replacing) -> dict[str, Any]:
+def single(text: str, source: Chain, policy: RedactionPolicy, replacing: Replacing) -> dict[str, Any]:
     """One document of one text."""
     with Detecting[Batch](policy, 1) as detecting:
         found = detecting.one(text)
-    done = replacing.replace(text, found, lambda at: f"{name} line {1 + text.count(chr(10), 0, at)}")
-    return {"redacted": done.text, "entities": [entity.row() for entity in done.entities], "masked": dict(done.masked)}
+    done = replacing.replace(text, found, lambda at: source.place(1 + text.count("\n", 0, at)))
+    entities = [entity.row() for entity in done.entities]
+    return {"redacted": done.text, "entities": entities, "masked": dict(done.masked)}

@@ -6,7 +6,7 @@ from typing import Any
 from tacit_privacy.commands._redacting import whole
 from tacit_privacy.commands._rows import line_of
 from tacit_privacy.commands._rows import rows as read_rows
-from tacit_privacy.commands._streams import Lines, emit, readers
+from tacit_privacy.commands._streams import Chain, Lines, emit, readers
 from tacit_privacy.errors import BadInput
 from tacit_privacy.pii.policy import RestorePolicy
 from tacit_privacy.pii.pseudonyms.conversation import Conversation
@@ -61,19 +61,19 @@ class Live:
 
 
 def plain(files: list[Path] | None, live: Live) -> None:
-    """Each file as one text of any length."""
-    for reader in readers(files):
-        stream: StreamRestorer | None = None
-        while piece := reader.read():
-            conversation, changed = live.conversation()
-            if stream is None:
-                stream = StreamRestorer(conversation, live.sinks)
-            elif changed:
-                stream.renew(conversation)
-            emit(stream.feed(piece))
-        if stream is not None:
-            emit(stream.close())
-            live.count(stream)
+    """One text of any length."""
+    chain = Chain(files)
+    stream: StreamRestorer | None = None
+    while piece := chain.read():
+        conversation, changed = live.conversation()
+        if stream is None:
+            stream = StreamRestorer(conversation, live.sinks)
+        elif changed:
+            stream.renew(conversation)
+        emit(stream.feed(piece))
+    if stream is not None:
+        emit(stream.close())
+        live.count(stream)
 
 
 def rows(files: list[Path] | None, fields: tuple[str, ...], replace: bool, live: Live) -> None:

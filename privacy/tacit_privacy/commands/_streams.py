@@ -6,6 +6,7 @@ import select
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Protocol
 
 from tacit_privacy.errors import BadInput
 
@@ -21,8 +22,8 @@ class Reader:
         try:
             self._descriptor = sys.stdin.fileno() if path is None else os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         except OSError as error:
-            raise BadInput(f"cannot read {path}: {(error.strerror or 'it cannot be opened').lower()}") from error
-        self._owned = path is not None
+            raise BadInput(f"cannot read {self.name}: {(error.strerror or 'it cannot be opened').lower()}") from error
+        self._owned, self._closed = path is not None, False
         self._decoder = codecs.getincrementaldecoder("utf-8")("strict")
         self._bytes = 0
         self._broken: BadInput | None = None
@@ -42,11 +43,12 @@ class Reader:
 
     def waits(self) -> bool:
         """Whether ``read`` would wait for somebody to write."""
-        return not select.select([self._descriptor], [], [], 0)[0]
+        return not self._closed and not select.select([self._descriptor], [], [], 0)[0]
 
     def close(self) -> None:
-        if self._owned:
+        if self._owned and not self._closed:
             os.close(self._descriptor)
+        self._closed = True
 
     def __enter__(self) -> "Reader":
         return self
@@ -68,10 +70,55 @@ class Reader:
         return text
 
 
+class Text(Protocol):
+    """Where text comes from: a reader, or a chain of them."""
+
+    @property
+    def name(self) -> str: ...
+
+    def read(self) -> str: ...
+
+    def waits(self) -> bool: ...
+
+
+class Chain:
+    """Files as the one text that ``cat`` makes of them: a word may begin in one and end in the next."""
+
+    def __init__(self, files: list[Path] | None) -> None:
+        self._readers = readers(files)
+        self._reader = next(self._readers, None)
+        self._begins = [(0, self.name)]  # at which line, counted from 0 over all files, a file begins
+        self._line = 0
+
+    @property
+    def name(self) -> str:
+        return self._reader.name if self._reader is not None else "stdin"
+
+    def read(self) -> str:
+        """The next piece, "" at the end of the last file. Raises BadInput as a reader does."""
+        while self._reader is not None:
+            text = self._reader.read()
+            if text:
+                self._line += text.count("\n")
+                return text
+            self._reader = next(self._readers, None)
+            if self._reader is not None:
+                self._begins.append((self._line, self.name))
+        return ""
+
+    def waits(self) -> bool:
+        return self._reader is not None and self._reader.waits()
+
+    def place(self, line: int) -> str:
+        """``FILE line N`` for a line counted from 1 over all files."""
+        first, name = next(begin for begin in reversed(self._begins) if begin[0] < line)
+        return f"{name} line {line - first}"
+
+
 class Lines:
     """A reader's lines, each with its end; a last line need not have one."""
 
-    def __init__(self, reader: Reader) -> None:
+    def __init__(self, reader: Text) -> None:
         self._reader = reader
         self._lines: list[str] = []  # complete ones, last first
         self._rest: list[str] = []
@@ -116,6 +163,12 @@ def readers(files: list[Path] | None) -> Iterator[Reader]:
     for path in files or [Path("-")]:
         with Reader(None if path == Path("-") else path) as reader:
             yield reader
+
+
+def await_stdin(files: list[Path] | None) -> None:
+    """Wait until another process has written to stdin, where that is read first."""
+    if (files or [Path("-")])[0] == Path("-") and not sys.stdin.isatty():
+        select.select([sys.stdin.fileno()], [], [])
 
 
 def emit(text: str) -> None:

@@ -63,8 +63,8 @@ def redact(
         with opened(vault, key, True, quiet) as kept, kept.conversation(conversation, expires_days=days) as talk:
             replacing = work.Replacing(rules, talk)
             if as_json:
-                text, name = work.whole(files, MOST_IN_ONE)
-                document = work.single(text, name, rules, replacing)
+                text, source = work.whole(files, MOST_IN_ONE)
+                document = work.single(text, source, rules, replacing)
                 kept.save(conversation)
                 write(document)
             else:

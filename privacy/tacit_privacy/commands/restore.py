@@ -50,9 +50,11 @@ def restore(
         raise BadInput("--field and --replace speak of JSONL; add --jsonl")
     with json_on_stdout(as_json) as write:
         from tacit_privacy.commands import _restoring as work
+        from tacit_privacy.commands._streams import await_stdin
         from tacit_privacy.pii.policy import RedactionPolicy
 
         sinks = None if policy is None else RedactionPolicy.load(policy).restore
+        await_stdin(files)  # a tacit redact at the other end of the pipe may be about to make the vault
         with opened(vault, key, False, quiet) as kept:
             live = work.Live(kept, conversation, sinks)
             if as_json:

@@ -27,10 +27,12 @@ class Master:
         self.index = Sealer(derive(index_key, "index"))
 
     @classmethod
-    def open(cls, database: Database, key: VaultKey) -> "Master":
+    def open(cls, database: Database, key: VaultKey, create: bool = True) -> "Master":
         """Read the header, or write the one of a new vault. Raises VaultLocked, BadInput."""
         with database.reading() as connection:
             found = header_of(connection, database)
+        if found is None and not create:
+            raise BadInput(f"{database.path} is empty, no vault; name the file that tacit redact --vault made")
         if found is None:
             with database.writing() as connection:  # of two that make the same vault, one finds it made
                 found = header_of(connection, database)

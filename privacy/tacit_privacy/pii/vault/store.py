@@ -71,7 +71,7 @@ class Vault:
             raise BadInput(f"there is no vault {path}; name the file that tacit redact --vault made")
         database = Database(path)
         try:
-            master = Master.open(database, key)
+            master = Master.open(database, key, create)
             vault = cls(database, master, ConversationLocks(path.with_name(path.name + ".lock")), clock)
             vault.expire()
             database.settle()  # an erasure that was killed before its end is finished here
