@@ -1,6 +1,7 @@
-"""Reads an adapter folder in peft's format, written by Tacit or by peft, as a flat vector."""
+"""Reads adapter folders in peft's format, written by Tacit or by peft, and stacks them into one flat vector."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +30,13 @@ _UNSUPPORTED: dict[str, Any] = {
 }
 
 
-def read_adapter(folder: Path, model: LanguageModel) -> tuple[AdapterSpec, Vector]:
-    """The adapter in ``folder`` as method ``lora``, whatever it was trained by: both factors are in its file.
+Factors = dict[
+    str, tuple[Vector, Vector]
+]  # by module: B (rows, rank) with the adapter's scale in it, A (rank, columns)
+
+
+def read_adapter(folder: Path, model: LanguageModel) -> Factors:
+    """The adapter in ``folder``: what it adds to the weight of each of its modules is B @ A.
 
     Raises BadInput when there is none, when it is of another model, of a kind other than plain LoRA, or not finite.
     """
@@ -38,21 +44,46 @@ def read_adapter(folder: Path, model: LanguageModel) -> tuple[AdapterSpec, Vecto
     found = _factors(folder)
     _check_origin(folder, model)
     rank, alpha = _scale(folder, config)
-    linear, parts = [], []
-    for name, _ in model.network.named_modules():  # in the network's order, so that two adapters can be stacked
-        if name not in found:
-            continue
-        up, down = found.pop(name)
-        if up.shape[1] != rank or down.shape[0] != rank:
-            raise BadInput(f"module {name} of {folder} has not rank {rank}, which its configuration says")
-        linear.append(LinearSpec(name=name, rows=up.shape[0], columns=down.shape[1]))
-        parts += [up.T, down]
-    if found or not linear:
-        raise BadInput(f"{folder} adapts {sorted(found)[:3]}, which {model.name} has not; name its own model")
-    vector = np.ascontiguousarray(np.concatenate(parts, axis=1), dtype=np.float32).reshape(-1)  # rank by rank
-    if not np.isfinite(vector).all():
+    if not found or any(up.shape[1] != rank or down.shape[0] != rank for up, down in found.values()):
+        raise BadInput(f"an adapter of rank {rank} is announced in {folder} but its weights have another; is it whole?")
+    unknown = set(found) - {name for name, _ in model.network.named_modules()}
+    if unknown:
+        raise BadInput(f"the adapter in {folder} adapts {min(unknown)}, which {model.name} has not; name its own model")
+    if not all(np.isfinite(factor).all() for factors in found.values() for factor in factors):
         raise BadInput(f"the adapter in {folder} holds NaN or infinity; train it again or leave it out")
-    return AdapterSpec(model=model.name, method="lora", rank=rank, alpha=alpha, seed=0, linear=tuple(linear)), vector
+    return {name: (up * np.float32(alpha / rank), down) for name, (up, down) in found.items()}
+
+
+def stack(model: LanguageModel, adapters: Sequence[Factors]) -> tuple[AdapterSpec, Vector]:
+    """One adapter of method ``lora`` that adds what all of them add: ranks side by side, so that it costs one pass.
+
+    A module that only some adapt has zeros for the others. Raises BadInput where a shape is not the module's.
+    """
+    ranks = [next(iter(factors.values()))[1].shape[0] for factors in adapters]
+    linear, parts = [], []
+    for name, _ in model.network.named_modules():
+        known = [factors[name] for factors in adapters if name in factors]
+        if not known:
+            continue
+        rows, columns = known[0][0].shape[0], known[0][1].shape[1]
+        if any(up.shape[0] != rows or down.shape[1] != columns for up, down in known):
+            raise BadInput(f"two adapters disagree on the shape of module {name}; name adapters of one model")
+        linear.append(LinearSpec(name=name, rows=rows, columns=columns))
+        for which in (0, 1):  # B's column, then A's row, rank by rank
+            blocks = [
+                _by_rank(factors[name], which) if name in factors else np.zeros((rank, (rows, columns)[which]))
+                for factors, rank in zip(adapters, ranks, strict=True)
+            ]
+            parts.append(np.concatenate(blocks, axis=0))
+    vector = np.ascontiguousarray(np.concatenate(parts, axis=1), dtype=np.float32).reshape(-1)
+    total = sum(ranks)
+    spec = AdapterSpec(model=model.name, method="lora", rank=total, alpha=total, seed=0, linear=tuple(linear))
+    return spec, vector
+
+
+def _by_rank(factors: tuple[Vector, Vector], which: int) -> Vector:
+    """(rank, rows) of B or (rank, columns) of A."""
+    return factors[0].T if which == 0 else factors[1]
 
 
 def _config(folder: Path) -> dict[str, Any]:
@@ -76,8 +107,8 @@ def _scale(folder: Path, config: dict[str, Any]) -> tuple[int, float]:
     return rank, float(alpha) * (rank**0.5 if config.get("use_rslora") else 1.0)
 
 
-def _factors(folder: Path) -> dict[str, tuple[Vector, Vector]]:
-    """B (rows, rank) and A (rank, columns) by module."""
+def _factors(folder: Path) -> Factors:
+    """As they are in the file, not scaled."""
     try:
         tensors = load_file(folder / "adapter_model.safetensors")
     except (OSError, SafetensorError) as error:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from tacit_clients.slm import prompting
-from tacit_clients.slm.adapter_files import read_adapter
+from tacit_clients.slm.adapter_files import read_adapter, stack
 from tacit_clients.slm.adapters import AdaptedModel
 from tacit_clients.slm.decoding import decode
 from tacit_clients.slm.models import Kind, LanguageModel, load
@@ -187,14 +187,9 @@ def _twin(network: "PreTrainedModel") -> "PreTrainedModel":
 
 
 def _adapt(model: LanguageModel, folders: Sequence[Path]) -> None:
-    """Stack one or two adapters on a model for good."""
-    first, *rest = [read_adapter(folder, model) for folder in folders]
-    adapted = AdaptedModel(model, first[0])
-    adapted.load_vector(first[1], first[0].rank)
-    for spec, vector in rest:
-        adapted.add_personal(spec)
-        adapted.load_vector(vector, spec.rank, "personal")
-        adapted.train_only("personal")  # which is to say: switched on
+    """Put adapters on a model for good: one that is the sum of them all."""
+    spec, vector = stack(model, [read_adapter(folder, model) for folder in folders])
+    AdaptedModel(model, spec).load_vector(vector, spec.rank)
     for parameter in model.network.parameters():
         parameter.requires_grad_(False)
         parameter.grad = None
