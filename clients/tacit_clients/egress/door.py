@@ -20,7 +20,7 @@ from tacit_clients.egress.transport import Reply, Transport
 from tacit_clients.egress.views import Path
 from tacit_clients.egress.wire import compose, structural, structural_key
 from tacit_clients.modes.protocol import Ask, Event, Json, Provenance
-from tacit_privacy.errors import BadInput, TacitError, TextRefused, UpstreamFailed
+from tacit_privacy.errors import BadInput, EngineFailed, TacitError, TextRefused, UpstreamFailed
 from tacit_privacy.pii.policy import RedactionPolicy
 from tacit_privacy.pii.pseudonyms.conversation import Conversation
 from tacit_privacy.pii.redactor import Redactor
@@ -209,8 +209,17 @@ class Egress:
             return  # nothing left; the refusal itself goes to the client
 
     async def in_thread(self, work: Callable[..., T], *arguments: object) -> T:
-        """Run ``work`` where it does not keep the event loop waiting."""
-        return await asyncio.get_running_loop().run_in_executor(self._pool, work, *arguments)
+        """Run ``work`` where it does not keep the event loop waiting.
+
+        Raises the project's own errors as they are, EngineFailed for others, whose words and past may hold text.
+        """
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._pool, work, *arguments)
+        except TacitError:
+            raise
+        except Exception as error:
+            kind = type(error).__name__
+        raise EngineFailed(f"the gateway's own work failed ({kind})")
 
 
 def _bytes(body: Json) -> bytes:

@@ -16,6 +16,7 @@ from tacit_clients.gateway.metrics import Metrics
 from tacit_clients.gateway.rendering import Gathered
 from tacit_clients.gateway.security import Receive, Scope
 from tacit_clients.modes.protocol import Ask, Delta, Event, Json, Provenance, Registry, ToolDelta
+from tacit_privacy.errors import TacitError
 
 _LONGEST_NAME = 256
 MODEL_MISSING: Final = "name a model; GET /v1/models lists them"
@@ -79,7 +80,11 @@ class Desk:
             return of_header(named), True
         if not any(isinstance(message, dict) and message.get("role") == "assistant" for message in messages):
             return new_identifier(), False
-        return await self.egress.in_thread(self.conversations.find, messages, who), False
+        try:
+            return await self.egress.in_thread(self.conversations.find, messages, who), False
+        except TacitError as error:
+            self.log.warning("conversation_not_found", kind=type(error).__name__)
+        return new_identifier(), False  # always right: the transcript comes whole
 
     async def ask(
         self, scope: Scope, route: str, body: Mapping[str, Json], gone: Flag, conversation: str | None = None
@@ -116,9 +121,12 @@ class Desk:
                 yield event
         if account.masked and not answering.named:
             rows = answering.gathered.rows()
-            await self.egress.in_thread(
-                self.conversations.learn, answering.ask.conversation, answering.messages, rows, answering.who
-            )
+            try:
+                await self.egress.in_thread(
+                    self.conversations.learn, answering.ask.conversation, answering.messages, rows, answering.who
+                )
+            except TacitError as error:  # the next turn begins a conversation of its own
+                self.log.warning("conversation_not_learned", kind=type(error).__name__)
         account.latency_ms = (time.perf_counter() - answering.start) * 1e3
 
     @asynccontextmanager

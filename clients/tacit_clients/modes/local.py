@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
 from tacit_clients.modes.protocol import Ask, Delta, Event, Finish, Json, Usage
-from tacit_privacy.errors import BadInput
+from tacit_privacy.errors import BadInput, EngineFailed, TacitError
 
 MOST_CHOICES: Final = 8
 
@@ -141,8 +141,21 @@ class LocalMode:
         ask.provenance.tokens_up, ask.provenance.tokens_down = prompt, tokens
         yield Usage(prompt, tokens)
 
-    def pieces(self, request: LocalRequest, choice: int, cancelled: Flag) -> AsyncGenerator[Piece]:
-        """What the model writes for one choice."""
+    async def pieces(self, request: LocalRequest, choice: int, cancelled: Flag) -> AsyncGenerator[Piece]:
+        """What the model writes for one choice. Errors of others than the project become EngineFailed, wordless."""
+        failed = ""
+        try:
+            async with aclosing(self._written(request, choice, cancelled)) as pieces:
+                async for piece in pieces:
+                    yield piece
+        except TacitError:
+            raise
+        except Exception as error:
+            failed = type(error).__name__
+        if failed:
+            raise EngineFailed(f"the local model failed ({failed})")
+
+    def _written(self, request: LocalRequest, choice: int, cancelled: Flag) -> AsyncGenerator[Piece]:
         return self.model.stream(
             [dict(message) for message in request.messages],
             max_tokens=request.max_tokens,
