@@ -1,6 +1,7 @@
 """The one door: a request is composed, redacted, looked at, recorded and sent; an answer is checked and restored."""
 
 import asyncio
+import contextlib
 import json
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping
@@ -13,7 +14,7 @@ from typing import Final, TypeVar
 from tacit_clients.egress.inbound import Inbound
 from tacit_clients.egress.known_names import KnownNames
 from tacit_clients.egress.lastlook import LastLook, Values
-from tacit_clients.egress.records import Book
+from tacit_clients.egress.records import Book, Ending
 from tacit_clients.egress.settings import UpstreamSettings
 from tacit_clients.egress.sse import Framer
 from tacit_clients.egress.transport import Reply, Transport
@@ -138,14 +139,28 @@ class Egress:
             raise TextRefused("paused", "the owner has paused all traffic to the large model")
         if self.transport.breaker.state == "open":
             raise UpstreamFailed("open_circuit")  # before the gate's work, which would be for nothing
-        draft = await self._drafted(ask, why)
+        draft, number = await self._drafted(ask, why)
         if self._paused():  # meanwhile
+            self._note_ending(number, "paused", ask.provenance)
             raise TextRefused("paused", "the owner has paused all traffic to the large model")
         account = ask.provenance
         account.masked, account.dropped = dict(draft.masked), list(draft.dropped)
         account.gate_ms += draft.milliseconds
         account.answered_by = "llm"
         inbound = Inbound(draft.conversation, self.gate.policy.restore, draft.names, account)
+        outcome = "gone"
+        try:
+            async with aclosing(self._answered(draft, inbound, account)) as events:
+                async for event in events:
+                    yield event
+            outcome = "answered"
+        except UpstreamFailed as error:
+            outcome = f"status_{error.status}" if error.reason == "status" else error.reason
+            raise
+        finally:
+            self._note_ending(number, outcome, account)
+
+    async def _answered(self, draft: Draft, inbound: Inbound, account: Provenance) -> AsyncGenerator[Event]:
         async with self.transport.post(draft.content, draft.stream) as reply:
             account.bytes_up, account.attempts = len(draft.content) * reply.attempts, reply.attempts
             if not draft.stream:
@@ -177,34 +192,46 @@ class Egress:
     async def close(self) -> None:
         await self.transport.close()
         self._pool.shutdown(wait=True, cancel_futures=True)
+        self._flush()
 
-    async def _drafted(self, ask: Ask, why: str) -> Draft:
+    async def _drafted(self, ask: Ask, why: str) -> tuple[Draft, int]:
         """Drafted and recorded as leaving, or refused and recorded as that."""
         return await self.in_thread(self._draft_and_record, ask, why)
 
-    def _draft_and_record(self, ask: Ask, why: str) -> Draft:
+    def _draft_and_record(self, ask: Ask, why: str) -> tuple[Draft, int]:
         refusal: TextRefused | None = None
         try:
             draft = self.gate.draft(ask.body, ask.conversation, ask.stream)
         except TextRefused as error:
             refusal = error
         if refusal is not None:
-            self._note_refusal(ask, refusal.reason)
+            self._note_refusal(ask, refusal.reason, refusal.detail)
             raise refusal
-        if not self._recorded(draft, ask, why):
+        number = self._recorded(draft, ask, why)
+        if number is None:
             raise TextRefused("not_recorded", "what leaves must be recorded, and the vault refuses")
-        return draft
+        return draft, number
 
-    def _recorded(self, draft: Draft, ask: Ask, why: str) -> bool:
+    def _recorded(self, draft: Draft, ask: Ask, why: str) -> int | None:
+        mode = ask.provenance.mode
         try:
-            self.book.left(draft.content, ask.provenance.mode, why, draft.masked, ask.conversation)
+            return self.book.left(draft.content, mode, why, draft.masked, ask.conversation, ask.asked_by)
         except Exception:
-            return False
-        return True
+            return None
 
-    def _note_refusal(self, ask: Ask, reason: str) -> None:
+    def _note_ending(self, number: int, outcome: str, account: Provenance) -> None:
+        """For the owner's record, without waiting for the disk."""
+        if self.book.ended(number, Ending(outcome, account.bytes_down, account.attempts)):
+            with contextlib.suppress(RuntimeError):  # the pool is closing, and ``close`` writes
+                self._pool.submit(self._flush)
+
+    def _flush(self) -> None:
+        with contextlib.suppress(TacitError):  # the vault refuses: it refuses the next record too, and says so there
+            self.book.flush()
+
+    def _note_refusal(self, ask: Ask, reason: str, detail: str = "") -> None:
         try:
-            self.book.refused(ask.provenance.mode, reason, {}, ask.conversation)
+            self.book.refused(ask.provenance.mode, reason, {}, ask.conversation, detail, ask.asked_by)
         except Exception:
             return  # nothing left; the refusal itself goes to the client
 

@@ -18,7 +18,7 @@ from tacit_clients.gateway.security import Receive, Scope
 from tacit_clients.modes.protocol import Ask, Delta, Event, Json, Provenance, Registry, ToolDelta
 from tacit_privacy.errors import TacitError
 
-_LONGEST_NAME = 256
+_LONGEST_NAME, _LONGEST_CLIENT = 256, 80
 MODEL_MISSING: Final = "name a model; GET /v1/models lists them"
 
 
@@ -103,8 +103,8 @@ class Desk:
         named = conversation is not None
         if conversation is None:
             conversation, named = await self.conversation_of(scope, messages, who)
-        account = Provenance(mode.name)
-        ask = Ask(body, conversation, body.get("stream") is True, account, gone)
+        account, client = Provenance(mode.name), header(scope, b"user-agent")[:_LONGEST_CLIENT]
+        ask = Ask(body, conversation, body.get("stream") is True, account, gone, client)
         gathered = Gathered()
         answering = Answering(ask, messages, who, named, route, mode.answer(ask), gathered, start, token_hex(8))
         answering.events = self._noted(answering, answering.events)

@@ -105,6 +105,7 @@ class Ask:
     stream: bool
     provenance: Provenance
     cancelled: Flag  # set when the client has gone
+    asked_by: str = dataclasses.field(default="", repr=False)  # what the client calls itself
 
 
 class Mode(Protocol):

@@ -1,8 +1,9 @@
 """Other secrets of the device, such as what left it: sealed by kind, in order, erased one by one or whole."""
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 
 from sqlalchemy import Connection, delete, func, insert, select, update
 
@@ -13,6 +14,7 @@ from tacit_privacy.pii.vault.sealing import KEY_BYTES, Sealer, digest
 from tacit_privacy.pii.vault.tables import kinds, records
 
 _DAY_S = 86_400
+_AT_ONCE = 500  # numbers in one statement
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,13 +64,23 @@ class Records:
             if row.expires is None or row.expires > now
         ]
 
-    def erase(self, kind: str, number: int | None) -> int:
+    def numbers(self, kind: str) -> list[int]:
+        name, now = self._name(kind), self._clock()
+        kept = (records.c.kind == name) & (records.c.expires.is_(None) | (records.c.expires > now))
+        with self._database.reading() as connection:
+            self._master.check(connection)
+            return list(connection.execute(select(records.c.number).where(kept).order_by(records.c.number)).scalars())
+
+    def erase(self, kind: str, numbers: Iterable[int] | None) -> int:
         name = self._name(kind)
         with self._database.writing() as connection:
             self._master.check(connection)
             chosen = records.c.kind == name
-            if number is not None:
-                gone = connection.execute(delete(records).where(chosen & (records.c.number == number))).rowcount
+            if numbers is not None:
+                gone = sum(
+                    connection.execute(delete(records).where(chosen & records.c.number.in_(some))).rowcount
+                    for some in _batched(numbers, _AT_ONCE)
+                )
             else:
                 gone = connection.execute(delete(records).where(chosen)).rowcount
                 connection.execute(delete(kinds).where(kinds.c.kind == name))
@@ -104,3 +116,10 @@ class Records:
         data_key = secrets.token_bytes(KEY_BYTES)
         connection.execute(insert(kinds).values(kind=name, data_key=self._master.wrap(data_key, "kinds", name)))
         return Sealer(data_key)
+
+
+def _batched(numbers: Iterable[int], size: int) -> Iterator[list[int]]:
+    """``numbers`` in lists of at most ``size``; Python 3.11 has none in itertools."""
+    rest = iter(numbers)
+    while some := list(islice(rest, size)):
+        yield some

@@ -4,7 +4,7 @@ import contextlib
 import math
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -252,9 +252,13 @@ class Vault:
         """Records of a kind, oldest first, from number ``after`` + 1 on."""
         return self._records.rows(kind, after, limit)
 
-    def erase_rows(self, kind: str, number: int | None = None) -> int:
-        """Forget one record, or a whole kind; returns how many there were."""
-        return self._records.erase(kind, number)
+    def numbers(self, kind: str) -> list[int]:
+        """Numbers of a kind's records, oldest first. Cheap: opens no seal."""
+        return self._records.numbers(kind)
+
+    def erase_rows(self, kind: str, number: int | Iterable[int] | None = None) -> int:
+        """Forget one record, several, or a whole kind; returns how many there were."""
+        return self._records.erase(kind, (number,) if isinstance(number, int) else number)
 
     def close(self) -> None:
         self._locks.close()
