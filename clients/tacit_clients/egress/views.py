@@ -1,7 +1,6 @@
 """What the strings of an outbound body say when they are read: as they are, and behind escapes and encodings."""
 
 import base64
-import binascii
 import html
 import re
 from collections.abc import Callable, Iterator
@@ -19,6 +18,7 @@ _LONG_NUMBER = 5  # digits from which a number may be somebody's
 _ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{4})|x([0-9a-fA-F]{2})|([nrtbf\"'/\\]))")
 _PLAIN_ESCAPES = {"n": "\n", "r": "\r", "t": "\t", "b": "\b", "f": "\f"}
 _BASE64 = re.compile(r"[A-Za-z0-9+/_-]{8,65536}={0,2}")
+_READABLE = re.compile(r"[^\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ufffd]{6,}")
 
 
 def leaves(body: Json, structural: Callable[[Path], bool]) -> Iterator[str]:
@@ -81,17 +81,16 @@ def _joined(text: str) -> str:
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
-def _base64(word: str) -> Iterator[str]:
-    """Text behind base64 in either alphabet; nothing where the bytes are no text."""
-    bare = word.rstrip("=").replace("-", "+").replace("_", "/")
-    if len(bare) % 4 == 1:
-        return
-    try:
-        text = base64.b64decode(bare + "=" * (-len(bare) % 4), validate=True).decode("utf-8")
-    except (binascii.Error, UnicodeDecodeError):
-        return
-    if sum(character.isprintable() or character.isspace() for character in text) == len(text):
-        yield text
+def _base64(run: str) -> Iterator[str]:
+    """Text behind base64 in either alphabet, wherever in the run it begins; nothing where the bytes are no text."""
+    letters = run.rstrip("=").replace("-", "+").replace("_", "/")
+    for start in range(4):
+        whole = letters[start:]
+        whole = whole[: len(whole) - (len(whole) % 4 == 1)]
+        raw = base64.b64decode(whole + "=" * (-len(whole) % 4))
+        for text in _READABLE.findall(raw.decode("utf-8", "replace")):
+            if any(character.isalnum() for character in text):
+                yield text
 
 
 def folded(text: str) -> str:

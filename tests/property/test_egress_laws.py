@@ -1,0 +1,221 @@
+"""Laws of the door: framing, restoring and the last look hold for every cut of every stream and every spelling."""
+
+import base64
+import html
+import json
+from collections.abc import Callable
+from itertools import pairwise
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tacit_clients.egress.common_words import NAMES_THAT_ARE_WORDS
+from tacit_clients.egress.inbound import Inbound
+from tacit_clients.egress.lastlook import LastLook, Values
+from tacit_clients.egress.sse import Framer
+from tacit_clients.egress.views import folded, views
+from tacit_clients.egress.wire import compose, structural
+from tacit_clients.gateway.rendering import Gathered
+from tacit_clients.modes.protocol import Provenance
+from tacit_privacy.errors import BadInput, TextRefused, UpstreamFailed
+from tacit_privacy.pii.policy import RedactionPolicy, RestorePolicy
+from tacit_privacy.pii.pseudonyms.conversation import Conversation
+from tacit_privacy.pii.pseudonyms.folding import fold
+from tacit_privacy.pii.restoring.stream import restore
+
+POLICY = RedactionPolicy()
+KEY = bytes(range(32))
+NAMES = ("Anna Kowalska", "Jürgen Groß", 'O"Brien \\ Sons', "王小明", "Zoë\nLine")
+
+
+def conversation() -> Conversation:
+    found = Conversation("laws", KEY)
+    for name in NAMES:
+        found.placeholder("PERSON", name)
+    return found
+
+
+TOKENS = tuple(conversation().issued())
+
+texts = st.lists(st.one_of(st.sampled_from(TOKENS), st.text(max_size=8)), max_size=8).map("".join)
+lines_of_text = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\r\n"), max_size=30)
+
+
+@st.composite
+def cuts(draw: st.DrawFn, raw: bytes) -> list[bytes]:
+    places = sorted(draw(st.sets(st.integers(0, len(raw)), max_size=12)) | {0, len(raw)})
+    return [raw[a:b] for a, b in pairwise(places)]
+
+
+@given(data=st.data(), events=st.lists(lines_of_text, max_size=6), end=st.sampled_from(["\n", "\r\n", "\r"]))
+def test_any_cut_of_any_stream_gives_the_same_events(data: st.DataObject, events: list[str], end: str) -> None:
+    raw = "".join(f": note{end}event: x{end}data: {event}{end}{end}" for event in events).encode()
+    framer, got = Framer(10_000), list[str]()
+    for part in data.draw(cuts(raw)):
+        got += framer.feed(part)
+    got += framer.feed(b"")
+    if end == "\r" and len(got) < len(events):  # the last line end may be half of one
+        got += framer.feed(b"\n")
+    assert got == events and not framer.pending
+
+
+@given(raw=st.binary(max_size=200))
+def test_no_bytes_break_the_framer_but_by_its_own_error(raw: bytes) -> None:
+    framer = Framer(100)
+    try:
+        framer.feed(raw)
+    except UpstreamFailed as error:
+        assert error.__context__ is None and error.__cause__ is None
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=8),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(
+                ["choices", "index", "delta", "message", "content", "tool_calls", "function", "id", "usage", "name"]
+            ),
+            inner,
+            max_size=5,
+        )
+    ),
+    max_leaves=20,
+)
+
+
+@given(row=json_values, part=st.sampled_from(["chunk", "completion"]))
+def test_no_answer_breaks_the_reader_but_by_its_own_error(row: Any, part: str) -> None:
+    inbound = Inbound(conversation(), RestorePolicy(), {}, Provenance("llm"))
+    try:
+        if part == "chunk":
+            inbound.chunk(json.dumps(row))
+        else:
+            inbound.completion(json.dumps(row).encode())
+    except UpstreamFailed as error:
+        assert error.__context__ is None and error.__cause__ is None
+
+
+@given(data=st.data(), text=texts)
+def test_streamed_is_whole_is_restored(data: st.DataObject, text: str) -> None:
+    places = sorted(data.draw(st.sets(st.integers(0, len(text)), max_size=10)) | {0, len(text)})
+    kept, sinks = conversation(), RestorePolicy()
+    streamed, whole = Inbound(kept, sinks, {}, Provenance("llm")), Inbound(kept, sinks, {}, Provenance("llm"))
+    gathered, other = Gathered(), Gathered()
+    for a, b in pairwise(places):
+        for event in streamed.chunk(json.dumps({"choices": [{"index": 0, "delta": {"content": text[a:b]}}]})):
+            gathered.add(event)
+    for event in streamed.chunk(json.dumps({"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]})):
+        gathered.add(event)
+    body = {"choices": [{"index": 0, "message": {"content": text}, "finish_reason": "stop"}]}
+    for event in whole.completion(json.dumps(body).encode()):
+        other.add(event)
+    assert gathered.rows() == other.rows()
+    assert gathered.rows()[0]["content"] == restore(text, kept, sinks).text
+
+
+@given(data=st.data(), value=json_values)
+def test_tool_arguments_stay_json_however_they_are_cut(data: st.DataObject, value: Any) -> None:
+    text = json.dumps({"x": value, "who": data.draw(st.sampled_from(TOKENS)), "in": json.dumps([TOKENS[2]])})
+    places = sorted(data.draw(st.sets(st.integers(0, len(text)), max_size=10)) | {0, len(text)})
+    kept = conversation()
+    inbound, gathered = Inbound(kept, RestorePolicy(tools=("*",)), {}, Provenance("llm")), Gathered()
+    calls = [{"index": 0, "id": "c", "function": {"name": "f", "arguments": ""}}]
+    calls += [{"index": 0, "function": {"arguments": text[a:b]}} for a, b in pairwise(places)]
+    for call in calls:
+        for event in inbound.chunk(json.dumps({"choices": [{"index": 0, "delta": {"tool_calls": [call]}}]})):
+            gathered.add(event)
+    for event in inbound.chunk(json.dumps({"choices": [{"index": 0, "delta": {}, "finish_reason": "tool_calls"}]})):
+        gathered.add(event)
+    told = json.loads(gathered.rows()[0]["tool_calls"][0]["function"]["arguments"])
+    assert told["who"] in NAMES and json.loads(told["in"]) == [NAMES[2]]
+
+
+def spaced(text: str) -> str:
+    return text.replace(" ", " \u00a0\t")
+
+
+SPELLINGS: dict[str, Callable[[str], str]] = {
+    "as it is": lambda text: text,
+    "upper": str.upper,
+    "spaced": spaced,
+    "percent": lambda text: quote(text, safe=""),
+    "percent twice": lambda text: quote(quote(text, safe=""), safe=""),
+    "u escapes": lambda text: (
+        json.dumps(text)[1:-1] if not text.isascii() else "".join(f"\\u{ord(c):04x}" for c in text)
+    ),
+    "html": html.escape,
+    "html numbers": lambda text: "".join(f"&#{ord(c)};" for c in text),
+    "base64": lambda text: base64.b64encode(text.encode()).decode(),
+    "url base64": lambda text: base64.urlsafe_b64encode(text.encode()).decode().rstrip("="),
+    "json in json": lambda text: json.dumps({"a": json.dumps([text])}),
+    "zero width": lambda text: "\u200b".join(text),
+}
+words = st.text(st.sampled_from("abcdefghijklmnopqrstuvwxyzäöüñçß"), min_size=3, max_size=9).filter(
+    lambda word: word not in NAMES_THAT_ARE_WORDS and fold(word) not in NAMES_THAT_ARE_WORDS
+)
+full_names = st.tuples(words, words).map(lambda pair: f"{pair[0].title()} {pair[1].title()}")
+
+
+@pytest.mark.parametrize("spelling", SPELLINGS)
+@given(
+    name=full_names, before=st.sampled_from(["", "to ", "(", '"', "x/"]), after=st.sampled_from(["", ".", " and", "'s"])
+)
+@settings(max_examples=40)
+def test_a_known_value_does_not_pass_in_any_spelling(spelling: str, name: str, before: str, after: str) -> None:
+    look = LastLook(POLICY, None, structural)
+    written = SPELLINGS[spelling](name)
+    body = {"model": "m", "messages": [{"role": "user", "content": f"{before}{written}{after}"}]}
+    with pytest.raises(TextRefused) as caught:
+        look.check(json.dumps(body).encode(), (Values([name]),), set())
+    assert name not in str(caught.value)
+
+
+@given(text=st.text(max_size=60), name=full_names)
+def test_what_holds_no_known_value_passes(text: str, name: str) -> None:
+    body = json.dumps({"model": "m", "messages": [{"role": "user", "content": text}]}).encode()
+    look = LastLook(POLICY, None, structural)
+    if all(folded(name) not in folded(view) for view in views(text)):
+        look.check(body, (Values([name]),), set())
+
+
+@given(text=st.text(st.characters(max_codepoint=127), max_size=80))
+def test_the_short_way_to_fold_is_the_long_one(text: str) -> None:
+    assert folded(text) == fold(text)
+
+
+@given(name=st.sampled_from(["Will", "May", "Rose", "Mark"]))
+def test_words_that_are_names_are_held_back_as_names_alone(name: str) -> None:
+    look, values = LastLook(POLICY, None, structural), (Values([name]),)
+
+    def body(text: str) -> bytes:
+        return json.dumps({"messages": [{"role": "user", "content": text}]}).encode()
+
+    look.check(body(f"it {name.lower()} be so"), values, set())
+    for shown in (name, name.upper()):
+        with pytest.raises(TextRefused):
+            look.check(body(f"so said {shown} today"), values, set())
+
+
+requests = st.fixed_dictionaries(
+    {
+        "messages": st.lists(
+            st.fixed_dictionaries({"role": st.sampled_from(["user", "system"]), "content": json_values})
+        )
+    },
+    optional={
+        name: json_values for name in ("tools", "tool_choice", "stop", "n", "audio", "user", "odd", "logit_bias")
+    },
+)
+
+
+@given(asked=requests)
+def test_every_request_is_composed_or_refused_by_name(asked: dict[str, Any]) -> None:
+    try:
+        outbound = compose(asked, POLICY, "m", True, True)
+    except (BadInput, TextRefused):
+        return
+    assert outbound.body["model"] == "m" and not {"user", "odd", "audio"} & outbound.body.keys()
