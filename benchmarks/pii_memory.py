@@ -27,6 +27,7 @@ from tacit_privacy.files import write_whole
 
 TEXTS, PEER_TEXTS, QUICK = 1_000_000, 100_000, 4_000
 BATCH, WARM_SHARE, SAMPLES = 32, 0.2, 200
+SHORT = 20_000  # texts of one start over which caches and allocators settle: no line is fitted to fewer
 FLAT_MB = 20.0  # a million texts with six new words each: what is kept of a word would be hundreds of times this
 STATE = Path(__file__).parents[1] / "runs" / "pii_memory.json"
 
@@ -78,12 +79,12 @@ def run(subject: str, wanted: int, recogniser: Path | None, state: Path) -> None
 
 
 def slope(segments: list[dict[str, Any]]) -> float | None:
-    """Megabytes a million texts: the median of all starts' lines, each weighed by its length; None if all are short."""
+    """Megabytes a million texts: the mean of all starts' lines, weighed by their length; None where all are short."""
     lines = []
     for segment in segments:
         warm = segment["start"] + WARM_SHARE * (segment["done"] - segment["start"])
         points = np.array([sample for sample in segment["samples"] if sample[0] >= warm], dtype=np.float64)
-        if len(points) >= 8:
+        if len(points) >= 8 and segment["done"] - segment["start"] >= SHORT:
             lines.append((np.polyfit(points[:, 0], points[:, 1], 1)[0], len(points)))
     return float(np.average([line for line, _ in lines], weights=[n for _, n in lines])) if lines else None
 

@@ -54,10 +54,10 @@ def sentences(count: int) -> list[str]:
 
 def prompts(count: int, words: int = 100) -> list[str]:
     """Texts of ``words`` words each, cut from the documents."""
-    everything = " ".join(document.text for document in written()).split(" ")
+    everything = re.findall(r"\S+\s+", "\n".join(document.text for document in written()))
     starts = range(0, len(everything) - words, words)
     chosen = random.Random(2).sample(starts, len(starts))
-    return [" ".join(everything[start : start + words]) for start in islice(cycle(chosen), count)]
+    return ["".join(everything[start : start + words]).rstrip() for start in islice(cycle(chosen), count)]
 
 
 def word(number: int) -> str:
