@@ -26,6 +26,7 @@ def drawn(drawn_turns: Turns) -> Drawn:
     return Drawn({text: apart(spans, len(text)) for text, spans in drawn_turns})
 
 
+@settings(deadline=None)
 @given(turns=turns, policy=policies)
 @example(turns=[("Anna_b", [(0, 4, "PERSON")])], policy=RedactionPolicy())
 @example(turns=[("Anna\\_b", [(0, 4, "PERSON")])], policy=RedactionPolicy())
@@ -39,6 +40,7 @@ def test_restoring_gives_back_every_text_of_every_turn(turns: Turns, policy: Red
     assert [restore(text, conversation).text for text in redacted] == [text for text, _ in turns]
 
 
+@settings(deadline=None)
 @given(turns=turns, policy=policies, data=st.data())
 def test_placeholders_that_were_issued_are_ordinary_text_when_somebody_types_them(
     turns: Turns, policy: RedactionPolicy, data: st.DataObject
@@ -57,6 +59,7 @@ def test_placeholders_that_were_issued_are_ordinary_text_when_somebody_types_the
     assert restore(redaction.text, conversation).text == forged
 
 
+@settings(deadline=None)
 @given(drawn_turns=turns, policy=policies)
 def test_texts_redacted_together_are_restored_each(drawn_turns: Turns, policy: RedactionPolicy) -> None:
     conversation = Conversation("law", KEY)
@@ -76,6 +79,7 @@ def simple(text: str) -> str:
     return " ".join(text.casefold().split())
 
 
+@settings(deadline=None)
 @given(drawn_turns=turns, policy=policies)
 def test_no_masked_value_is_left_in_any_text(drawn_turns: Turns, policy: RedactionPolicy) -> None:
     conversation = Conversation("law", KEY)
@@ -87,6 +91,7 @@ def test_no_masked_value_is_left_in_any_text(drawn_turns: Turns, policy: Redacti
                 assert re.search(rf"(?<!\w){re.escape(value)}(?!\w)", left) is None
 
 
+@settings(deadline=None)
 @given(turns=turns)
 def test_a_saved_conversation_goes_on_where_it_was(turns: Turns) -> None:
     conversation = Conversation("law", KEY)
@@ -103,10 +108,10 @@ FIRST = ("Anna", "Adam", "Ewa", "Jan", "张伟")
 LAST = ("Kowalska", "Nowak", "Smith", "O'Neil", "Müller-Lüdenscheidt")
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.tuples(st.sampled_from(FIRST), st.sampled_from(LAST), st.sampled_from(["full", "first", "last", "f."])))
 )
-@settings(max_examples=300)
 def test_people_with_different_names_never_share_a_stem(names: list[tuple[str, str, str]]) -> None:
     conversation = Conversation("law", KEY)
     stems: dict[str, str] = {}
@@ -118,6 +123,7 @@ def test_people_with_different_names_never_share_a_stem(names: list[tuple[str, s
             assert stems.setdefault(stem, f"{first} {last}") == f"{first} {last}"
 
 
+@settings(deadline=None)
 @given(st.text(any_character, min_size=1), st.text(any_character, min_size=1))
 def test_two_values_never_share_a_placeholder(one: str, other: str) -> None:
     conversation = Conversation("law", KEY)

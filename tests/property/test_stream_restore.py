@@ -60,9 +60,9 @@ def cut(text: str, points: list[int]) -> list[str]:
     return [text[start:end] for start, end in pairwise(places)]
 
 
+@settings(deadline=None, max_examples=400)
 @given(text=texts, points=st.lists(st.integers(0, 400), max_size=20), sinks=policies, is_json=st.booleans())
 @example(text="PERSON_", points=[3], sinks=None, is_json=False)
-@settings(max_examples=400)
 def test_every_partition_gives_what_the_whole_gives(
     text: str, points: list[int], sinks: RestorePolicy | None, is_json: bool
 ) -> None:
@@ -76,6 +76,7 @@ def test_every_partition_gives_what_the_whole_gives(
         assert counts == (whole.restored, whole.unknown, whole.malformed, whole.withheld)
 
 
+@settings(deadline=None)
 @given(text=texts, sinks=policies)
 def test_little_is_held_back(text: str, sinks: RestorePolicy | None) -> None:
     stream = StreamRestorer(conversation(), sinks)
@@ -92,6 +93,7 @@ documents = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(document=documents, ascii_only=st.booleans())
 def test_json_stays_json_and_its_strings_are_restored(document: object, ascii_only: bool) -> None:
     made = conversation()
@@ -101,6 +103,7 @@ def test_json_stays_json_and_its_strings_are_restored(document: object, ascii_on
         assert restored == restore(document, made).text
 
 
+@settings(deadline=None)
 @given(text=st.text(any_character))
 def test_text_without_placeholders_is_left_alone(text: str) -> None:
     for sinks in (None, RestorePolicy()):

@@ -227,10 +227,10 @@ def test_values_are_the_originals_but_not_escapes(conversation: Conversation) ->
 @pytest.mark.parametrize(
     ("text", "found"),
     [
-        ("I saw anna  KOWALSKA.", ["anna  KOWALSKA"]),
+        ("I saw anna  KOWALSKA.", ["anna  KOWALSKA", "KOWALSKA"]),
         ("anna_kowalska", []),
-        ("file of \uff21NNA\u200b Kowalska's", ["\uff21NNA\u200b Kowalska"]),
-        ("Anna Kowalskaya", []),
+        ("file of \uff21NNA\u200b Kowalska's", ["\uff21NNA\u200b Kowalska", "\uff21NNA", "Kowalska"]),
+        ("Anna Kowalskaya, anna", ["Anna"]),
         ("我叫张伟住在", ["张伟"]),
         ("Li and li", ["Li"]),
         ("", []),
@@ -242,7 +242,7 @@ def test_known_values_are_found_however_they_are_spelled(
     for name in ("Anna Kowalska", "张伟", "Li", "x"):
         conversation.placeholder("PERSON", name)
     found_here = [text[each.start : each.end] for each in conversation.known(text)]
-    assert [each.strip("\u4f4f") for each in found_here] == found
+    assert sorted(found_here) == sorted(found)
 
 
 def test_a_leak_is_not_what_stands_in_a_placeholder(conversation: Conversation) -> None:

@@ -3,17 +3,20 @@
 import json
 import re
 import threading
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, get_args
 
 import pytest
+from pydantic import BaseModel
 
 from tacit_privacy.pii.entities import Entity
-from tacit_privacy.pii.policy import RedactionPolicy
+from tacit_privacy.pii.policy import Action, RedactionPolicy
 from tacit_privacy.pii.pseudonyms import Conversation
 from tacit_privacy.pii.redactor import Redactor
 from tacit_privacy.pii.restoring import restore
-from tacit_privacy.pii.trees import Members, Path, parsed, written
+from tacit_privacy.pii.trees import Members, parsed, written
+from tacit_privacy.pii.trees import Path as TreePath
 
 PATTERNS = {
     "PERSON": r"Anna Kowalska|Adam Nowak|张伟|Will",
@@ -51,7 +54,7 @@ def redactor() -> Redactor:
     return Redactor(Patterns(), RedactionPolicy(types={"MEDICAL": "local_only"}))
 
 
-def structural(path: Path) -> bool:
+def structural(path: TreePath) -> bool:
     return path[-1] in ("role", "model", "type", "id", "temperature", "seed")
 
 
@@ -264,6 +267,29 @@ def test_many_threads_redact_into_one_conversation(conversation: Conversation, r
     assert len(conversation.issued()) == 7
 
 
+def test_words_of_a_full_name_are_found_in_other_messages_too(conversation: Conversation, redactor: Redactor) -> None:
+    texts = ["I am Anna Kowalska", "Tell Kowalska or ANNA; kowalska!", "Annapolis, anna-lee"]
+    redacted = [each.text for each in redactor.redact_many(texts, conversation)]
+    stem = redacted[0].removeprefix("I am ")
+    assert re.fullmatch(rf"Tell {stem}_\w or {stem}_\w; {stem}_\w!", redacted[1])
+    assert re.fullmatch(rf"Annapolis, {stem}_\w-lee", redacted[2])
+
+
+def test_a_name_that_is_a_word_stays_a_word(conversation: Conversation, redactor: Redactor) -> None:
+    redacted = redactor.redact("Will will come. WILL he?", conversation).text
+    assert re.fullmatch(r"PERSON_\w+ will come\. PERSON_\w+ he\?", redacted)
+
+
+def test_made_up_words_that_read_wrongly_are_given_up(
+    conversation: Conversation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    surrogates = Redactor(Patterns(), RedactionPolicy(default="surrogate"))
+    assert "PERSON_" not in surrogates.redact("Anna Kowalska", conversation).text
+    monkeypatch.setattr(conversation, "surrogate", lambda *_: "Nobody")
+    redaction = surrogates.redact("Adam Nowak", conversation)
+    assert re.fullmatch(r"PERSON_\w+", redaction.text)
+
+
 def test_a_full_name_counts_wherever_it_stands(conversation: Conversation) -> None:
     class Names:
         def detect(self, texts: Sequence[str]) -> list[list[Entity]]:
@@ -273,3 +299,18 @@ def test_a_full_name_counts_wherever_it_stands(conversation: Conversation) -> No
     assert re.fullmatch(r"(PERSON_\w{5,6})_b is \1", one)
     two = Redactor(Names(), RedactionPolicy()).redact("Anna, Anna Kowalska, Anna Nowak", conversation).text
     assert len({part.split("_")[1] for part in two.split(", ")}) == 3
+
+
+def settings_of(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
+    for name, field in model.model_fields.items():
+        yield prefix + name
+        for inner in (field.annotation, *get_args(field.annotation)):
+            if isinstance(inner, type) and issubclass(inner, BaseModel):
+                yield from settings_of(inner, f"{prefix}{name}.")
+
+
+def test_every_setting_and_action_is_in_the_reference() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "redaction.md").read_text(encoding="utf-8")
+    groups = {"detection", "restore", "conversation"}
+    for name in (*settings_of(RedactionPolicy), *get_args(Action)):
+        assert name in groups or f"| `{name}` |" in page, name
