@@ -31,19 +31,29 @@ Report = Mapping[str, Any]
 def spans(report: Report) -> list[Figure]:
     """F2 of a set whose spans are marked, and what was masked outside them."""
     name, mine = report["name"], report["spans"]
-    peers = [f"{peer} {found['spans']['overlap']['f2'] or 0.0:.3f}" for peer, found in report["peers"].items()]
+
+    def beside(criterion: str) -> str:
+        return ", ".join(f"{peer} {one['spans'][criterion]['f2'] or 0.0:.3f}" for peer, one in report["peers"].items())
+
     main, asked = mine["overlap"]["f2"], name == "presidio_synth"
-    return [
+    rows = [
         Figure(
             f"{name}: F2, {_MARKED[name]}; {report['texts']:,} texts",
             f"{main:.3f}",
-            ", ".join(peers),
+            beside("overlap"),
             f"at least {F2}" if asked else "",
             main >= F2 if asked else None,
-        ),
+        )
+    ]
+    if asked:
+        what = f"{name}: F2 by Presidio's types, an address being a location"
+        rows.append(Figure(what, f"{mine['presidio_types']['f2']:.3f}", beside("presidio_types")))
+    return [
+        *rows,
+        Figure(f"{name}: F2 of any type", f"{mine['any_type']['f2']:.3f}", beside("any_type")),
         Figure(
-            f"{name}: F2 with exact bounds; of any type",
-            f"{mine['exact']['f2']:.3f}; {mine['any_type']['f2']:.3f}",
+            f"{name}: F2 one to one; with exact bounds",
+            f"{mine['one_to_one']['f2']:.3f}; {mine['exact']['f2']:.3f}",
             f"characters masked outside every marked span: {report['over_redaction']:.1%}",
         ),
     ]
