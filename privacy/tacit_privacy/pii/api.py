@@ -6,9 +6,10 @@ with open_redactor(vault="vault.db") as redactor:
 """
 
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tacit_privacy.errors import BadInput, TextRefused
 from tacit_privacy.pii.entities import Detector
@@ -16,6 +17,7 @@ from tacit_privacy.pii.policy import RedactionPolicy, RestorePolicy
 from tacit_privacy.pii.pseudonyms.conversation import Conversation
 from tacit_privacy.pii.redactor import Redaction, Redactor
 from tacit_privacy.pii.restoring.stream import StreamRestorer
+from tacit_privacy.pii.trees import Path as Place
 
 if TYPE_CHECKING:
     from tacit_privacy.pii.vault.store import Vault
@@ -44,6 +46,12 @@ def open_redactor(
         return TextRedactor(rules, vault, detector, owns_vault=False)
     opened = Vault.ephemeral() if vault is None else open_vault(Path(vault), key)
     return TextRedactor(rules, opened, detector, owns_vault=True)
+
+
+def _refused(type: str, local_only: bool) -> TextRefused:
+    return TextRefused(
+        "local_only" if local_only else "block", f"it holds a {type}, which the policy does not let leave"
+    )
 
 
 def _loaded(policy: Path | str | None) -> RedactionPolicy:
@@ -76,19 +84,39 @@ class TextRedactor:
         with self._vault.conversation(conversation, expires_days=days) as talk:
             done = redactor.redact(text, talk)
         if done.refused is not None:
-            reason = "local_only" if done.local_only else "block"
-            raise TextRefused(reason, f"it holds a {done.refused}, which the policy does not let leave")
+            raise _refused(done.refused, done.local_only)
         return done
+
+    def redact_body(self, body: Any, structural: Callable[[Place], bool], conversation: str = CONVERSATION) -> Any:
+        """A JSON body with placeholders in every string but those that ``structural`` names by their place.
+
+        Raises TextRefused as ``redact`` does, and for pictures, sound and files, which nothing here can look into.
+        """
+        redactor = self._ready()
+        days = self.policy.conversation.expires_days
+        with self._vault.conversation(conversation, expires_days=days) as talk:
+            done = redactor.redact_tree(body, talk, structural)
+        if done.refused is not None:
+            raise _refused(done.refused, done.local_only)
+        if done.unreadable:
+            raise TextRefused("unreadable", "it holds a picture, sound or a file, which nothing here can look into")
+        return done.body
+
+    def forget(self, conversation: str) -> None:
+        """Erase a conversation: its placeholders can no longer be restored."""
+        self._vault.erase(conversation)
 
     def restore(self, text: str, conversation: str = CONVERSATION, sinks: RestorePolicy | None = None) -> str:
         """``text`` with the originals of every placeholder that the conversation issued; None: wherever they stand."""
         stream = self.restorer(conversation, sinks)
         return stream.feed(text) + stream.close()
 
-    def restorer(self, conversation: str = CONVERSATION, sinks: RestorePolicy | None = None) -> StreamRestorer:
-        """``restore`` for a text that arrives in parts: ``feed`` each, then ``close``."""
+    def restorer(
+        self, conversation: str = CONVERSATION, sinks: RestorePolicy | None = None, *, json_string: bool = False
+    ) -> StreamRestorer:
+        """``restore`` for a text that arrives in parts: ``feed`` each, then ``close``. ``json_string``: it is JSON."""
         talk = self._vault.peek(conversation)
-        return StreamRestorer(talk or Conversation(conversation, bytes(32)), sinks)  # none: nothing was issued
+        return StreamRestorer(talk or Conversation(conversation, bytes(32)), sinks, json_string)  # none: none issued
 
     def close(self) -> None:
         """Close the vault, unless it was passed in open."""
