@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
@@ -22,6 +23,7 @@ from tacit_clients.egress.wire import structural
 from tacit_clients.gateway import logs
 from tacit_clients.gateway.bodies import parsed
 from tacit_clients.gateway.chat import ChatCompletions
+from tacit_clients.gateway.collecting import Collector
 from tacit_clients.gateway.conversations import HEADER, Conversations
 from tacit_clients.gateway.desk import Desk
 from tacit_clients.gateway.errors import Problem, refuse
@@ -68,6 +70,7 @@ class Gateway:
     metrics: Metrics
     desk: Desk
     responses: Responses
+    collector: Collector
     local: Generator | None
     app: Guard
 
@@ -94,7 +97,8 @@ def build(
     conversations = Conversations(vault, policy.conversation.expires_days)
     metrics, sessions = Metrics(), Sessions()
     log = logs.logger() if log is None else log
-    desk = Desk(registry, egress, conversations, metrics, log)
+    collector = Collector(vault, egress.gate, runtime)
+    desk = Desk(registry, egress, conversations, metrics, log, collector)
     responses = Responses(vault, settings.keeping.response_days)
     api = Api(docs_url=None, redoc_url=None, openapi_url=None, lifespan=_lifespan)
 
@@ -102,9 +106,23 @@ def build(
         metrics.refused(problem.code)
         log.info("refused", kind=kind, reason=problem.code, status=problem.status)
 
-    guard = Guard(api, _rules(settings), sessions, told)
+    page = _owner_page()
+    guard = Guard(api, _rules(settings), sessions, told, None if page is None else page.refusal)
     gateway = Gateway(
-        settings, policy, vault, egress, registry, book, runtime, sessions, metrics, desk, responses, local, guard
+        settings,
+        policy,
+        vault,
+        egress,
+        registry,
+        book,
+        runtime,
+        sessions,
+        metrics,
+        desk,
+        responses,
+        collector,
+        local,
+        guard,
     )
     api.state.gateway = gateway
     _routes(api, gateway)
@@ -181,10 +199,14 @@ def _routes(api: FastAPI, gateway: Gateway) -> None:
         Route("/v1/responses/{identifier}", one, methods=either),
     ]
     _plain_routes(api, gateway)
-    if find_spec(_OWNER_PAGE) is not None:
-        from importlib import import_module
+    page = _owner_page()
+    if page is not None:
+        api.include_router(page.router)
 
-        api.include_router(import_module(_OWNER_PAGE).router)
+
+def _owner_page() -> Any:
+    """The owner's page, loaded when a gateway is built; None where it is not installed."""
+    return None if find_spec(_OWNER_PAGE) is None else import_module(_OWNER_PAGE)
 
 
 def _plain_routes(api: FastAPI, gateway: Gateway) -> None:

@@ -10,6 +10,7 @@ from threading import Event as Flag
 from typing import Any, Final
 
 from tacit_clients.egress import Egress
+from tacit_clients.gateway.collecting import Collector
 from tacit_clients.gateway.conversations import HEADER, Conversations, new_identifier, of_header
 from tacit_clients.gateway.errors import problem_of, refuse
 from tacit_clients.gateway.metrics import Metrics
@@ -70,6 +71,7 @@ class Desk:
     conversations: Conversations
     metrics: Metrics
     log: Any
+    collector: Collector
 
     async def conversation_of(self, scope: Scope, messages: list[Json], who: str) -> tuple[str, bool]:
         """The conversation's identifier, and whether the client named it."""
@@ -127,7 +129,21 @@ class Desk:
                 )
             except TacitError as error:  # the next turn begins a conversation of its own
                 self.log.warning("conversation_not_learned", kind=type(error).__name__)
+        if self.collector.wanted:
+            await self._collect(answering)
         account.latency_ms = (time.perf_counter() - answering.start) * 1e3
+
+    async def _collect(self, answering: Answering) -> None:
+        """Keep a whole answer in words for the owner to judge. What fails here must not spoil the answer."""
+        first = answering.gathered.messages.get(0)
+        if first is None or first.reason != "stop":
+            return
+        account, keep = answering.ask.provenance, self.collector.keep
+        row, conversation = first.row(), answering.ask.conversation
+        try:
+            await self.egress.in_thread(keep, conversation, answering.messages, row, account.mode, account.answered_by)
+        except TacitError as error:
+            self.log.warning("answer_not_kept", kind=type(error).__name__)
 
     @asynccontextmanager
     async def counted(self, answering: Answering) -> AsyncIterator[None]:

@@ -6,17 +6,31 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from tacit_clients.gateway.bodies import form_of
 from tacit_clients.gateway.errors import Problem, Refused, problem_of, refuse
-from tacit_clients.gateway.session import COOKIE, CSRF_HEADER, LINK_PATH, Sessions, cookie_of, csrf_fits
+from tacit_clients.gateway.session import (
+    COOKIE,
+    CSRF_FIELD,
+    CSRF_HEADER,
+    LINK_PATH,
+    Session,
+    Sessions,
+    cookie_of,
+    csrf_fits,
+)
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
+Shown = Callable[[Problem], tuple[bytes, list[tuple[bytes, bytes]]]]  # a problem as a page for people, and its headers
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 _ONCE: Final = frozenset((b"host", b"authorization", b"content-length", b"content-type", b"origin", b"cookie"))
 _API: Final = ("/v1", "/metrics")
+_OPEN: Final = "/static/"  # style and script of the owner's page: the same for everybody
+_FORMS: Final = "/owner/"  # changes made on the owner's page, which works without a script: they may come as forms
+_FORM: Final = b"application/x-www-form-urlencoded"
 _MOST_HEADERS, _MOST_HEADER_BYTES = 100, 32 * 1024
 _HARDENED: Final = (
     (b"x-content-type-options", b"nosniff"),
@@ -40,8 +54,15 @@ class Rules:
 class Guard:
     """Outermost: refuses before anything is parsed; what fails inside is told by kind alone, here and in the log."""
 
-    def __init__(self, app: App, rules: Rules, sessions: Sessions, told: Callable[[str, Problem], None]) -> None:
-        self._app, self._rules, self._sessions, self._told = app, rules, sessions, told
+    def __init__(
+        self,
+        app: App,
+        rules: Rules,
+        sessions: Sessions,
+        told: Callable[[str, Problem], None],
+        shown: Shown | None = None,
+    ) -> None:
+        self._app, self._rules, self._sessions, self._told, self._shown = app, rules, sessions, told, shown
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -55,12 +76,14 @@ class Guard:
         kind = ""
         try:
             self._admit(scope)
-            await self._app(scope, await self._bounded(scope, receive), response)
+            receive = await self._bounded(scope, receive)
+            _from_own_page(scope)
+            await self._app(scope, receive, response)
         except Exception as error:
             problem, kind = problem_of(error), type(error).__name__
         if problem is not None:  # outside the handler: the error and what it carries are gone
             self._told(kind, problem)
-            await response.fail(problem)
+            await response.fail(problem, self._shown if _for_people(scope) else None)
 
     def _admit(self, scope: Scope) -> None:
         """Raises Refused."""
@@ -68,10 +91,10 @@ class Guard:
         path, method = scope["path"], scope["method"]
         self._same_machine(headers)
         if method not in ("GET", "HEAD") and path != LINK_PATH:
-            _json_only(headers, method)
-        if path == "/health":
+            _json_only(headers, method, path.startswith(_FORMS))
+        if path == "/health" or path.startswith(_OPEN):
             return
-        if path in _API or path.startswith(tuple(f"{each}/" for each in _API)):
+        if _is_api(path):
             self._bearer(headers)
         else:
             self._owner(scope, headers)
@@ -102,9 +125,6 @@ class Guard:
         session = self._sessions.find(cookie_of(headers.get(b"cookie", b"").decode("latin-1")))
         if session is None:
             raise refuse(401, "no_session", "open the one-time link that the gateway printed; each works once")
-        changing = scope["method"] not in ("GET", "HEAD")
-        if changing and not csrf_fits(session, headers.get(CSRF_HEADER.encode(), b"").decode("latin-1")):
-            raise refuse(403, "no_csrf_token", f"a change needs the page's token in the header {CSRF_HEADER}")
         scope.setdefault("state", {})["session"] = session
 
     async def _bounded(self, scope: Scope, receive: Receive) -> Receive:
@@ -161,11 +181,42 @@ def _headers(scope: Scope) -> dict[bytes, bytes]:
     return headers
 
 
-def _json_only(headers: dict[bytes, bytes], method: str) -> None:
-    """A form or text/plain is what another site's page can send without asking; JSON is not."""
+def _is_api(path: str) -> bool:
+    return path in _API or path.startswith(tuple(f"{each}/" for each in _API))
+
+
+def _for_people(scope: Scope) -> bool:
+    """Whether a browser asked for a page."""
+    accepted = b",".join(value for name, value in scope["headers"] if name == b"accept")
+    return b"text/html" in accepted and not _is_api(scope["path"])
+
+
+def _from_own_page(scope: Scope) -> None:
+    """A change by the owner carries the token of the page it was made on, in a header or as a field of its form."""
+    state = scope.get("state", {})
+    session: Session | None = state.get("session")
+    if session is None or scope["method"] in ("GET", "HEAD"):
+        return
+    named = {name: value for name, value in scope["headers"] if name in (CSRF_HEADER.encode(), b"content-type")}
+    given = named.get(CSRF_HEADER.encode(), b"").decode("latin-1")
+    if not given and _kind(named) == _FORM:
+        given = form_of(state["body"]).get(CSRF_FIELD, "")
+    if not csrf_fits(session, given):
+        raise refuse(403, "no_csrf_token", f"a change needs the page's token in the header {CSRF_HEADER} or its form")
+
+
+def _kind(headers: dict[bytes, bytes]) -> bytes:
+    return headers.get(b"content-type", b"").partition(b";")[0].strip().lower()
+
+
+def _json_only(headers: dict[bytes, bytes], method: str, forms: bool) -> None:
+    """A form or text/plain is what another site's page can send without asking; JSON is not.
+
+    ``forms``: a form is let in nevertheless, since nothing comes of it without a session and its page's token.
+    """
     if method == "DELETE":
         return
-    kind = headers.get(b"content-type", b"").partition(b";")[0].strip().lower()
+    kind = b"application/json" if forms and _kind(headers) == _FORM else _kind(headers)
     if method != "POST" or kind != b"application/json" or headers.get(b"content-encoding", b"identity") != b"identity":
         raise refuse(415, "not_json", "a POST with content-type application/json is needed")
 
@@ -195,15 +246,18 @@ class _Response:
             self._ended = not message.get("more_body", False)
         await self._send(message)
 
-    async def fail(self, problem: Problem) -> None:
+    async def fail(self, problem: Problem, shown: Shown | None = None) -> None:
         """Tell the problem; where a response has begun already only its end can be told."""
         if self._ended:
             return
         if self._begun:
             await self({"type": "http.response.body", "body": b"", "more_body": False})
             return
-        body = problem.body()
-        headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+        if shown is not None:
+            body, headers = shown(problem)
+        else:
+            body, headers = problem.body(), [(b"content-type", b"application/json")]
+        headers = [*headers, (b"content-length", str(len(body)).encode())]
         if problem.retry_after:
             headers.append((b"retry-after", str(problem.retry_after).encode()))
         if problem.status in (408, 413):

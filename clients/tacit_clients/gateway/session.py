@@ -11,6 +11,7 @@ from typing import Final
 
 COOKIE: Final = "tacit_session"
 CSRF_HEADER: Final = "x-tacit-csrf"
+CSRF_FIELD: Final = "csrf"
 LINK_PATH: Final = "/open"
 _LINK_S, _SESSION_S = 3600.0, 30 * 86400.0
 _MOST_SESSIONS = 32
@@ -18,7 +19,7 @@ _MOST_SESSIONS = 32
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """One browser. The token goes into its pages and comes back in the header ``x-tacit-csrf`` of every change."""
+    """One browser. The token goes into its pages and comes back with every change."""
 
     csrf: str = field(repr=False)
     until: float

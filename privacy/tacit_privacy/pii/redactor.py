@@ -58,6 +58,10 @@ class Redactor:
         done = dict(zip(going, redacted, strict=True))
         return [done[index] if refusal is None else refusal for index, refusal in enumerate(refusals)]
 
+    def found(self, text: str) -> list[Entity]:
+        """Everything that the detector finds, also what the policy keeps."""
+        return self._detector.detect([text])[0]
+
     def redact_tree(
         self,
         body: JSON,
