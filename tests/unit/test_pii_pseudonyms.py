@@ -229,6 +229,8 @@ def test_values_are_the_originals_but_not_escapes(conversation: Conversation) ->
     [
         ("I saw anna  KOWALSKA.", ["anna  KOWALSKA", "KOWALSKA"]),
         ("anna_kowalska", []),
+        ("%20Kowalska x20Kowalska", ["Kowalska"]),
+        ("a\\nKowalska b\\u000aKowalska", ["Kowalska", "Kowalska"]),
         ("file of \uff21NNA\u200b Kowalska's", ["\uff21NNA\u200b Kowalska", "\uff21NNA", "Kowalska"]),
         ("Anna Kowalskaya, anna", ["Anna"]),
         ("我叫张伟住在", ["张伟"]),

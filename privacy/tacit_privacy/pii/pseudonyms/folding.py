@@ -6,6 +6,8 @@ from bisect import bisect_right
 from functools import lru_cache
 from typing import Final
 
+ESCAPE: Final = r"(?:%[0-9a-f]{2}|\\(?:[bfnrtv]|x[0-9a-f]{2}|u[0-9a-f]{4}))"  # as folded
+_ESCAPE = re.compile(ESCAPE + r"\Z")
 _PLAIN = re.compile(r"[!-~]+")
 _QUOTES = str.maketrans({"\u2019": "'", "\u2018": "'", "\u02bc": "'", "\u00b4": "'", "\u2010": "-", "\u2011": "-"})
 _UNSPACED: Final = (  # scripts that put no space between words, or attach particles to names
@@ -85,16 +87,22 @@ class Folded:
         plain = _PLAIN.match(self.original, offset)
         return offset + inside if plain else offset
 
+    def _begins(self, at: int) -> bool:
+        """Whether a word may begin at ``at``; the letters of an escape (``%20``, ``\\n``) are no part of it."""
+        if at == 0 or not joins(self.text[at]) or not joins(self.text[at - 1]):
+            return True
+        return _ESCAPE.search(self.text, max(0, at - 6), at) is not None
+
+    def _ends(self, end: int) -> bool:
+        return end == len(self.text) or not joins(self.text[end - 1]) or not joins(self.text[end])
+
     def find(self, needle: str) -> list[tuple[int, int]]:
         """Spans of the original whose folded form is ``needle`` and that are not part of a longer word."""
         found = []
         at = self.text.find(needle)
         while at >= 0 and needle:
             end = at + len(needle)
-            before, after = self.text[at - 1 : at], self.text[end : end + 1]
-            if not (before and joins(before) and joins(needle[0])) and not (
-                after and joins(after) and joins(needle[-1])
-            ):
+            if self._begins(at) and self._ends(end):
                 found.append((self._origin(at), self._origin(end - 1) + 1))
                 at = self.text.find(needle, end)
             else:

@@ -6,11 +6,12 @@ from typing import Final, Literal
 from tacit_privacy.pii.detection.phrases import COMMON
 from tacit_privacy.pii.entities import Entity
 from tacit_privacy.pii.pseudonyms import grammar
-from tacit_privacy.pii.pseudonyms.folding import Folded, fold
+from tacit_privacy.pii.pseudonyms.folding import ESCAPE, Folded, fold
 from tacit_privacy.pii.pseudonyms.people import is_title
 
 SHORTEST: Final = 3  # folded characters from which case and spelling no longer matter
 _WORD = re.compile(r"[a-z0-9]+")
+_ESCAPED_WORD = re.compile(ESCAPE + "([a-z0-9]+)")
 _NAME = re.compile(r"[^\W\d_]{3,}")
 _PARTICLES: Final = frozenset(("von", "van", "der", "den", "del", "della", "dos", "bin", "ibn", "ben", "und", "the"))
 
@@ -68,7 +69,7 @@ class KnownValues:
             return []
         folded = text if isinstance(text, Folded) else Folded(text)
         candidates = list(self._wordless)
-        for word in set(_WORD.findall(folded.text)):
+        for word in {*_WORD.findall(folded.text), *_ESCAPED_WORD.findall(folded.text)}:
             candidates += self._by_word.get(word, ())
         found = []
         for value in candidates:
