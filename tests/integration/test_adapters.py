@@ -197,7 +197,7 @@ def test_a_proxy_sends_nothing_that_identifies_and_answers_in_full(proxy: tuple[
     assert message["content"] == f"You said: {NAME} is {MAIL}"
     assert json.loads(message["tool_calls"][0]["function"]["arguments"]) == {"to": f"You said: {NAME} is {MAIL}"}
     assert len(seen) == 1 and NAME.encode() not in seen[0] and MAIL.encode() not in seen[0]
-    assert b'"note"' in seen[0] and seen[0].count(b"EMAIL_ADDRESS_") >= 3
+    assert b'"note":["EMAIL_ADDRESS_' in seen[0]
 
 
 @needs_litellm

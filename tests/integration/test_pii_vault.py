@@ -512,6 +512,24 @@ def test_rows_cannot_change_places(path: Path) -> None:
             assert original(vault, "a", token) == "Anna"
 
 
+def test_a_damaged_conversation_locks_no_other_and_can_be_erased(path: Path) -> None:
+    with opened(path) as vault:
+        (token,) = issue(vault, "a", "Anna")
+        issue(vault, "b", "Bo")
+    raw(path, "UPDATE conversations SET about = state, state = about WHERE version = 1 AND rowid = 2")
+    with opened(path) as vault:
+        readable = [each.identifier for each in vault.conversations()]
+        assert len(readable) == 1
+        (damaged,) = {"a", "b"} - set(readable)
+        with pytest.raises(BadInput, match="does not fit its seal"):
+            vault.peek(damaged)
+        with pytest.raises(BadInput, match="does not fit its seal"):
+            vault.known_names()  # whoever checks against it must not check against less
+        assert original(vault, readable[0], token) == ("Anna" if readable == ["a"] else None)
+        assert vault.erase(damaged)
+        assert len(vault.known_names()) == 1
+
+
 def test_an_alias_cannot_be_bent_to_another_conversation(path: Path) -> None:
     with opened(path) as vault:
         issue(vault, "a", "Anna")

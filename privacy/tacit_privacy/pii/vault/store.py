@@ -148,12 +148,11 @@ class Vault:
         return found or 0
 
     def conversations(self) -> list[ConversationRecord]:
-        """Every conversation that has not expired, the one used last first."""
+        """Every conversation that can be read and has not expired, the one used last first."""
         now = self._clock()
         with self._database.reading() as connection:
             self._master.check(connection)
-            found = [Entry.about_only(self._master, row) for row in connection.execute(select(conversations))]
-        kept = [about for about in found if not about.expired(now)]
+            kept = [about for _, about in self._readable(connection) if not about.expired(now)]
         return [
             ConversationRecord(about.identifier, about.created, about.used, about.expires, about.size)
             for about in sorted(kept, key=lambda about: -about.used)
@@ -232,8 +231,7 @@ class Vault:
         moment = self._clock() if now is None else now
         with self._database.reading() as connection:
             self._master.check(connection)
-            rows = connection.execute(select(conversations)).all()
-        gone = [row.handle for row in rows if Entry.about_only(self._master, row).expired(moment)]
+            gone = [handle for handle, about in self._readable(connection) if about.expired(moment)]
         return self._erase(gone, moment) + self._records.expire(moment)
 
     def rotate(self, key: VaultKey) -> None:
@@ -296,6 +294,14 @@ class Vault:
             active.users -= 1
             if not active.users and self._active.get(handle) is active:
                 del self._active[handle]
+
+    def _readable(self, connection: Connection) -> list[tuple[bytes, About]]:
+        """Handles and what is known of them, but for rows that are damaged: one of those must not lock the others."""
+        found = []
+        for row in connection.execute(select(conversations)):
+            with contextlib.suppress(BadInput):
+                found.append((row.handle, Entry.about_only(self._master, row)))
+        return found
 
     def _read(self, connection: Connection, handle: bytes) -> Entry | None:
         row = connection.execute(select(conversations).where(conversations.c.handle == handle)).first()
