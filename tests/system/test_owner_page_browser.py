@@ -1,12 +1,16 @@
 """The owner's page in a real browser, on a real gateway: what left is there, switches switch, it fits a phone."""
 
 import os
+import re
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from gateways import ANNA, EMAIL, ROBERT, Running, Scripted, running
 from upstreams import Upstream, upstream
@@ -140,7 +144,7 @@ def test_the_live_box_shows_spans_and_what_would_leave(browser: Any, gate: Runni
         page.get_by_label("Your text").press_sequentially(f"😀 {ANNA} met {ROBERT} on 2024-05-06.")
         page.get_by_text("3 found").wait_for()
         spans = page.locator("#found .span")
-        assert [span.inner_text().replace("\n", " ") for span in spans.all()][0].startswith(f"{ANNA}")
+        assert spans.first.inner_text().startswith(ANNA)
         assert "PERSON 1.00" in spans.first.inner_text()  # known from before
         assert "DATE_TIME" in spans.last.inner_text() and "kept" in (spans.last.get_attribute("class") or "")
         leaves = page.locator("#leaves").inner_text()
@@ -216,6 +220,47 @@ def test_what_is_erased_is_gone(browser: Any, gate: Running) -> None:
     assert gate.gateway.vault.conversations() == [] and gate.gateway.book.numbers() == []
 
 
+@pytest.fixture
+def process(end: Upstream, tmp_path: Path) -> Iterator[dict[str, str]]:
+    """What ``tacit gateway`` prints, as a process of its own."""
+    policy, key = tmp_path / "policy.toml", tmp_path / "key"
+    policy.write_text('[detection]\nrecogniser = "none"\n')
+    key.write_bytes(os.urandom(32))
+    key.chmod(0o600)
+    command = [str(Path(sys.executable).with_name("tacit")), "gateway", "--upstream", end.url, "--model", "up-1"]
+    command += ["--no-local", "--port", "0", "--policy", str(policy), "--vault", str(tmp_path / "vault.db")]
+    with subprocess.Popen([*command, "--vault-key", f"file:{key}"], stdout=subprocess.PIPE, text=True) as running:
+        assert running.stdout is not None
+        try:
+            base, page = re.findall(r"http://\S+?(?=;|\s)", running.stdout.readline())
+            yield {"base_url": base, "page": page}
+        finally:
+            running.terminate()
+
+
+def test_the_command_serves_the_page_by_its_link_once(browser: Any, process: dict[str, str], end: Upstream) -> None:
+    context = browser.new_context(viewport={"width": 1280, "height": 800})
+    page = context.new_page()
+    page.goto(process["page"])
+    assert "Nothing has left this device yet" in page.locator("main").inner_text()
+    body = {"model": "tacit/llm", "messages": [{"role": "user", "content": f"Write to {EMAIL}"}]}
+    httpx.post(process["base_url"] + "/chat/completions", json=body, trust_env=False).raise_for_status()
+    assert EMAIL.encode() not in end.received[-1]
+    page.reload()
+    page.get_by_role("link", name="See what left").click()
+    page.get_by_role("link", name="Put the names back").click()
+    assert page.locator("mark").inner_text() == EMAIL
+    stranger = browser.new_context().new_page()
+    stranger.goto(process["page"])
+    assert "This link is used up" in stranger.locator("main").inner_text()
+    stranger.goto(process["base_url"].removesuffix("/v1"))
+    assert "This page is closed" in stranger.locator("main").inner_text()
+    if pictures := os.environ.get("TACIT_SCREENSHOTS"):
+        stranger.screenshot(path=Path(pictures) / "closed.png")
+    stranger.context.close()
+    context.close()
+
+
 PAGES = ("/", "/records/1?names=1", "/records/1?as=json", "/records/last", "/try", "/answers", "/erase", "/nowhere")
 
 
@@ -272,9 +317,12 @@ def test_the_keyboard_reaches_everything_and_shows_where_it_is(browser: Any, gat
 
 
 # Controls that assistive technology could not name.
-NAMELESS = """() => [...document.querySelectorAll('a, button, input:not([type=hidden]), select, textarea')].filter(each =>
-    !(each.textContent.trim() && !/^(SELECT|TEXTAREA)$/.test(each.tagName)) && !each.getAttribute('aria-label')
-    && !(each.labels && each.labels.length)).map(each => each.outerHTML.slice(0, 80))"""
+NAMELESS = """() => {
+    const controls = [...document.querySelectorAll('a, button, input:not([type=hidden]), select, textarea')];
+    const said = each => each.matches('a, button') && each.textContent.trim();
+    const named = each => said(each) || each.getAttribute('aria-label') || (each.labels && each.labels.length);
+    return controls.filter(each => !named(each)).map(each => each.outerHTML.slice(0, 80));
+}"""
 
 # Text whose contrast against the paper below it is under 4.5:1 (WCAG 2.2, 1.4.3).
 FAINT = """() => {
