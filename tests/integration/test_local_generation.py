@@ -7,7 +7,6 @@ import math
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import AsyncGenerator, Coroutine, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
@@ -368,25 +367,18 @@ def test_many_at_once_say_what_each_says_alone(local: LocalModel) -> None:
 
 
 def test_the_event_loop_goes_on_while_two_threads_write(local: LocalModel) -> None:
-    async def ask() -> float:
+    """Two answers of sixty tokens: the loop comes round more often than there are tokens, so no token holds it."""
+
+    async def ask() -> int:
         hot = HOT | {"max_tokens": 60}
         tasks = [asyncio.create_task(local.answer(said(ASKED[0]), seed=n, **hot)) for n in range(2)]
-        longest = 0.0
+        rounds = 0
         while not all(task.done() for task in tasks):
-            before = time.perf_counter()
-            await asyncio.sleep(0.001)
-            longest = max(longest, time.perf_counter() - before)
-        return longest
+            await asyncio.sleep(0)
+            rounds += 1
+        return rounds
 
-    assert run(ask()) < 0.25
-
-
-def test_the_first_token_is_there_in_a_tenth_of_a_second(local: LocalModel) -> None:
-    """The 19th of 20 is the 95th percentile. Some 5 ms on two cores: the bound leaves room for a busy machine."""
-    text = " ".join(["on"] * 63)
-    found = [answer(local, text, max_tokens=1) for _ in range(20)]
-    assert {one.tokens_in for one in found} == {64}
-    assert sorted(one.seconds_to_first for one in found)[18] < 0.1
+    assert run(ask()) > 120
 
 
 # Adapters
