@@ -8,7 +8,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from gateways import ANNA, EMAIL, JSON, ROBERT, Running, Scripted, running, user
+from gateways import ANNA, EMAIL, JSON, ROBERT, Running, Scripted, policy_of, running, user
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from upstreams import Reply, Upstream, message, upstream, whole
@@ -16,6 +16,7 @@ from upstreams import Reply, Upstream, message, upstream, whole
 from tacit_clients.egress import Book, Ending, Entry
 from tacit_clients.gateway.page.index import PAGE, Filter, Index
 from tacit_clients.gateway.page.shown import MOST, blocks
+from tacit_privacy.pii.policy import DEFAULT_ACTIONS
 from tacit_privacy.pii.pseudonyms.conversation import Conversation
 from tacit_privacy.pii.vault.keys import RawKey
 from tacit_privacy.pii.vault.store import Vault
@@ -159,6 +160,15 @@ def test_a_record_tells_who_why_what_and_how_much(gate: Running, browser: Browse
         assert ANNA not in browser.get(path).text and SECRET not in browser.get(path).text
     assert ANNA in browser.get(f"/records/{number}?names=1").text
     assert ANNA in browser.get(f"/records/{number}?as=json&names=1").text
+
+
+def test_a_policy_that_masks_nothing_is_called_that(end: Upstream) -> None:
+    nothing = dict.fromkeys(DEFAULT_ACTIONS, "keep")
+    with running(end, policy_of(default="keep", types=nothing)) as gate:
+        browser = Browser(gate)
+        assert "nothing is masked" in browser.get("/").text
+        assert "would leave" in browser.post("/owner/try", text=ANNA).text
+        browser.client.close()
 
 
 def test_what_fails_is_told_as_failed(gate: Running, browser: Browser, end: Upstream) -> None:

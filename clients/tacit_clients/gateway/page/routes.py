@@ -36,6 +36,7 @@ async def left(request: Request) -> Response:
         "filtered": bool(query),
         "upstream": upstream,
     }
+    values["masks"] = owner.gateway.egress.gate.redactor is not None
     return page(request, "left", days=owner.gateway.settings.keeping.outbound_days, **values)
 
 
