@@ -125,6 +125,8 @@ def test_people_with_different_names_never_share_a_stem(names: list[tuple[str, s
 
 @settings(deadline=None)
 @given(st.text(any_character, min_size=1), st.text(any_character, min_size=1))
+@example("\r", "\r")
+@example(".", "Mr.")
 def test_two_values_never_share_a_placeholder(one: str, other: str) -> None:
     conversation = Conversation("law", KEY)
     tokens = {conversation.placeholder(type, value) for type in ("PERSON", "ID") for value in (one, other)}

@@ -62,11 +62,11 @@ def is_legal_form(word: str) -> bool:
 def name_of(type: str, surface: str) -> Name:
     """``surface`` taken apart by the rules of ``type``."""
     text = unpossessed(fold(surface))
-    if type == "PERSON":
-        return _person(text)
+    name = Name(fold(surface), (), "", True)
     if type in LINKED_TYPES:
-        return _organisation(text)
-    return Name(fold(surface), (), "", True)
+        parted = _person(text) if type == "PERSON" else _organisation(text)
+        name = parted if parted.words else name  # punctuation alone is linked to nothing
+    return name
 
 
 def _person(text: str) -> Name:
