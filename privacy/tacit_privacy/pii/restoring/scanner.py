@@ -87,10 +87,8 @@ class Scanner:
     def _segment(self, start: int, final: bool) -> int:
         """Deal with the segment at ``start``; gives where the next one starts."""
         match = _SEGMENT.match(self._text, start)
-        if match is None:
-            raise AssertionError("every character begins a segment")
-        first = match.group()[0]
-        end = match.end()
+        end = match.end() if match else start + 1
+        first = self._text[start]
         if first == "_":
             self._slashes = False
         elif first == "\\":
