@@ -54,7 +54,7 @@ def train(
 def train_recogniser(
     out: Annotated[Path, typer.Option(help="folder to write; graph, tokenizer, card and checkpoint")],
     encoder: Annotated[Path, typer.Option(help="folder with all-MiniLM-L6-v2 or another uncased BERT")],
-    epochs: Annotated[int, typer.Option(min=1, help="times that every example is read")] = 8,
+    epochs: Annotated[int, typer.Option(min=1, help="times that every example is read")] = 5,
     data: Annotated[
         Path | None,
         typer.Option(envvar="TACIT_DATA", help="folder with the open sets; without: written documents alone"),

@@ -24,6 +24,7 @@ from tacit_simulations.pretraining.recogniser.variety import Names, varied
 SEED = 23
 WINDOW = 192  # pieces of one row
 TOKENS = 4096  # pieces of one step, padding counted
+STEP = 16  # lengths of rows are multiples of it
 PEAK, DECAY, FORGET = 2.5e-4, 0.01, 0.995  # learning rate, weight decay, pull of the running average of weights
 CHECKPOINT_EVERY = 100  # steps
 
@@ -78,16 +79,24 @@ class Epochs:
         ]
         rows.sort(key=lambda row: len(row.ids) + int(rng.integers(0, 8)))
         batches: list[list[Row]] = [[]]
+        longest = 0
         for row in rows:
-            if batches[-1] and (len(batches[-1]) + 1) * (len(row.ids) + 10) > TOKENS:
+            longest = max(longest, width(row))
+            if batches[-1] and (len(batches[-1]) + 1) * longest > TOKENS:
                 batches.append([])
+                longest = width(row)
             batches[-1].append(row)
         return [batches[index] for index in rng.permutation(len(batches))]
 
 
+def width(row: Row) -> int:
+    """Places that a row takes: its pieces and two special ones, in steps. Every new shape is compiled, and kept."""
+    return -(-(len(row.ids) + 2) // STEP) * STEP
+
+
 def padded(batch: Sequence[Row], start: int, stop: int) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Ids, shapes, mask, labels (-1 where there is nothing to learn) and hidden types, with the special pieces."""
-    longest = max(len(row.ids) for row in batch) + 2
+    longest = max(width(row) for row in batch)
     ids, shapes, mask = (torch.zeros(len(batch), longest, dtype=torch.long) for _ in range(3))
     labels = torch.full((len(batch), longest), -1)
     for index, row in enumerate(batch):
