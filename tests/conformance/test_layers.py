@@ -64,6 +64,19 @@ def test_the_ground_floor_loads_neither_torch_nor_flower_nor_the_web() -> None:
     assert not loaded & {"torch", "flwr", "transformers", "fastapi", "ray", "tacit_clients", "tacit_server"}
 
 
+def test_one_package_imports_an_http_client() -> None:
+    """Text leaves through one door: nothing beside it could even open another."""
+    clients = {"httpx", "requests", "urllib3", "aiohttp", "http", "socket", "openai", "websockets", "httpcore"}
+    allowed = {
+        "clients/tacit_clients/egress/transport.py",
+        "clients/tacit_clients/gateway/serving.py",  # listens
+        "simulations/tacit_simulations/commands/_checkup.py",  # doctor asks whether a name resolves, when told to
+    }
+    found = {str(path.relative_to(ROOT)): imported(path) & clients for package in PACKAGES for path in modules(package)}
+    assert {name: names for name, names in found.items() if names and name not in allowed} == {}
+    assert found["clients/tacit_clients/egress/transport.py"] == {"httpx"}
+
+
 def test_no_code_uses_assert_to_validate() -> None:
     """``python -O`` removes assertions, and with them the check."""
     for package in PACKAGES:

@@ -16,7 +16,8 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("tacit_clients", "tacit_privacy", "tacit_server", "tacit_simulations")
-KINDS = {".py", ".toml", ".j2", ".css", ".typed", ".json", ".safetensors", ".md"}  # of files that a package may hold
+KINDS = {".py", ".toml", ".j2", ".css", ".js", ".typed", ".json", ".safetensors", ".onnx", ".md"}  # of files inside
+MODELS = {"nano", "weights"}  # folders that hold a model
 NO_BACKEND = ("No matching distribution found for hatchling", "Could not find a version that satisfies")
 
 
@@ -55,8 +56,8 @@ def test_no_tests_no_data_no_leftovers(files: dict[str, int]) -> None:
         assert path.suffix in KINDS, name
         assert not path.name.startswith(("test_", "conftest", ".")), name
         assert not {"tests", "__pycache__", "runs"} & set(path.parts), name
-        if path.suffix in {".json", ".safetensors", ".md"}:
-            assert path.parent.name == "nano", name
+        if path.suffix in {".json", ".safetensors", ".onnx", ".md"}:
+            assert path.parent.name in MODELS, name
 
 
 def test_what_commands_read_is_inside(files: dict[str, int]) -> None:
@@ -68,6 +69,10 @@ def test_what_commands_read_is_inside(files: dict[str, int]) -> None:
     needed |= {"tacit_simulations/fleet/catalogue.toml"}
     names = ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "README.md")
     needed |= {f"tacit_clients/slm/nano/{name}" for name in names}
+    recogniser = "tacit_privacy/pii/detection/recogniser/weights"
+    needed |= {f"{recogniser}/{name}" for name in ("model.onnx", "tokenizer.json", "labels.json", "README.md")}
+    page = ROOT / "clients" / "tacit_clients" / "gateway" / "page"
+    needed |= {str(p.relative_to(ROOT / "clients")) for p in page.rglob("*") if p.suffix in {".j2", ".css", ".js"}}
     assert needed <= set(files)
 
 
@@ -85,7 +90,9 @@ def test_it_is_small(wheel: Path, files: dict[str, int], record_property: Callab
     record_property("wheel_bytes", total)
     print(f"wheel: {total / 1e6:.2f} MB, unpacked {sum(files.values()) / 1e6:.2f} MB, {len(files)} files")
     assert files["tacit_clients/slm/nano/model.safetensors"] < 10e6
-    assert total < 12e6
+    inside = sum(size for name, size in files.items() if "/recogniser/weights/" in name)
+    assert inside < 30e6
+    assert total < 12e6 + inside
 
 
 def test_it_says_who_it_is(wheel: Path, files: dict[str, int]) -> None:
@@ -115,7 +122,10 @@ packages = (tacit_clients, tacit_privacy, tacit_server, tacit_simulations)
 homes = [str(Path(next(iter(package.__path__))).parent) for package in packages]
 from tacit_privacy.cli import main
 run = main(["simulate", "million", "--devices=500", "--rounds=1", "--set=federation.cohort=20", "--out=run"])
-print(json.dumps({"homes": homes, "parameters": load(NANO).parameters, "run": run,
+from tacit_privacy.pii.api import open_redactor
+with open_redactor() as redactor:
+    redacted = redactor.redact("ask Sorin Petrescu about it").text
+print(json.dumps({"homes": homes, "redacted": redacted, "parameters": load(NANO).parameters, "run": run,
                   "scenarios": [load_scenario(name).name for name in named_scenarios()]}))
 """
 
@@ -138,5 +148,6 @@ def test_it_works_where_it_is_unpacked(wheel: Path, tmp_path: Path) -> None:
     found = json.loads(done.stdout.splitlines()[-1])
     assert found["homes"] == [str(tmp_path / "site")] * 4
     assert found["parameters"] > 1e6 and found["run"] == 0
+    assert "PERSON_" in found["redacted"] and "Petrescu" not in found["redacted"]
     assert {"home", "home-quick", "million", "banking77"} <= set(found["scenarios"])
     assert (tmp_path / "run" / "report.html").stat().st_size > 10_000

@@ -17,7 +17,7 @@ from typing import Any, Literal
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
-from tacit_simulations.commands import _nano
+from tacit_simulations.commands import _nano, _recogniser
 
 MINIMUM_MEMORY = 3e9
 """Bytes that the scenario home-quick stays under."""
@@ -135,9 +135,10 @@ def conflicts(distribution: str = "tacit") -> Iterator[Finding]:
 
 
 def model_and_data() -> Iterator[Finding]:
-    """The model that ships, by the hash in its card, and the folder of real data."""
+    """The models that ship, by the hashes in their cards, and the folder of real data."""
     here = "model and data"
     yield Finding(here, "tacit-nano", *_nano.inspect())
+    yield Finding(here, "recogniser", *_recogniser.inspect())
     named = os.environ.get("TACIT_DATA")
     advice = "only scenarios over real data need it: export TACIT_DATA=FOLDER"
     if named is None:

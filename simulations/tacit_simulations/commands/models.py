@@ -15,9 +15,9 @@ app = typer.Typer(help="List the models that ship, or train them anew.", no_args
 def list_models(as_json: JsonOption = False) -> None:
     """Name, parameters, size, licence and place of every model that ships."""
     with json_on_stdout(as_json) as write:
-        from tacit_simulations.commands._nano import facts
+        from tacit_simulations.commands import _nano, _recogniser
 
-        rows = [facts()]
+        rows = [_nano.facts(), _recogniser.facts()]
         write({"models": rows})
     if as_json:
         return

@@ -17,8 +17,8 @@ pipeline_tag: token-classification
 
 # Tacit's recogniser
 
-Finds {types} in text. An encoder of six layers, fine-tuned for Tacit; it also reads how each word is written (capitals,
-digits, signs), which the encoder's vocabulary does not keep. Weights are stored in eight bits (seven used, so that no
+Finds {types} in text. An encoder of {parameters:,} parameters, fine-tuned for Tacit; it also reads how each word is
+written (capitals, digits, signs), which the encoder's vocabulary does not keep. Weights are stored in eight bits (seven used, so that no
 processor's sums overflow). Runs with ONNX Runtime; a process that uses it never loads torch.
 
 Fine-tuned from [all-MiniLM-L6-v2](https://huggingface.co/sentence-transformers/all-MiniLM-L6-v2) (Apache-2.0, by the
@@ -53,7 +53,13 @@ names, works and historical figures are not looked for. It misses names: what it
 
 
 def write_card(
-    folder: Path, encoder: Path, mine: Sequence[Example], others: Iterable[Example], epochs: int, seed: int
+    folder: Path,
+    encoder: Path,
+    mine: Sequence[Example],
+    others: Iterable[Example],
+    epochs: int,
+    seed: int,
+    parameters: int,
 ) -> None:
     """Write ``README.md`` beside the weights, with digests of them, of the encoder and of the corpus."""
     counted = Counter(example.source for example in others)
@@ -63,6 +69,7 @@ def write_card(
     named |= {f"corpus: {file.name}": file for file in sorted(CORPUS.glob("*.txt"))}
     text = _CARD.format(
         types=", ".join(TYPES),
+        parameters=parameters,
         mine=len(mine),
         sets="\n".join(f"| {name} | {counted[name]:,} | {SETS[name]} |" for name in SETS if counted[name]),
         entities=", ".join(f"{kind} {number:,}" for kind, number in entities.most_common()),

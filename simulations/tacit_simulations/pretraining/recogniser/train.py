@@ -140,7 +140,8 @@ def train(
     mine, others = list(written()), list(open_sets(data))
     tagger = fit(out, encoder, [*mine, *mine, *mine, *others], epochs, threads, resume, tell)
     export(tagger, encoder, out)
-    write_card(out, encoder, mine, others, epochs, SEED)
+    parameters = sum(weights.numel() for weights in tagger.parameters())
+    write_card(out, encoder, mine, others, epochs, SEED, parameters)
     return out
 
 
