@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tacit_privacy import cli
-from tacit_simulations.commands import _checkup, _nano, doctor
+from tacit_simulations.commands import _checkup, _nano, _recogniser, doctor
 
 
 def distribution(folder: Path, name: str, version: str, *requires: str, extras: tuple[str, ...] = ()) -> None:
@@ -106,6 +106,18 @@ def test_weights_that_the_card_does_not_describe_are_missing(tmp_path: Path) -> 
     state, detail, _ = _nano.inspect_folder(tmp_path)
     assert state == "missing"
     assert "the model card does not state" in detail
+
+
+def test_a_recogniser_is_checked_by_every_digest_of_its_card(tmp_path: Path) -> None:
+    for name in _recogniser.NEEDED[:-1]:
+        (tmp_path / name).write_text(name)
+    assert _recogniser.inspect_folder(tmp_path)[:2] == ("missing", "without README.md")
+    rows = [f"| {name} | {hashlib.sha256(name.encode()).hexdigest()} |" for name in _recogniser.NEEDED[:-1]]
+    (tmp_path / "README.md").write_text("\n".join(rows) + "\n")
+    assert _recogniser.inspect_folder(tmp_path)[0] == "ok"
+    (tmp_path / "labels.json").write_text("changed")
+    state, detail, remedy = _recogniser.inspect_folder(tmp_path)
+    assert state == "missing" and "labels.json" in detail and remedy
 
 
 def test_weights_that_are_none_are_missing(tmp_path: Path) -> None:

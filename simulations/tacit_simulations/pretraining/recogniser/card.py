@@ -18,8 +18,8 @@ pipeline_tag: token-classification
 # Tacit's recogniser
 
 Finds {types} in text. An encoder of {parameters:,} parameters, fine-tuned for Tacit; it also reads how each word is
-written (capitals, digits, signs), which the encoder's vocabulary does not keep. Weights are stored in eight bits (seven used, so that no
-processor's sums overflow). Runs with ONNX Runtime; a process that uses it never loads torch.
+written (capitals, digits, signs), which the encoder's vocabulary does not keep. Weights are stored in eight bits (seven
+used, so that no processor's sums overflow). Runs with ONNX Runtime; a process that uses it never loads torch.
 
 Fine-tuned from [all-MiniLM-L6-v2](https://huggingface.co/sentence-transformers/all-MiniLM-L6-v2) (Apache-2.0, by the
 sentence-transformers authors, from nreimers/MiniLM-L6-H384-uncased, itself from
