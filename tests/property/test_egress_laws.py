@@ -12,7 +12,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tacit_clients.egress.common_words import NAMES_THAT_ARE_WORDS
 from tacit_clients.egress.inbound import Inbound
 from tacit_clients.egress.lastlook import LastLook, Values
 from tacit_clients.egress.sse import Framer
@@ -21,6 +20,7 @@ from tacit_clients.egress.wire import compose, structural
 from tacit_clients.gateway.rendering import Gathered
 from tacit_clients.modes.protocol import Provenance
 from tacit_privacy.errors import BadInput, TextRefused, UpstreamFailed
+from tacit_privacy.pii.detection.common import COMMON
 from tacit_privacy.pii.detection.detector import pattern_detector
 from tacit_privacy.pii.policy import RedactionPolicy, RestorePolicy
 from tacit_privacy.pii.pseudonyms.conversation import Conversation
@@ -156,7 +156,7 @@ SPELLINGS: dict[str, Callable[[str], str]] = {
     "zero width": lambda text: "\u200b".join(text),
 }
 words = st.text(st.sampled_from("abcdefghijklmnopqrstuvwxyzäöüñçß"), min_size=3, max_size=9).filter(
-    lambda word: word not in NAMES_THAT_ARE_WORDS and fold(word) not in NAMES_THAT_ARE_WORDS
+    lambda word: word not in COMMON and fold(word) not in COMMON
 )
 full_names = st.tuples(words, words).map(lambda pair: f"{pair[0].title()} {pair[1].title()}")
 

@@ -10,9 +10,9 @@ from secrets import token_bytes
 from threading import Lock
 from typing import Final
 
-from tacit_clients.egress.common_words import NAMES_THAT_ARE_WORDS
 from tacit_clients.egress.views import Path, folded, leaves, views
 from tacit_privacy.errors import TextRefused
+from tacit_privacy.pii.detection.common import COMMON
 from tacit_privacy.pii.entities import Detector
 from tacit_privacy.pii.policy import RedactionPolicy
 from tacit_privacy.pii.pseudonyms.folding import joins
@@ -38,7 +38,7 @@ class Values:
             if len(solid) < (_SHORTEST_NUMBER if "".join(solid).isdigit() else _shortest(solid)):
                 continue
             first = _WORD.search(needle)
-            if needle in NAMES_THAT_ARE_WORDS:
+            if needle in COMMON:
                 spellings = "|".join(re.escape(word) for word in {value.strip(), needle.title(), needle.upper()})
                 self._cased[needle] = re.compile(rf"(?<!\w)(?:{spellings})(?!\w)")
             elif first is not None and all(joins(character) for character in first.group()[:1]):

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final, Generic, NamedTuple, TypeVar
 
+from tacit_privacy.pii.detection.common import COMMON
 from tacit_privacy.pii.detection.shapes import Found, words
 
 _DENSE: Final = (  # scripts whose words no spaces part, or to whose words endings are joined: each character is a word
@@ -87,26 +88,6 @@ _STAYS: Final = words("DATE_TIME AGE URL DOMAIN_NAME TITLE NRP DATE_OF_BIRTH PIN
 _PARTICLES: Final = words(
     "mr mrs ms miss dr prof professor sir madam herr frau monsieur madame señor señora signor signora von van der den "
     "de del della di da dos du la le el al bin ibn ben and und the jr sr iii phd"
-)
-# names that are words too
-COMMON: Final = words(
-    "april august autumn amber art baker banks bell berry best bill bird bishop black bond brook brooks brown "
-    "bush butler carter case chance chase christian church clay close cook cooper crystal daisy dale dawn day "
-    "dean drew earl east english faith field fields fish fisher flower ford forest fox frank french gay ginger "
-    "glass gold good grace grant gray green grey guy hall harmony heather hill holly home hope house hunter iris "
-    "ivy jack jasmine jay jean jewel joy judge june justice kay king knight lake lane law lee lily little long "
-    "love lucky major march mark marsh mason may melody mercy mike miles miller misty moon moore moss mount nick "
-    "noble north novel olive page paige park parks patience pearl penny pepper pierce pleasant pope porter potter "
-    "power price prince queen rain rank ray read reading reed rice rich rivers rob robin rock roman rose ruby "
-    "rusty saint sandy savage scout sharp shepherd short singer sky small smart smith snow south spring star "
-    "stark steel sterling stone storm strong sue summer sunny swift tailor taylor thomas trinity tucker turner "
-    "victor victoria violet wade walker wall ward waters weaver webb wells west wheeler white wild will winter "
-    "wise wolf wood woods worth wright yard young jan feb mar apr jun jul aug sep oct nov dec monday tuesday "
-    "wednesday thursday friday saturday sunday january february july september october november december company "
-    "group bank university school hospital college city county state street road avenue ltd inc llc corp gmbh "
-    "limited international services systems solutions apple amazon orange target shell gap visa oracle meta first "
-    "last new old big great all our your their his her its you are and for the not but can was has had one two "
-    "who what when where why how this that with from have they she him"
 )
 
 

@@ -3,7 +3,7 @@
 import re
 from typing import Final, Literal
 
-from tacit_privacy.pii.detection.phrases import COMMON
+from tacit_privacy.pii.detection.common import COMMON
 from tacit_privacy.pii.entities import Entity
 from tacit_privacy.pii.pseudonyms import grammar
 from tacit_privacy.pii.pseudonyms.folding import ESCAPE, Folded, fold
