@@ -86,7 +86,7 @@ class Transport:
             failure = UpstreamFailed("unreachable")
         except (TimeoutError, httpx.TimeoutException):
             failure = UpstreamFailed("timeout")
-        except httpx.HTTPError:
+        except Exception:  # whatever it is, it holds the request, and a half-open circuit must not stay so
             failure = UpstreamFailed("malformed")
         if failure is not None or response is None:
             self.breaker.failed()
@@ -137,7 +137,7 @@ class Reply:
                     chunk = await anext(source, None)
             except (TimeoutError, httpx.TimeoutException):
                 failure = "timeout"
-            except httpx.HTTPError:
+            except Exception:
                 failure = "malformed"
             else:
                 if chunk is None:
