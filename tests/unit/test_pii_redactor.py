@@ -10,6 +10,8 @@ from typing import Any, get_args
 import pytest
 from pydantic import BaseModel
 
+from tacit_clients.egress.lastlook import LastLook
+from tacit_privacy.pii.detection.detector import pattern_detector
 from tacit_privacy.pii.entities import Entity
 from tacit_privacy.pii.policy import Action, RedactionPolicy
 from tacit_privacy.pii.pseudonyms import Conversation
@@ -240,6 +242,37 @@ def test_numbers_change_only_as_a_whole(conversation: Conversation, redactor: Re
     conversation.placeholder("ID", "4711")
     body = redactor.redact_tree({"a": 4711, "b": 47110, "c": -600123456, "d": 1.4711}, conversation, structural).body
     assert body["a"].startswith("ID_") and body["b"] == 47110 and body["d"] == 1.4711 and body["c"] == -600123456
+
+
+@pytest.mark.parametrize(
+    ("source", "kept"),
+    [
+        ('{"order_id": 99812341, "account_number": "8812345678"}', '{"order_id": '),
+        ('{"customer": {"zip": "00184", "total": 12.5}}', '"total": 12.5'),
+        ('{"order_number":"A-1182763","status":"ship\\u00e9"}', '"status":"ship\\u00e9"'),
+        ('{"nested": "{\\"zip\\": \\"00184\\"}", "n": 1}', '"n": 1'),
+    ],
+)
+def test_a_value_in_json_is_read_beside_its_key(conversation: Conversation, source: str, kept: str) -> None:
+    policy = RedactionPolicy()
+    patterns = pattern_detector(policy)
+    tree = Redactor(patterns, policy).redact_tree({"x": source}, conversation, structural)
+    sent = tree.body["x"]
+    assert sent != source and kept in sent
+    json.loads(sent)
+    assert not re.search("00184|8812345678|1182763", sent)
+    LastLook(policy, patterns, structural).check(written(tree.body).encode(), (), set(conversation.issued()))
+    back = restore(sent, conversation, json_string=True).text
+    assert json.loads(back) == json.loads(json.dumps(json.loads(source)).replace("99812341", '"99812341"'))
+
+
+def test_a_key_is_not_masked_for_what_stands_beside_it(conversation: Conversation) -> None:
+    class Wide:
+        def detect(self, texts: Sequence[str]) -> list[list[Entity]]:
+            return [[Entity(*m.span(), "PERSON", 0.9) for m in re.finditer('name": "[A-Z]\\w+', t)] for t in texts]
+
+    body = Redactor(Wide(), RedactionPolicy()).redact_tree(['{"name": "Kowalska", "a": 1}'], conversation, structural)
+    assert re.fullmatch(r'\{"name": "PERSON_\w+", "a": 1\}', body.body[0])
 
 
 def test_a_tree_written_keeps_lone_surrogates_writable() -> None:

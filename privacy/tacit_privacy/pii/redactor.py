@@ -75,8 +75,7 @@ class Redactor:
         ``structural_key(path)``: the key that ends the path is. All or nothing: a refused body changes nothing.
         """
         tree = Tree(body, structural, structural_key)
-        found = [self._to_replace(entities) for entities in self._detector.detect(tree.texts)]
-        found = [tree.whole_numbers(index, entities) for index, entities in enumerate(found)]
+        found = tree.gathered([self._to_replace(entities) for entities in self._detector.detect(tree.searched)])
         refusals = [refusal for refusal in map(self._refusal, found) if refusal is not None]
         if refusals:
             worst = min(refusals, key=lambda refusal: refusal.local_only)

@@ -2,7 +2,9 @@
 
 import json
 import re
-from collections.abc import Callable, Iterator
+from bisect import bisect_left
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from tacit_privacy.pii.entities import Entity
@@ -13,6 +15,7 @@ Path = tuple[str | int, ...]
 
 _DEEPEST: Final = 6  # JSON in a string in JSON ...
 _STRING_OR_NUMBER = re.compile(r'"(?:[^"\\]|\\.)*"|-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?', re.DOTALL)
+_COLON = re.compile(r"\s*:")
 _DATA_ADDRESS = re.compile(r"\s*data:[^,]{0,200};base64,", re.IGNORECASE)
 _BASE64 = re.compile(r"[A-Za-z0-9+/_-]{512,}={0,2}")
 _KEYS = (
@@ -66,6 +69,34 @@ def is_wire_key(path: Path) -> bool:
     return path[-1] in WIRE_KEYS
 
 
+@dataclass
+class Source:
+    """JSON inside a string, read whole: the key beside a value may be all that tells what the value is."""
+
+    parts: list[str] = field(default_factory=list, repr=False)
+    length: int = 0
+    starts: list[int] = field(default_factory=list)  # where values begin
+    ends: list[int] = field(default_factory=list)
+    indices: list[int] = field(default_factory=list)  # which text of the tree each value is
+
+    def add(self, part: str, index: int | None = None) -> None:
+        """More of it; ``index`` for a value."""
+        if index is not None:
+            self.starts.append(self.length)
+            self.ends.append(self.length + len(part))
+            self.indices.append(index)
+        self.parts.append(part)
+        self.length += len(part)
+
+    def spread(self, entity: Entity) -> Iterator[tuple[int, Entity]]:
+        """The values that ``entity`` touches, by their index, each with its share."""
+        for at in range(bisect_left(self.ends, entity.start + 1), bisect_left(self.starts, entity.end)):
+            start, end = max(entity.start, self.starts[at]), min(entity.end, self.ends[at])
+            if start < end:
+                offset = self.starts[at]
+                yield self.indices[at], Entity(start - offset, end - offset, entity.type, entity.score)
+
+
 class Tree:
     """The texts of one body, in the order in which ``rebuilt`` puts them back."""
 
@@ -73,6 +104,7 @@ class Tree:
         self, body: JSON, structural: Callable[[Path], bool], structural_key: Callable[[Path], bool] = is_wire_key
     ) -> None:
         self.texts: list[str] = []
+        self._sources: list[Source] = []
         self._numbers: set[int] = set()  # which texts are numbers
         self._unreadable: list[Path] = []
         self._structural, self._structural_key = structural, structural_key
@@ -82,6 +114,20 @@ class Tree:
     def unreadable(self) -> tuple[Path, ...]:
         """Where something stands that is not text."""
         return tuple(self._unreadable)
+
+    @property
+    def searched(self) -> list[str]:
+        """What a detector must read: the texts, and after them JSON that stood in strings, whole."""
+        return [*self.texts, *("".join(source.parts) for source in self._sources)]
+
+    def gathered(self, found: Sequence[Sequence[Entity]]) -> list[list[Entity]]:
+        """By text what was ``found`` in ``searched``."""
+        own = [list(entities) for entities in found[: len(self.texts)]]
+        for source, entities in zip(self._sources, found[len(self.texts) :], strict=True):
+            for entity in entities:
+                for index, share in source.spread(entity):
+                    own[index].append(share)
+        return [self.whole_numbers(index, entities) for index, entities in enumerate(own)]
 
     def whole_numbers(self, index: int, entities: list[Entity]) -> list[Entity]:
         """``entities`` of text ``index``; of a number only what covers the whole of it."""
@@ -132,7 +178,15 @@ class Tree:
 
     def _source(self, source: str, path: Path, depth: int) -> Callable[[list[str]], str]:
         """JSON inside a string: only the literals that change are rewritten, everything else stays as it is spelled."""
-        parts = [self._literal(literal, path, depth) for literal in _literals(source)]
+        parts, whole, position = [], Source(), 0
+        for literal in _literals(source):
+            whole.add(source[position : literal.start()])
+            before, position = len(self.texts), literal.end()
+            parts.append(self._literal(literal, path, depth))
+            self._reread(whole, literal.group(), before, is_key=_COLON.match(source, position) is not None)
+        whole.add(source[position:])
+        if whole.starts:
+            self._sources.append(whole)
 
         def build(texts: list[str]) -> str:
             out, position = [], 0
@@ -142,6 +196,17 @@ class Tree:
             return "".join((*out, source[position:]))
 
         return build
+
+    def _reread(self, whole: Source, literal: str, before: int, is_key: bool) -> None:
+        """Add a literal, whose texts are those from number ``before`` on, as it reads without escapes."""
+        if literal[0] != '"':
+            whole.add(literal, before)
+            return
+        value = json.loads(literal, strict=False)
+        own = self.texts[before:] == [value] and not is_key  # else it is JSON itself, data, or a key
+        whole.add('"')
+        whole.add(value, before if own else None)
+        whole.add('"')
 
     def _literal(self, literal: re.Match[str], path: Path, depth: int) -> tuple[int, int, Callable[[list[str]], str]]:
         source = literal.group()
