@@ -124,7 +124,7 @@ class VaultLocked(BadInput):
 
 
 class TextRefused(TacitError):
-    """A text may not leave this device. ``reason`` is a short stable word; the text itself is never part of the error."""
+    """A text may not leave this device. ``reason`` is a short stable word; the error never holds the text."""
 
     def __init__(self, reason: str, detail: str = "") -> None:
         super().__init__(reason, detail)

@@ -1,8 +1,8 @@
 """Stops asking an endpoint that fails, for a while."""
 
-import random
 import time
 from collections.abc import Callable
+from secrets import SystemRandom
 from typing import Literal
 
 from tacit_privacy.errors import UpstreamFailed
@@ -36,7 +36,7 @@ class Breaker:
     def failed(self) -> None:
         self._failed, self._trying = self._failed + 1, False
         if self._failed >= self._most:
-            self._until = self._clock() + self._rest_s * random.uniform(1.0, 1.25)
+            self._until = self._clock() + self._rest_s * SystemRandom().uniform(1.0, 1.25)
 
     def abandoned(self) -> None:
         """The client went away: says nothing about the endpoint."""

@@ -1,10 +1,10 @@
 """HTTP to the one upstream. The only module of Tacit that opens a connection for text."""
 
 import asyncio
-import random
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
+from secrets import SystemRandom
 
 import httpx
 
@@ -67,7 +67,7 @@ class Transport:
             await response.aclose()
 
     def _pause(self, attempt: int, retry_after: float | None) -> float:
-        jitter = random.uniform(0, self.settings.backoff_s * 2 ** (attempt - 1))
+        jitter = SystemRandom().uniform(0, self.settings.backoff_s * 2 ** (attempt - 1))
         return jitter if retry_after is None else retry_after + jitter
 
     async def _once(self, content: bytes, stream: bool) -> tuple[httpx.Response | None, "_Status"]:
