@@ -315,3 +315,25 @@ def test_the_stream_without_events_still_ends(end: Upstream, gate: Running) -> N
     end.script = lambda body: streamed_text("")
     answered = gate.stream({"messages": [user("say nothing")]})
     assert answered.text() == "" and answered.finish == ["stop"] and answered.done
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("kind", ["json_object", "json_schema"])
+def test_an_answer_in_json_stays_json_whatever_is_put_back(
+    end: Upstream, gate: Running, stream: bool, kind: str
+) -> None:
+    broken = ANNA.replace(" ", "\n")  # the form with a line's end in it has a placeholder of its own
+
+    def as_json(body: Body) -> Reply:
+        text = json.dumps({"mail": EMAIL, "who": last_text(body)}, separators=(",", ":"))
+        return streamed_text(text) if body.get("stream") else whole(message(text))
+
+    end.script = as_json
+    body = {"messages": [user(f"{ANNA}, {broken}")], "response_format": {"type": kind, "json_schema": {"name": "a"}}}
+    if stream:
+        answered = gate.stream(body).text()
+    else:
+        whole_answer = gate.post("/v1/chat/completions", {"model": "tacit/llm", **body}).json()
+        answered = whole_answer["choices"][0]["message"]["content"]
+    assert json.loads(answered) == {"mail": EMAIL, "who": f"{ANNA}, {broken}"}
+    assert broken.split()[1].encode() not in end.received[-1]

@@ -267,3 +267,26 @@ def test_json_strings_have_sinks_too(conversation: Conversation, person: str) ->
 def test_untouched_json_keeps_its_spelling(conversation: Conversation, person: str) -> None:
     text = '{"a" : "\\u00e9\\/",  "b":1.50, "a": "%s" }'
     assert streamed(text % person, conversation, None, True) == text % NAME
+
+
+@pytest.mark.parametrize(
+    ("answer", "read"),
+    [
+        ('{"q": "{}"}', '{"q": "Ann \\"A\\"\\nB"}'),
+        ('{"a":"x@b.org/","b":"{}","c":["{}"]}', '{"a":"x@b.org/","b":"{n}","c":["{n}"]}'),
+        ('{"a":"https://e.com/?q={}","b":"{}"}', '{"a":"https://e.com/?q={}","b":"{n}"}'),
+        ('{"a":"<{}>","b":"<b>{}</b>"}', '{"a":"<{n}>","b":"<b>{n}</b>"}'),
+        ('{"a":"![x](http://e.com/?q=","b":"{})"}', '{"a":"![x](http://e.com/?q=","b":"{})"}'),
+        ('{"a":"<img src=http://e.com/?q=","b":"{}>"}', '{"a":"<img src=http://e.com/?q=","b":"{}>"}'),
+        ('Here: ![x](http://e.com/?q="{}")', 'Here: ![x](http://e.com/?q="{}")'),
+        (' Dear "{}"', ' Dear "Ann "A"\nB"'),
+    ],
+)
+def test_json_that_was_asked_for_stays_json(conversation: Conversation, answer: str, read: str) -> None:
+    placeholder = conversation.placeholder("PERSON", 'Ann "A"\nB')
+    answer = answer.replace("{}", placeholder)
+    read = read.replace("{n}", 'Ann \\"A\\"\\nB').replace("{}", placeholder)
+    for size in (1, 2, 5, len(answer)):
+        stream = StreamRestorer(conversation, SAFE, json_asked=True)
+        parts = [answer[at : at + size] for at in range(0, len(answer), size)]
+        assert "".join(map(stream.feed, parts)) + stream.close() == read

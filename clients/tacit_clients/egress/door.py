@@ -42,6 +42,7 @@ class Draft:
     dropped: tuple[str, ...]
     stream: bool
     milliseconds: float
+    json_asked: bool = False  # the answer is to be JSON
 
 
 @dataclass(frozen=True)
@@ -115,7 +116,9 @@ class Gate:
         known = (values, self.names.values) if self.policy.action("PERSON") != "keep" else (values,)
         self.last_look.check(content, known, issued)
         spent = (time.perf_counter() - start) * 1e3
-        return Draft(content, conversation, _tool_names(before, after), dict(masked), dropped, stream, spent)
+        return Draft(
+            content, conversation, _tool_names(before, after), dict(masked), dropped, stream, spent, _asks_json(before)
+        )
 
 
 class Egress:
@@ -147,7 +150,7 @@ class Egress:
         account.masked, account.dropped = dict(draft.masked), list(draft.dropped)
         account.gate_ms += draft.milliseconds
         account.answered_by = "llm"
-        inbound = Inbound(draft.conversation, self.gate.policy.restore, draft.names, account)
+        inbound = Inbound(draft.conversation, self.gate.policy.restore, draft.names, account, draft.json_asked)
         outcome = "gone"
         try:
             async with aclosing(self._answered(draft, inbound, account)) as events:
@@ -258,6 +261,11 @@ def _bytes(body: Json) -> bytes:
 
 def _is_image(path: Path) -> bool:
     return path[0] == "messages" and path[-2:] == ("image_url", "url")
+
+
+def _asks_json(body: Mapping[str, Json]) -> bool:
+    wanted = body.get("response_format")
+    return isinstance(wanted, dict) and wanted.get("type") in ("json_object", "json_schema")
 
 
 def _tool_names(before: Mapping[str, Json], after: Mapping[str, Json]) -> dict[str, str]:

@@ -64,7 +64,9 @@ class Inbound:
         sinks: RestorePolicy,
         names: Mapping[str, str],
         provenance: Provenance,
+        json_asked: bool = False,
     ) -> None:
+        self._json_asked = json_asked  # the content is JSON, and originals are escaped for it
         self._conversation, self._sinks, self._names, self._provenance = conversation, sinks, names, provenance
         self._choices: dict[int, _Choice] = {}
         self._logprobs = conversation is None or not (conversation.issued() or conversation.fictions())
@@ -131,7 +133,10 @@ class Inbound:
     def _restorer(self, choice: _Choice, name: TextField) -> "StreamRestorer | _Plain":
         if self._conversation is None:
             return _PLAIN
-        return choice.texts.setdefault(name, StreamRestorer(self._conversation, self._sinks))
+        if name not in choice.texts:
+            as_json = self._json_asked and name == "content"
+            choice.texts[name] = StreamRestorer(self._conversation, self._sinks, json_asked=as_json)
+        return choice.texts[name]
 
     def _call(self, index: int, choice: _Choice, position: int, call: Json) -> Iterator[Event]:
         if not isinstance(call, dict):

@@ -8,6 +8,7 @@ from typing import Final
 from tacit_privacy.pii.policy import RestorePolicy
 from tacit_privacy.pii.restoring.matcher import Matcher
 from tacit_privacy.pii.restoring.scanner import Counts, Scanner
+from tacit_privacy.pii.restoring.zones import Zones
 
 _DEEPEST: Final = 6
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
@@ -32,17 +33,30 @@ def _encoder(depth: int) -> Callable[[str], str]:
 
 
 class JsonText:
-    """One level of JSON: what is outside strings, and for each string a level below. Same calls as a Scanner."""
+    """One level of JSON: what is outside strings, and for each string a level below. Same calls as a Scanner.
 
-    def __init__(self, matcher: Matcher, sinks: RestorePolicy | None, counts: Counts, depth: int = 0) -> None:
-        self._matcher, self._sinks, self._counts, self._depth = matcher, sinks, counts, depth
-        self._is_json: bool | None = True if depth == 0 else (None if depth < _DEEPEST else False)
+    ``around`` follows the outermost text as somebody sees it who shows it as it is; such a text may turn out to be no
+    JSON.
+    """
+
+    def __init__(
+        self,
+        matcher: Matcher,
+        sinks: RestorePolicy | None,
+        counts: Counts,
+        depth: int = 0,
+        around: Zones | None = None,
+    ) -> None:
+        self._matcher, self._sinks, self._counts, self._depth, self._around = matcher, sinks, counts, depth, around
+        self._is_json: bool | None = None if depth < _DEEPEST else False
+        if depth == 0 and around is None:
+            self._is_json = True
         self._scanner = self._new_scanner()
         self._inside: JsonText | None = None
         self._escape: Units = []  # an escape sequence not yet complete
 
     def _new_scanner(self) -> Scanner:
-        return Scanner(self._matcher, self._sinks, self._counts, _encoder(self._depth))
+        return Scanner(self._matcher, self._sinks, self._counts, _encoder(self._depth), self._around)
 
     def renew(self, matcher: Matcher) -> None:
         """Know more placeholders from now on."""
@@ -94,11 +108,17 @@ class JsonText:
         if self._is_json is None and not character.isspace():
             self._is_json = character in "{["
         if self._is_json and character == '"':
-            out += [self._give(plain), self._scanner.close(), raw]
+            out += [self._give(plain), self._scanner.close(), self._sign(raw)]
             self._scanner = self._new_scanner()
-            self._inside = JsonText(self._matcher, self._sinks, self._counts, self._depth + 1)
+            self._inside = JsonText(self._matcher, self._sinks, self._counts, self._depth + 1, self._around)
         else:
             plain.append(unit)
+
+    def _sign(self, raw: str) -> str:
+        """A quote, as it is emitted."""
+        if self._around is not None:
+            self._around.feed(raw)
+        return raw
 
     def _in_string(self, inside: "JsonText", unit: tuple[str, str], plain: Units, out: list[str]) -> None:
         character, raw = unit
@@ -108,7 +128,7 @@ class JsonText:
         elif character == "\\":
             self._escape.append(unit)
         elif character == '"':
-            out += [self._give(plain), inside.close(), raw]
+            out += [self._give(plain), inside.close(), self._sign(raw)]
             self._inside = None
         else:
             plain.append(unit)

@@ -32,13 +32,19 @@ class Scanner:
     """Takes text, gives it back with originals in place. Holds back only what may still become a placeholder.
 
     ``encode`` puts an original into the form that its place needs (JSON escapes). Restored text is never looked at
-    again for placeholders.
+    again for placeholders. ``around``: zones of a larger text, of which this is a part; a picture or markup there is
+    one here.
     """
 
     def __init__(
-        self, matcher: Matcher, sinks: RestorePolicy | None, counts: Counts, encode: Callable[[str], str] | None = None
+        self,
+        matcher: Matcher,
+        sinks: RestorePolicy | None,
+        counts: Counts,
+        encode: Callable[[str], str] | None = None,
+        around: Zones | None = None,
     ) -> None:
-        self._matcher, self._counts = matcher, counts
+        self._matcher, self._counts, self._around = matcher, counts, around
         self._encode = encode
         self._sinks = sinks
         anywhere = sinks is None or (sinks.text and sinks.urls and sinks.images)
@@ -109,7 +115,12 @@ class Scanner:
         text = self._text[start:end]
         if self._zones is not None:
             self._zones.feed(text)
-        self._out.append(text if self._raw is None else "".join(self._raw[start:end]))
+        self._put(text if self._raw is None else "".join(self._raw[start:end]))
+
+    def _put(self, text: str) -> None:
+        if self._around is not None:
+            self._around.feed(text)
+        self._out.append(text)
 
     def _word(self, start: int, end: int, final: bool) -> int:
         """A run's first letters and digits: the only place where a placeholder or surrogate begins."""
@@ -126,7 +137,7 @@ class Scanner:
             self._counts.restored += 1
             if self._zones is not None:
                 self._zones.feed(original)
-            self._out.append(self._encode(original) if self._encode else original)
+            self._put(self._encode(original) if self._encode else original)
         else:
             self._counts.withheld += 1
             self._emit(start, stop)
@@ -201,6 +212,9 @@ class Scanner:
             "image": self._sinks.images,
             "markup": self._sinks.urls and self._sinks.images,
         }
+        outer = "text" if self._around is None or self._around.opening else self._around.zone
+        if outer in ("image", "markup") and not allowed[outer]:
+            return False
         zone = self._zones.zone
         if zone == "markup" and self._zones.opening:
             if end == len(self._text) and not final:

@@ -7,6 +7,7 @@ from tacit_privacy.pii.pseudonyms.conversation import Conversation
 from tacit_privacy.pii.restoring.json_text import JsonText
 from tacit_privacy.pii.restoring.matcher import Matcher
 from tacit_privacy.pii.restoring.scanner import Counts, Scanner
+from tacit_privacy.pii.restoring.zones import Zones
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,15 +25,26 @@ class StreamRestorer:
     """Restores one field of one answer as it streams in; the output does not depend on how the stream was cut.
 
     ``sinks`` None restores everywhere. ``json_string``: the text is JSON (tool arguments, say), and originals are
-    escaped for the string they stand in. What the conversation issues later is not restored before ``renew``.
+    escaped for the string they stand in. ``json_asked``: JSON was asked for; a text that begins as none is read as
+    text, and nothing is put into what would be a picture or markup were the JSON shown as it is. What the conversation
+    issues later is not restored before ``renew``.
     """
 
     def __init__(
-        self, conversation: Conversation, sinks: RestorePolicy | None = None, json_string: bool = False
+        self,
+        conversation: Conversation,
+        sinks: RestorePolicy | None = None,
+        json_string: bool = False,
+        *,
+        json_asked: bool = False,
     ) -> None:
         self._counts = Counts()
         matcher = Matcher.of(conversation)
-        self._road = JsonText(matcher, sinks, self._counts) if json_string else Scanner(matcher, sinks, self._counts)
+        self._road: JsonText | Scanner
+        if json_string or json_asked:
+            self._road = JsonText(matcher, sinks, self._counts, around=Zones() if json_asked else None)
+        else:
+            self._road = Scanner(matcher, sinks, self._counts)
 
     def feed(self, text: str) -> str:
         """What can be emitted now."""
