@@ -89,6 +89,7 @@ _WORDS: Final = words(
     "yes no field type label placeholder value values self this user key keys name default it what why how when if"
 )
 _EXPRESSION: Final = re.compile(r"[\w.]*[(\[]|\w+\.\w+(?:\.\w+)*[,;)]*$|[A-Z]\w*\[|\w+->")
+_VARIABLE: Final = re.compile(rf"[a-z_]*(?:{_KEYS})", re.IGNORECASE)  # password=password, token=access_token
 
 
 def _assigned_score(view: View, match: re.Match[str]) -> float:
@@ -97,7 +98,7 @@ def _assigned_score(view: View, match: re.Match[str]) -> float:
     quoted, key = bool(match["quote"]), match["key"].lower()
     if len(value) < 3 or value.lower() in _WORDS or _NOT_GIVEN.match(value):
         return 0.0
-    if not quoted and _EXPRESSION.match(match["v"]):
+    if not quoted and (_EXPRESSION.match(match["v"]) or (match["sign"] and _VARIABLE.fullmatch(value))):
         return 0.0
     kinds = sum(any(test(char) for char in value) for test in (str.islower, str.isupper, str.isdigit)) + any(
         not char.isalnum() and char not in "_-" for char in value
