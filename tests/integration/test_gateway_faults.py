@@ -181,7 +181,7 @@ def test_no_planted_value_comes_out_whatever_breaks(end: Upstream, chains: list[
     policy = policy_of()
     moody, shaky = Moody(policy), Shaky(Vault.ephemeral())
     local = Scripted(("no ", "idea"), logprob=-3.0)
-    quick = {"first_byte_s": 0.1, "connect_s": 0.1, "idle_s": 0.1, "retries": 1, "retry_after_s": 0.1}
+    quick = {"first_byte_s": 0.1, "connect_s": 0.1, "idle_s": 0.1, "total_s": 0.2, "retries": 1, "retry_after_s": 0.1}
     errors = 0
     with running(end, policy, local, moody, shaky, upstream=quick) as gate:  # type: ignore[arg-type]
         for number in range(FAULTS):
@@ -201,7 +201,7 @@ def test_no_planted_value_comes_out_whatever_breaks(end: Upstream, chains: list[
     assert not held(end.everything) and not held(log) and not held(metrics)
     assert not any(held(chain) for chain in chains)
     assert errors > FAULTS / 8  # the faults were felt
-    assert len(end.received) > FAULTS / 4  # and much left, redacted
+    assert len(end.received) > FAULTS / 10  # and much left, redacted
 
 
 def test_a_missing_detection_is_caught_by_the_last_look(end: Upstream) -> None:

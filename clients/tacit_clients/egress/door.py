@@ -188,7 +188,7 @@ class Egress:
                     return
                 for event in inbound.chunk(data):
                     yield event
-        if framer.pending:
+        if framer.pending and framer.last() != DONE:
             raise UpstreamFailed("cut_off")
         inbound.close()  # some servers end without [DONE]
 

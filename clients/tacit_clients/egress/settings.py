@@ -19,7 +19,7 @@ class UpstreamSettings(BaseModel, frozen=True, extra="forbid"):
     ask_usage: bool = True  # streams: stream_options.include_usage, which some old servers refuse
     ca_file: str | None = None  # certificate authority of a server of one's own, in place of the system's
     connect_s: PositiveFloat = 5.0
-    first_byte_s: PositiveFloat = 60.0
+    first_byte_s: PositiveFloat = 60.0  # of a stream; a whole answer may take total_s
     idle_s: PositiveFloat = 30.0
     total_s: PositiveFloat = 600.0
     retries: NonNegativeInt = 2

@@ -41,6 +41,12 @@ class Framer:
         """Whether an event has begun and not ended."""
         return bool(self._rest or self._data)
 
+    def last(self) -> str:
+        """The data of an event that has no blank line behind it, at the stream's end. Raises UpstreamFailed."""
+        line, self._rest = self._rest, b""
+        self._line(line)
+        return "\n".join(self._data)
+
     def _line(self, line: bytes) -> str | None:
         if not line:
             event, self._data, self._size = self._data, [], 0

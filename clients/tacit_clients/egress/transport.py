@@ -74,10 +74,11 @@ class Transport:
         self.breaker.enter()
         request = self._client.build_request("POST", self.settings.endpoint, content=content)
         request.headers["accept"] = "text/event-stream" if stream else "application/json"
+        patience_s = self.settings.first_byte_s if stream else self.settings.total_s  # a whole answer begins at its end
         failure: UpstreamFailed | None = None
         response: httpx.Response | None = None
         try:
-            async with asyncio.timeout(self.settings.connect_s + self.settings.first_byte_s):
+            async with asyncio.timeout(self.settings.connect_s + patience_s):
                 response = await self._client.send(request, stream=True)
         except asyncio.CancelledError:
             self.breaker.abandoned()
@@ -101,14 +102,13 @@ class Transport:
             if right and response.headers.get("content-encoding", "identity").lower() in ("", "identity"):
                 self.breaker.succeeded()
                 return response, status
-        await response.aclose()
-        if status.code == 200:
-            self.breaker.failed()
-            raise UpstreamFailed("malformed")
-        if status.code >= _AT_FAULT:
+        if status.code == 200 or status.code >= _AT_FAULT:
             self.breaker.failed()
         else:
             self.breaker.succeeded()
+        await response.aclose()  # last: who is cancelled here has told the breaker
+        if status.code == 200:
+            raise UpstreamFailed("malformed")
         return None, status
 
 
