@@ -388,9 +388,9 @@ def test_concurrent_conversations_do_not_mix(end: Upstream, gate: Running) -> No
 
 
 def test_a_stream_that_stalls_is_ended(end: Upstream) -> None:
-    end.script = lambda body: stream(chunk({"content": "slow "}), chunk({"content": "words"}), between_s=1.0)
+    end.script = lambda body: stream(chunk({"content": "slow "}), chunk({"content": "words"}), between_s=30.0)
     with running(end, upstream={"idle_s": 0.2}) as gate:
         start = time.monotonic()
         answered = gate.stream({"messages": [user("hi")]})
     assert [error["code"] for error in answered.errors] == ["timeout"]
-    assert time.monotonic() - start < 3
+    assert time.monotonic() - start < 20

@@ -62,7 +62,7 @@ def test_s1_the_stream_is_not_buffered(end: Upstream, gate: Running) -> None:
             if '"content":"word "' in line:
                 arrived.append(time.monotonic() - start)
     assert len(arrived) == 20  # as many as came
-    assert arrived[0] < 0.5 < arrived[-1]
+    assert arrived[-1] - arrived[0] > 0.5  # spread as they were sent, over a second
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 5, 8, 13])

@@ -154,7 +154,7 @@ def test_litellms_proxy_as_upstream(end: Upstream, policy: Path, tmp_path: Path)
     quiet["LITELLM_DANGEROUSLY_PERMIT_WEAK_OR_UNSET_MASTER_KEY"] = "true"
     health, base = f"http://127.0.0.1:{port}/health/liveliness", f"http://127.0.0.1:{port}/v1"
     with (
-        served(command, health, tmp_path / "log", 120, **quiet),
+        served(command, health, tmp_path / "log", 240, **quiet),
         gateway("--upstream", base, "--model", "m", "--policy", str(policy), "--no-local") as process,
         httpx.Client(base_url=process.base_url, trust_env=False, timeout=60) as client,
     ):
