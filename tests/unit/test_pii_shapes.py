@@ -24,6 +24,7 @@ def found(text: str) -> list[tuple[str, str]]:
     ("text", "type", "shown"),
     [
         ("write to anna.kowalska+x@mail.example.co.uk, please", "EMAIL_ADDRESS", "anna.kowalska+x@mail.example.co.uk"),
+        ("curl -d 'to=anna%40example.net&x=1'", "EMAIL_ADDRESS", "to=anna%40example.net"),
         ("mail o'brien@example.com.", "EMAIL_ADDRESS", "o'brien@example.com"),
         ("jörg@münchen-süd.de wrote", "EMAIL_ADDRESS", "jörg@münchen-süd.de"),
         ("anna [at] example [dot] org", "EMAIL_ADDRESS", "anna [at] example [dot] org"),

@@ -17,16 +17,16 @@ from tacit_privacy.pii.detection.shapes import (
     words,
 )
 
-_DOMAIN: Final = re.compile(r"@(?P<v>[^\W_][\w-]{0,62}(?:\.[^\W_][\w-]{0,62}){1,8})")
+_DOMAIN: Final = re.compile(r"(?:@|%40)(?P<v>[^\W_][\w-]{0,62}(?:\.[^\W_][\w-]{0,62}){1,8})")
 _LOCAL: Final = 128  # RFC 5321 allows 64 octets; mail in the wild is not always lawful
 
 
 class Email:
-    """Looks left and right of each at sign, a bounded way."""
+    """Looks left and right of each at sign, also one that is encoded for an address, a bounded way."""
 
     def may_be_in(self, view: View) -> bool:
         """Without an at sign there is no address."""
-        return "@" in view.characters
+        return "@" in view.characters or "%40" in view.text
 
     def find(self, view: View) -> Iterator[Found]:
         """Addresses with a dotted domain that ends in letters."""
@@ -39,7 +39,7 @@ class Email:
                 start += 1
             last = match["v"].rstrip("-_").rpartition(".")[2]
             if start < at and len(last) >= 2 and not last[0].isdigit() and not last.isdigit():
-                yield Found(start, match.start() + 1 + len(match["v"].rstrip("-_")), "EMAIL_ADDRESS", 0.98)
+                yield Found(start, match.start("v") + len(match["v"].rstrip("-_")), "EMAIL_ADDRESS", 0.98)
 
 
 _SPELT_EMAIL: Final = Shape(
