@@ -565,6 +565,17 @@ def test_an_entity_longer_than_the_next_block() -> None:
         assert (first[:10], second, third) == ("ab CUSTOM_", "", " ij")
 
 
+def test_what_only_the_next_search_finds_is_masked_from_there_on() -> None:
+    """The first block's search saw less of it: what is not written yet does not leave."""
+    policy = RedactionPolicy.model_validate({"detection": {"recogniser": "none"}})
+    text = "to Anna Kowalska-Nowak."
+    with Vault.ephemeral() as vault, vault.conversation("a") as talk:
+        replacing, form = Replacing(policy, talk), Plain([Path("patterns.toml")])
+        out = form.written(Piece(Block(text, 0, 8, 1)), [[Entity(3, 7, "PERSON", 0.9)]], replacing)
+        out += form.written(Piece(Block(text, 8, 23, 1)), [[Entity(3, 22, "PERSON", 0.9)]], replacing)
+        assert "Kowalska" not in out and "Nowak" not in out and out.endswith(".")
+
+
 def test_real_entities_at_real_borders() -> None:
     """Addresses and numbers around where a block of the real size ends, with the detector that is really used."""
     filler = "plain words on a line without any end of a paragraph\n"

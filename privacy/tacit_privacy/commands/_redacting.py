@@ -4,7 +4,7 @@ import re
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -94,7 +94,9 @@ class Plain:
     def written(self, job: Piece, found: Found, replacing: Replacing) -> str:
         block, window = job.block, job.block.window
         start = block.start + self._taken
-        mine = [entity for entity in found[0] if start <= entity.start < block.end]
+        # what the last block's search found shorter is cut, not dropped: its rest is still to be written
+        cut = (replace(entity, start=max(start, entity.start)) for entity in found[0] if entity.end > start)
+        mine = [entity for entity in cut if entity.start < block.end]
         end = max([block.end, start, *(entity.end for entity in mine)])
         if end > block.end and (run := _RUN.match(window, end)):
             end = run.end()  # what replaces takes in the rest of a word
