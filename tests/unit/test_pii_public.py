@@ -47,3 +47,7 @@ def test_in_a_long_text_nothing_is_public() -> None:
     text = "What time is it in Madrid?"
     assert types(text.ljust(LONGEST), ("Madrid", "LOCATION")) == ["PUBLIC_PLACE"]
     assert types(text.ljust(LONGEST + 1), ("Madrid", "LOCATION")) == ["LOCATION"]
+
+
+def test_a_machine_is_no_person() -> None:
+    assert types("hey siri, weather in Madrid", ("siri", "PERSON"), ("Madrid", "LOCATION")) == ["PUBLIC_PLACE"]

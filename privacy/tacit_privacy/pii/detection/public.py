@@ -22,6 +22,7 @@ LONGEST = 160
 """Code points of a text in which public names are kept: in a longer one, what stands around them may identify."""
 
 PUBLIC = {"LOCATION": "PUBLIC_PLACE", "ORGANIZATION": "PUBLIC_ORGANIZATION"}
+_MACHINES = frozenset({"ai", "siri", "cortana", "bixby", "chatgpt"})  # spoken to like persons, and nobody
 _HARMLESS = frozenset({*PUBLIC, *PUBLIC.values(), "DATE_TIME", "DOMAIN_NAME", "URL"})
 
 
@@ -39,8 +40,9 @@ _OWN = re.compile(
 
 def set_apart(text: str, found: Sequence[Entity]) -> list[Entity]:
     """``found`` with public names under their own types, where ``text`` is short and holds nothing personal."""
+    found = [entity for entity in found if text[entity.start : entity.end].casefold() not in _MACHINES]
     if len(text) > LONGEST or any(entity.type not in _HARMLESS for entity in found):
-        return list(found)
+        return found
     if text.isascii() and text.islower() and not _OWN.search(text):
         return [replace(entity, type=PUBLIC.get(entity.type, entity.type)) for entity in found]
     return [_apart(text, entity) for entity in found]
