@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tacit_clients.egress.inbound import Inbound
+from tacit_clients.egress.known_names import KnownNames
 from tacit_clients.egress.lastlook import LastLook, Values
 from tacit_clients.egress.sse import Framer
 from tacit_clients.egress.views import folded, views
@@ -221,6 +222,18 @@ def test_words_that_are_names_are_held_back_as_names_alone(name: str) -> None:
     for shown in (name, name.upper()):
         with pytest.raises(TextRefused):
             look.check(body(f"so said {shown} today"), values, set())
+
+
+@pytest.mark.parametrize(
+    "around", ["{}", "({})", '"{}"', "name={};", "|{}|", "_{}_", "<b>{}</b>", "Dear {},", "\u306f{}\u3055\u3093"]
+)
+@pytest.mark.parametrize("name", ["Anna Kowalska", "Zo\u00eb Line", "\u5c71\u7530 \u592a\u90ce", "O'Brien Smith"])
+def test_a_known_name_that_the_last_look_refuses_is_found_before(name: str, around: str) -> None:
+    names = KnownNames(lambda: frozenset({name}))
+    names.refresh()
+    text = around.format(name)
+    found = [text[entity.start : entity.end] for entity in names.find(text)]
+    assert names.values.in_any([text]) and found == [name]
 
 
 requests = st.fixed_dictionaries(

@@ -8,9 +8,10 @@ from typing import Final
 from tacit_clients.egress.lastlook import Values
 from tacit_clients.egress.views import folded
 from tacit_privacy.pii.entities import Detector, Entity
-from tacit_privacy.pii.pseudonyms.folding import Folded
+from tacit_privacy.pii.pseudonyms.folding import WORD, Folded
 
 _FRESH_S: Final = 10.0
+_ANYWHERE: Final = ""  # in place of a first word, for scripts without spaces between words
 
 
 class KnownNames:
@@ -34,14 +35,16 @@ class KnownNames:
             needles = {needle for name in names if len((needle := folded(name)).split()) > 1}
             by_word: dict[str, list[str]] = {}
             for needle in needles:
-                by_word.setdefault(needle.split()[0], []).append(needle)
+                word = WORD.search(needle)
+                by_word.setdefault(word.group() if word else _ANYWHERE, []).append(needle)
             self._source, self._by_word, self.values = names, by_word, Values(needles)
 
     def find(self, text: str) -> list[Entity]:
         """Where the names stand in ``text``."""
         if not self._by_word:
             return []
-        needles = [n for word in set(folded(text).split()) & self._by_word.keys() for n in self._by_word[word]]
+        words = {*WORD.findall(folded(text)), _ANYWHERE}
+        needles = [needle for word in words & self._by_word.keys() for needle in self._by_word[word]]
         if not needles:
             return []
         searched = Folded(text)

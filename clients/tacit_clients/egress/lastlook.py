@@ -15,14 +15,13 @@ from tacit_privacy.errors import TextRefused
 from tacit_privacy.pii.detection.common import COMMON
 from tacit_privacy.pii.entities import Detector
 from tacit_privacy.pii.policy import RedactionPolicy
-from tacit_privacy.pii.pseudonyms.folding import joins
+from tacit_privacy.pii.pseudonyms.folding import WORD, joins
 from tacit_privacy.pii.pseudonyms.grammar import CORE
 
 HIGH_CONFIDENCE: Final = 0.8
 _SHORTEST, _SHORTEST_NUMBER = 3, 5  # letters and digits; shorter values are in every text by chance
 _SEPARATOR = "\x00"  # folds to itself and joins nothing
 _REMEMBERED = 8192  # texts found clean before, as keyed digests
-_WORD = re.compile(r"\w+")
 
 
 class Values:
@@ -37,11 +36,11 @@ class Values:
             solid = [character for character in needle if character.isalnum()]
             if len(solid) < (_SHORTEST_NUMBER if "".join(solid).isdigit() else _shortest(solid)):
                 continue
-            first = _WORD.search(needle)
+            first = WORD.search(needle)
             if needle in COMMON:
                 spellings = "|".join(re.escape(word) for word in {value.strip(), needle.title(), needle.upper()})
                 self._cased[needle] = re.compile(rf"(?<!\w)(?:{spellings})(?!\w)")
-            elif first is not None and all(joins(character) for character in first.group()[:1]):
+            elif first is not None:
                 self._by_word.setdefault(first.group(), []).append(needle)
             else:
                 self._anywhere.append(needle)
@@ -54,7 +53,7 @@ class Values:
         if not (self._by_word or self._anywhere or self._cased):
             return False
         blob = _SEPARATOR.join(folded(text) for text in texts)
-        words = set(_WORD.findall(blob))
+        words = set(WORD.findall(blob))
         for word in words & self._by_word.keys():
             if any(_stands(needle, blob) for needle in self._by_word[word]):
                 return True

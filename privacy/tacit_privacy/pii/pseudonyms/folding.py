@@ -19,6 +19,8 @@ _UNSPACED: Final = (  # scripts that put no space between words, or attach parti
     (0xF900, 0xFAFF),
     (0x20000, 0x3FFFF),
 )
+WORD: Final = re.compile(r"[^\W_{}]+".format("".join(f"{chr(first)}-{chr(last)}" for first, last in _UNSPACED)))
+"""A run of what joins: a word also where one of those scripts, or an underscore, stands right beside it."""
 
 
 @lru_cache(maxsize=4096)
