@@ -337,3 +337,11 @@ def test_an_answer_in_json_stays_json_whatever_is_put_back(
         answered = whole_answer["choices"][0]["message"]["content"]
     assert json.loads(answered) == {"mail": EMAIL, "who": f"{ANNA}, {broken}"}
     assert broken.split()[1].encode() not in end.received[-1]
+
+
+def test_a_text_longer_than_the_policy_searches_does_not_leave(end: Upstream) -> None:
+    with running(end, policy_of(detection={"max_chars": 100})) as gate:
+        refused = gate.chat("long " * 25)
+        assert refused.status_code == 403 and refused.json()["error"]["code"] == "local_only"
+        assert "max_chars" in refused.json()["error"]["message"] and end.received == []
+        assert gate.said("short " * 10) == "short " * 10

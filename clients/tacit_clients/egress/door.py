@@ -18,7 +18,7 @@ from tacit_clients.egress.records import Book, Ending
 from tacit_clients.egress.settings import UpstreamSettings
 from tacit_clients.egress.sse import Framer
 from tacit_clients.egress.transport import Reply, Transport
-from tacit_clients.egress.views import Path
+from tacit_clients.egress.views import Path, leaves
 from tacit_clients.egress.wire import compose, structural, structural_key
 from tacit_clients.modes.protocol import Ask, Event, Json, Provenance
 from tacit_privacy.errors import BadInput, EngineFailed, TacitError, TextRefused, UpstreamFailed
@@ -92,6 +92,8 @@ class Gate:
     ) -> Draft:
         if self.redactor is None:
             raise TextRefused("gate_error")
+        if any(len(leaf) > self.policy.detection.max_chars for leaf in leaves(body, structural)):
+            raise TextRefused("local_only", "a text is longer than detection.max_chars of the policy")
         done = self.redactor.redact_tree(body, conversation, structural, structural_key)
         if done.refused or done.local_only:
             raise TextRefused("local_only" if done.local_only else "block", f"it holds {done.refused}")
