@@ -269,3 +269,15 @@ def test_one_connection_serves_many_requests(end: Upstream) -> None:
             gate.said("hi")
         pool: Any = gate.gateway.egress.transport._client._transport
         assert len(pool._pool.connections) == 1
+
+
+def test_a_pause_ends_further_tries(end: Upstream) -> None:
+    with running(end) as gate:
+
+        def script(body: Body) -> Reply:
+            gate.gateway.runtime.pause(True)
+            return Reply(status=503)
+
+        end.script = script
+        assert gate.chat("hi").json()["error"]["code"] == "upstream_503"
+        assert len(end.received) == 1

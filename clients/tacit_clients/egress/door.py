@@ -166,7 +166,7 @@ class Egress:
             self._note_ending(number, outcome, account)
 
     async def _answered(self, draft: Draft, inbound: Inbound, account: Provenance) -> AsyncGenerator[Event]:
-        async with self.transport.post(draft.content, draft.stream) as reply:
+        async with self.transport.post(draft.content, draft.stream, self._paused) as reply:
             account.bytes_up, account.attempts = len(draft.content) * reply.attempts, reply.attempts
             if not draft.stream:
                 body = await reply.body()

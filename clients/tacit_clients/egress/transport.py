@@ -2,7 +2,7 @@
 
 import asyncio
 import ssl
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from secrets import SystemRandom
 
@@ -39,11 +39,13 @@ class Transport:
         await self._client.aclose()
 
     @asynccontextmanager
-    async def post(self, content: bytes, stream: bool) -> AsyncIterator["Reply"]:
+    async def post(
+        self, content: bytes, stream: bool, paused: Callable[[], bool] = lambda: False
+    ) -> AsyncIterator["Reply"]:
         """Send ``content``; yields the reply once status and kind are right, and closes it however the block ends.
 
         Connection errors and 429, 502, 503, 504 are tried again, at most ``retries`` times, with full jitter; nothing
-        is once a reply was accepted. Raises UpstreamFailed.
+        is once a reply was accepted, or when the owner has ``paused`` all traffic meanwhile. Raises UpstreamFailed.
         """
         attempt = 0
         while True:
@@ -54,6 +56,8 @@ class Transport:
                 if error.reason != "unreachable" or attempt > self.settings.retries:
                     raise
                 await asyncio.sleep(self._pause(attempt, None))
+                if paused():
+                    raise
                 continue
             if response is not None:
                 break
@@ -61,6 +65,8 @@ class Transport:
             if status.code not in AGAIN or attempt > self.settings.retries or wait > self.settings.retry_after_s:
                 raise UpstreamFailed("status", status.code)
             await asyncio.sleep(wait)
+            if paused():
+                raise UpstreamFailed("status", status.code)
         try:
             yield Reply(response, self.settings, attempt)
         finally:
