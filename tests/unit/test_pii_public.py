@@ -6,9 +6,9 @@ from tacit_privacy.pii.detection.public import LONGEST, set_apart
 from tacit_privacy.pii.entities import Entity
 
 
-def types(text: str, *found: tuple[str, str]) -> list[str]:
+def types(text: str, *found: tuple[str, str], score: float = 0.99) -> list[str]:
     """Types after setting apart; ``found``: values in ``text`` with the type that they were found as."""
-    spans = [Entity(text.index(value), text.index(value) + len(value), type, 0.9) for value, type in found]
+    spans = [Entity(text.index(value), text.index(value) + len(value), type, score) for value, type in found]
     return [entity.type for entity in set_apart(text, spans)]
 
 
@@ -51,3 +51,10 @@ def test_in_a_long_text_nothing_is_public() -> None:
 
 def test_a_machine_is_no_person() -> None:
     assert types("hey siri, weather in Madrid", ("siri", "PERSON"), ("Madrid", "LOCATION")) == ["PUBLIC_PLACE"]
+
+
+def test_in_a_bare_request_a_word_must_be_likelier_a_name_than_not() -> None:
+    assert types("play some grace", ("grace", "PERSON"), score=0.9) == []
+    assert types("play some grace", ("grace", "PERSON"), score=0.97) == ["PERSON"]
+    assert types("Play some Grace", ("Grace", "PERSON"), score=0.9) == ["PERSON"]
+    assert types("i work at grace", ("grace", "PERSON"), score=0.9) == ["PERSON"]

@@ -6,7 +6,7 @@ an age, a number or an address it stays what it was and is masked. To mask both 
 
 Lists cannot hold every town and diner. A bare request, as to a voice assistant ("is there parking at glendale mall"),
 is short, in lower case throughout and does not say whose place or firm it is; there, every place and organisation is
-public. Persons never are.
+public. A person never is; but where no capital tells names from words, a word must be likelier a name than not.
 """
 
 import re
@@ -23,6 +23,7 @@ LONGEST = 160
 
 PUBLIC = {"LOCATION": "PUBLIC_PLACE", "ORGANIZATION": "PUBLIC_ORGANIZATION"}
 _MACHINES = frozenset({"ai", "siri", "cortana", "bixby", "chatgpt"})  # spoken to like persons, and nobody
+_LIKELY = 0.96  # score of the recogniser at a chance of one half
 _HARMLESS = frozenset({*PUBLIC, *PUBLIC.values(), "DATE_TIME", "DOMAIN_NAME", "URL"})
 
 
@@ -41,9 +42,12 @@ _OWN = re.compile(
 def set_apart(text: str, found: Sequence[Entity]) -> list[Entity]:
     """``found`` with public names under their own types, where ``text`` is short and holds nothing personal."""
     found = [entity for entity in found if text[entity.start : entity.end].casefold() not in _MACHINES]
+    bare = len(text) <= LONGEST and text.isascii() and text.islower() and not _OWN.search(text)
+    if bare:
+        found = [entity for entity in found if entity.type != "PERSON" or entity.score >= _LIKELY]
     if len(text) > LONGEST or any(entity.type not in _HARMLESS for entity in found):
         return found
-    if text.isascii() and text.islower() and not _OWN.search(text):
+    if bare:
         return [replace(entity, type=PUBLIC.get(entity.type, entity.type)) for entity in found]
     return [_apart(text, entity) for entity in found]
 
