@@ -28,7 +28,7 @@ export OMP_NUM_THREADS ?= 1
 RUNTIME := $(VENV)/.stamp-runtime
 DEVELOP := $(VENV)/.stamp-develop
 
-.PHONY: help demo test check format lint types layers tests docs reference bench constraints clean
+.PHONY: help demo test check format lint types layers tests docs reference bench soak constraints clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -67,6 +67,10 @@ reference: $(DEVELOP) ## Write the pages that are made from code: docs/cli.md, d
 
 bench: $(DEVELOP) ## Measure every figure the documents name, with what it is compared with
 	$(BIN)/python benchmarks/run_all.py
+
+soak: $(DEVELOP) ## An hour of random texts against the laws of redaction, then a thousand faults of the gateway
+	$(BIN)/python tests/support/soak_redaction.py --cases 1000000 --seconds 3600
+	TACIT_FAULTS=1000 $(BIN)/pytest -q --timeout 3600 tests/integration/test_gateway_faults.py
 
 constraints: $(DEVELOP) ## Write constraints.txt from what is installed now
 	@$(BIN)/python -m pip freeze --exclude-editable | LC_ALL=C sort -f \
