@@ -85,7 +85,8 @@ def _elastic(span: Found, keeps: Keeps) -> bool:
 def settle(text: str, found: Iterable[Found], keeps: Keeps) -> list[Found]:
     """No two overlap, and every character that anything masked covers stays covered.
 
-    Secrets come first, what the policy keeps comes last; between, a checked number, then the longer, then the surer.
+    Secrets come first, what the policy keeps comes last; between, a checked number, then what says more than ID, then
+    the longer, then the surer.
     """
     ready = {one for item in found if (one := trimmed(text, item)) is not None}
     settled = _Settled()
@@ -99,9 +100,9 @@ def _rank(one: Found, keeps: Keeps) -> tuple[bool, bool, bool, int, float, bool,
         one.type == "SECRET",
         not keeps(one.type),
         one.score >= EXACT,
+        one.type != "ID",
         one.end - one.start,
         one.score,
-        one.type != "ID",
         -one.start,
         one.type,
     )

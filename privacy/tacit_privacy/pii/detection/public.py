@@ -23,7 +23,7 @@ LONGEST = 160
 
 PUBLIC = {"LOCATION": "PUBLIC_PLACE", "ORGANIZATION": "PUBLIC_ORGANIZATION"}
 _MACHINES = frozenset({"ai", "siri", "cortana", "bixby", "chatgpt"})  # spoken to like persons, and nobody
-_LIKELY = 0.96  # score of the recogniser at a chance of one half
+_LIKELY = 0.95  # score of the recogniser at a chance of one half
 _HARMLESS = frozenset({*PUBLIC, *PUBLIC.values(), "DATE_TIME", "DOMAIN_NAME", "URL"})
 
 

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from tacit_privacy.pii.detection.recogniser.features import TYPES, Pieces
 from tacit_privacy.pii.entities import Entity
 
-WORKING_POINT = 0.04
+WORKING_POINT = 0.05
 """The chance of being any entity at which a word is taken for one. There the score is 0.5."""
 
 
