@@ -152,6 +152,26 @@ def test_f5_placeholders_are_stable_over_turns(end: Upstream, gate: Running) -> 
     assert answered.json()["choices"][0]["message"]["content"] == ANNA
 
 
+def test_f5_placeholders_in_a_models_own_calls_stay_what_they_were(end: Upstream, gate: Running) -> None:
+    """The default policy lets no original into a tool's arguments; the client sends the placeholder back."""
+    first = [user(f"Mail {ANNA}")]
+
+    def calls(body: Body) -> Reply:
+        function = {"name": "send_mail", "arguments": json.dumps({"to": tokens(body)[0]})}
+        return whole(message(None, "tool_calls", tool_calls=[{"id": "c1", "type": "function", "function": function}]))
+
+    end.script = calls
+    answered = gate.post("/v1/chat/completions", {"model": "tacit/llm", "messages": first}).json()
+    answer = answered["choices"][0]["message"]
+    issued = tokens(end.bodies[0])[0]
+    assert json.loads(answer["tool_calls"][0]["function"]["arguments"]) == {"to": issued}
+    again = [*first, answer, {"role": "tool", "tool_call_id": "c1", "content": "sent"}, user("thanks")]
+    gate.post("/v1/chat/completions", {"model": "tacit/llm", "messages": again})
+    sent = end.bodies[1]["messages"]
+    assert json.loads(sent[1]["tool_calls"][0]["function"]["arguments"]) == {"to": issued}
+    assert "ESCAPED" not in json.dumps(sent)
+
+
 def test_f6_nothing_crosses_conversations(end: Upstream, gate: Running) -> None:
     """Two users say the same first words; what one adds later never reaches the other."""
     first = [user(f"I am {ANNA}")]

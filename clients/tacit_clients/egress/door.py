@@ -25,6 +25,7 @@ from tacit_privacy.errors import BadInput, EngineFailed, TacitError, TextRefused
 from tacit_privacy.pii.policy import RedactionPolicy
 from tacit_privacy.pii.pseudonyms.conversation import Conversation
 from tacit_privacy.pii.redactor import Redactor
+from tacit_privacy.pii.restoring import restore
 from tacit_privacy.pii.vault.store import Vault
 
 DONE: Final = "[DONE]"
@@ -94,6 +95,7 @@ class Gate:
             raise TextRefused("gate_error")
         if any(len(leaf) > self.policy.detection.max_chars for leaf in leaves(body, structural)):
             raise TextRefused("local_only", "a text is longer than detection.max_chars of the policy")
+        body = own_words(body, conversation)
         done = self.redactor.redact_tree(body, conversation, structural, structural_key)
         if done.refused or done.local_only:
             raise TextRefused("local_only" if done.local_only else "block", f"it holds {done.refused}")
@@ -121,6 +123,39 @@ class Gate:
         return Draft(
             content, conversation, _tool_names(before, after), dict(masked), dropped, stream, spent, _asks_json(before)
         )
+
+
+def own_words(body: dict[str, Json], conversation: Conversation) -> dict[str, Json]:
+    """``body`` with originals in the arguments of the calls that the large model made before.
+
+    Where the policy lets no original into a tool's arguments, the client has our placeholders and sends them back with
+    the transcript. They are put back here, to leave again as they were; elsewhere what looks like a placeholder is
+    somebody's text and is escaped.
+    """
+    messages = body.get("messages")
+    if not isinstance(messages, list) or not conversation.issued():
+        return body
+    return {**body, "messages": [_own_calls(message, conversation) for message in messages]}
+
+
+def _own_calls(message: Json, conversation: Conversation) -> Json:
+    if not isinstance(message, dict) or message.get("role") != "assistant":
+        return message
+    calls = message.get("tool_calls")
+    if not isinstance(calls, list):
+        return message
+    return {**message, "tool_calls": [_own_arguments(call, conversation) for call in calls]}
+
+
+def _own_arguments(call: Json, conversation: Conversation) -> Json:
+    function = call.get("function") if isinstance(call, dict) else None
+    if not isinstance(call, dict) or not isinstance(function, dict):
+        return call
+    arguments = function.get("arguments")
+    if not isinstance(arguments, str):
+        return call
+    written = restore(arguments, conversation, json_string=True).text
+    return {**call, "function": {**function, "arguments": written}}
 
 
 class Egress:
