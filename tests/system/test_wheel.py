@@ -16,7 +16,19 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("tacit_clients", "tacit_privacy", "tacit_server", "tacit_simulations")
-KINDS = {".py", ".toml", ".j2", ".css", ".js", ".typed", ".json", ".safetensors", ".onnx", ".md"}  # of files inside
+KINDS = {
+    ".py",
+    ".toml",
+    ".j2",
+    ".css",
+    ".js",
+    ".svg",
+    ".typed",
+    ".json",
+    ".safetensors",
+    ".onnx",
+    ".md",
+}  # of files inside
 MODELS = {"nano", "weights"}  # folders that hold a model
 NO_BACKEND = ("No matching distribution found for hatchling", "Could not find a version that satisfies")
 
@@ -72,7 +84,9 @@ def test_what_commands_read_is_inside(files: dict[str, int]) -> None:
     recogniser = "tacit_privacy/pii/detection/recogniser/weights"
     needed |= {f"{recogniser}/{name}" for name in ("model.onnx", "tokenizer.json", "labels.json", "README.md")}
     page = ROOT / "clients" / "tacit_clients" / "gateway" / "page"
-    needed |= {str(p.relative_to(ROOT / "clients")) for p in page.rglob("*") if p.suffix in {".j2", ".css", ".js"}}
+    needed |= {
+        str(p.relative_to(ROOT / "clients")) for p in page.rglob("*") if p.suffix in {".j2", ".css", ".js", ".svg"}
+    }
     assert needed <= set(files)
 
 

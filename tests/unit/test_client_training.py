@@ -161,7 +161,7 @@ def test_an_epoch_sees_every_example_once(nano: LanguageModel, count: int, size:
 
 def test_a_lost_loss_stops_cleanly(adapted: AdaptedModel) -> None:
     with pytest.raises(NonFiniteUpdate, match="learning_rate"):
-        run(adapted, COMMANDS, Task.INSTRUCT, LocalTraining(optimizer="sgd", learning_rate=1e30, epochs=5))
+        run(adapted, COMMANDS, Task.INSTRUCT, LocalTraining(optimizer="sgd", learning_rate=1e38, epochs=5))
 
 
 def test_nothing_to_learn_is_bad_input(adapted: AdaptedModel) -> None:

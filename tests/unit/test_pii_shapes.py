@@ -235,9 +235,9 @@ ADVERSARIAL = [
 def seconds(work: Callable[[], object]) -> float:
     best = float("inf")
     for _ in range(3):
-        start = time.perf_counter()
+        start = time.thread_time()
         work()
-        best = min(best, time.perf_counter() - start)
+        best = min(best, time.thread_time() - start)
     return best
 
 
@@ -246,9 +246,9 @@ def test_time_grows_no_faster_than_the_text(unit: str) -> None:
     """Eight times the text in well under the sixty-four times that a quadratic pattern would take."""
     small, large = (unit * (size // len(unit) + 1) for size in (6_250, 50_000))
     quick = seconds(lambda: DETECTOR.detect([small]))
-    start = time.perf_counter()
+    start = time.thread_time()
     DETECTOR.detect([large])
-    assert time.perf_counter() - start < 24 * quick + 0.25
+    assert time.thread_time() - start < 24 * quick + 0.25
 
 
 def data() -> Path:
