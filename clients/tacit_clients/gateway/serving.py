@@ -63,7 +63,9 @@ def protocol(header_s: float) -> type[asyncio.Protocol]:
 def listening(host: str, port: int) -> socket.socket:
     """A bound socket, so that the port is known before anybody is told of it."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    found = socket.socket(family, socket.SOCK_STREAM)
+    # named, since asyncio switches Nagle's algorithm off only where the protocol is: else an answer whose head and body
+    # are two packets waits 40 ms for the client's delayed acknowledgement
+    found = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         found.bind((host, port))
