@@ -95,7 +95,7 @@ def settle(text: str, found: Iterable[Found], keeps: Keeps) -> list[Found]:
     return settled.spans
 
 
-def _rank(one: Found, keeps: Keeps) -> tuple[bool, bool, bool, int, float, bool, int, str]:
+def _rank(one: Found, keeps: Keeps) -> tuple[bool, bool, bool, bool, int, float, int, str]:
     return (
         one.type == "SECRET",
         not keeps(one.type),
