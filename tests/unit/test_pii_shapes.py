@@ -246,9 +246,8 @@ def test_time_grows_no_faster_than_the_text(unit: str) -> None:
     """Eight times the text in well under the sixty-four times that a quadratic pattern would take."""
     small, large = (unit * (size // len(unit) + 1) for size in (6_250, 50_000))
     quick = seconds(lambda: DETECTOR.detect([small]))
-    start = time.thread_time()
-    DETECTOR.detect([large])
-    assert time.thread_time() - start < 24 * quick + 0.25
+    slow = seconds(lambda: DETECTOR.detect([large]))  # both the best of three: other work slows one run or another
+    assert slow < 32 * quick + 0.25
 
 
 def data() -> Path:
