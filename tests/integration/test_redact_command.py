@@ -400,6 +400,8 @@ def test_a_reader_that_has_enough_ends_it_quietly() -> None:
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_an_interrupt_ends_it_with_130(workers: int) -> None:
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # what runs in a shell's background inherits that
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     with running(
         f"redact --jsonl --policy patterns.toml --workers {workers}", stderr=subprocess.PIPE, start_new_session=True
     ) as process:
