@@ -67,8 +67,7 @@ class Recogniser:
         """Scores of every text's pieces, shape (pieces, labels).
 
         Windows run one by one: eight-bit sums are scaled by what is read at once, so that a window read beside others
-        would score a little differently, and what is masked would depend on who asks at the same time. On one core
-        nothing is lost by it.
+        would score a little differently, and what is masked would depend on who asks at the same time.
         """
         return [self._scores(one) for one in read]
 
