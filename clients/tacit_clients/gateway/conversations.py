@@ -52,10 +52,8 @@ class Conversations:
         """Remember that ``identifier`` goes on from ``messages`` and any of ``answers`` (one per choice)."""
         for answer in answers:
             alias = _digest([*messages, answer], who)
-            known = self._vault.find(alias)
-            if known is None:
-                self._vault.alias(identifier, alias)
-            elif known not in (identifier, _SEVERAL):
+            other = self._vault.claim(identifier, alias)
+            if other not in (None, _SEVERAL):
                 with self._vault.conversation(_SEVERAL, expires_days=self._expires_days):
                     self._vault.alias(_SEVERAL, alias)
 

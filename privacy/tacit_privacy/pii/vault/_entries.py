@@ -3,9 +3,7 @@
 import json
 import secrets
 from dataclasses import dataclass, field, replace
-from typing import Any
-
-from sqlalchemy import Row
+from typing import NamedTuple
 
 from tacit_privacy.errors import BadInput
 from tacit_privacy.pii.pseudonyms.conversation import Conversation
@@ -14,7 +12,18 @@ from tacit_privacy.pii.vault._master import Master
 from tacit_privacy.pii.vault.sealing import KEY_BYTES, Sealer, derive
 
 _TABLE = "conversations"
+COLUMNS = "handle, version, data_key, about, state"
 _STALE_S = 3600.0  # a use is noted when the last one noted is older: reading need not write
+
+
+class Row(NamedTuple):
+    """A conversation in the file; ``COLUMNS`` in their order."""
+
+    handle: bytes
+    version: int
+    data_key: bytes
+    about: bytes
+    state: bytes
 
 
 @dataclass(frozen=True)
@@ -41,7 +50,7 @@ class About:
 
 @dataclass(frozen=True)
 class Entry:
-    """A row. Version 0: not written yet."""
+    """A row, opened. Version 0: not written yet."""
 
     handle: bytes
     version: int
@@ -54,7 +63,7 @@ class Entry:
         return cls(handle, 0, secrets.token_bytes(KEY_BYTES), about, b"")
 
     @classmethod
-    def opened(cls, master: Master, row: Row[Any]) -> "Entry":
+    def opened(cls, master: Master, row: Row) -> "Entry":
         """Raises BadInput where a seal does not fit."""
         data_key = master.unwrap(row.data_key, _TABLE, row.handle)
         sealer = _sealer(data_key)
@@ -63,7 +72,7 @@ class Entry:
         return cls(row.handle, row.version, data_key, about, state)
 
     @staticmethod
-    def about_only(master: Master, row: Row[Any]) -> About:
+    def about_only(master: Master, row: Row) -> About:
         """Without opening the map. Raises BadInput where a seal does not fit."""
         sealer = _sealer(master.unwrap(row.data_key, _TABLE, row.handle))
         return _about(master.opened(sealer, row.about, _TABLE, "about", row.handle, row.version))
@@ -83,17 +92,18 @@ class Entry:
         about = replace(self.about, used=now, size=len(conversation.issued()))
         return replace(self, version=self.version + 1, about=about, state=conversation.state())
 
-    def columns(self, master: Master) -> dict[str, Any]:
-        """Sealed, for this place and version."""
+    def sealed(self, master: Master) -> Row:
+        """For this place and version."""
         sealer, place = _sealer(self.data_key), (master.identity, _TABLE)
         about = self.about
-        told = [about.identifier, about.created, about.used, about.lasts_s, about.size]
-        return {
-            "version": self.version,
-            "data_key": master.wrap(self.data_key, _TABLE, self.handle),
-            "about": sealer.seal(json.dumps(told).encode(), *place, "about", self.handle, self.version),
-            "state": sealer.seal(self.state, *place, "state", self.handle, self.version),
-        }
+        told = json.dumps([about.identifier, about.created, about.used, about.lasts_s, about.size]).encode()
+        return Row(
+            self.handle,
+            self.version,
+            master.wrap(self.data_key, _TABLE, self.handle),
+            sealer.seal(told, *place, "about", self.handle, self.version),
+            sealer.seal(self.state, *place, "state", self.handle, self.version),
+        )
 
 
 def originals_of(conversation: Conversation, types: frozenset[str]) -> frozenset[str]:

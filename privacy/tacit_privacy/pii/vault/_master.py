@@ -3,17 +3,33 @@
 import hmac
 import json
 import secrets
-from typing import Any
-
-from sqlalchemy import Connection, Row, delete, insert, inspect, select, update
+from sqlite3 import Connection
+from typing import Any, NamedTuple
 
 from tacit_privacy.errors import BadInput, VaultLocked
 from tacit_privacy.pii.vault.database import Database
 from tacit_privacy.pii.vault.keys import VaultKey
 from tacit_privacy.pii.vault.sealing import KEY_BYTES, Part, SealBroken, Sealer, derive, digest
-from tacit_privacy.pii.vault.tables import VAULT, conversations, header, kinds
+from tacit_privacy.pii.vault.tables import HEADER, SCHEMA
 
 FORMAT = 1
+_COLUMNS = 'format, identity, generation, "key", "check", index_key'
+
+
+class Header(NamedTuple):
+    """The one row that says how the vault is opened."""
+
+    format: int
+    identity: bytes
+    generation: int
+    key: bytes
+    check: bytes
+    index_key: bytes
+
+    def put(self, connection: Connection) -> None:
+        """In place of the one that is there."""
+        connection.execute(f"DELETE FROM {HEADER}")
+        connection.execute(f"INSERT INTO {HEADER} ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?)", self)
 
 
 class Master:
@@ -42,7 +58,8 @@ class Master:
 
     def check(self, connection: Connection) -> None:
         """Raises VaultLocked where the master key was changed since the vault was opened."""
-        if connection.execute(select(header.c.generation)).scalar() != self.generation:
+        found = connection.execute(f"SELECT generation FROM {HEADER}").fetchone()
+        if found is None or found[0] != self.generation:
             raise VaultLocked("the vault's key was changed meanwhile; open the vault again with the new one")
 
     def wrap(self, data_key: bytes, *place: Part) -> bytes:
@@ -68,76 +85,74 @@ class Master:
         following = Master(self.identity, generation, derive(secret, "wrap", self.identity), self._index_key)
         with database.writing() as connection:
             self.check(connection)
-            for table, name in ((conversations, "conversations"), (kinds, "kinds")):
-                column = next(iter(table.primary_key.columns))
-                for place, wrapped in connection.execute(select(column, table.c.data_key)).all():
-                    again = following.wrap(self.unwrap(wrapped, name, place), name, place)
-                    connection.execute(update(table).where(column == place).values(data_key=again))
-            connection.execute(delete(header))
-            connection.execute(insert(header).values(**following.row(key.kind, parameters, secret)))
+            for table, column in (("conversations", "handle"), ("kinds", "kind")):
+                for place, wrapped in connection.execute(f"SELECT {column}, data_key FROM {table}").fetchall():
+                    again = following.wrap(self.unwrap(wrapped, table, place), table, place)
+                    connection.execute(f"UPDATE {table} SET data_key = ? WHERE {column} = ?", (again, place))
+            following.header(key.kind, parameters, secret).put(connection)
         self.generation, self._wrapping = generation, following._wrapping
 
-    def row(self, kind: str, parameters: dict[str, Any], secret: bytes) -> dict[str, Any]:
-        """The header: the source's parameters are in clear, and bound into the index key's wrapping."""
+    def header(self, kind: str, parameters: dict[str, Any], secret: bytes) -> Header:
+        """The source's parameters are in clear, and bound into the index key's wrapping."""
         source = json.dumps({"kind": kind, "parameters": parameters}, sort_keys=True).encode()
-        return {
-            "format": FORMAT,
-            "identity": self.identity,
-            "generation": self.generation,
-            "key": source,
-            "check": _check(secret, self.identity),
-            "index_key": self.wrap(self._index_key, "header", self.generation, source),
-        }
+        index_key = self.wrap(self._index_key, "header", self.generation, source)
+        return Header(FORMAT, self.identity, self.generation, source, _check(secret, self.identity), index_key)
 
 
-def header_of(connection: Connection, database: Database) -> Row[Any] | None:
+def header_of(connection: Connection, database: Database) -> Header | None:
     """The header of a vault, None in a file that is empty. Raises BadInput where it is something else's database."""
-    tables = set(inspect(connection).get_table_names())
+    tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
     if not tables:
         return None
-    row = connection.execute(select(header)).first() if header.name in tables else None
+    row = None
+    if HEADER.encode() in tables:
+        row = connection.execute(f"SELECT {_COLUMNS} FROM {HEADER}").fetchone()
     if row is None:
         raise BadInput(f"{database.path} is a database, but no vault; name another file")
-    if not all(isinstance(value, bytes) for value in (row.identity, row.key, row.check, row.index_key)):
+    found = Header(*row)
+    if not all(isinstance(value, bytes) for value in (found.identity, found.key, found.check, found.index_key)):
         raise BadInput(f"the header of the vault {database.path} is damaged; restore the vault from a copy")
-    if row.format != FORMAT:
-        raise BadInput(f"the vault {database.path} has format {row.format}, which this Tacit does not know; upgrade it")
-    return row
+    if found.format != FORMAT:
+        raise BadInput(
+            f"the vault {database.path} has format {found.format}, which this Tacit does not know; upgrade it"
+        )
+    return found
 
 
-def source_of(row: Row[Any]) -> dict[str, Any]:
+def source_of(header: Header) -> dict[str, Any]:
     """``{"kind", "parameters"}`` as the header states them. Raises BadInput."""
     try:
-        found = json.loads(row.key)
+        found = json.loads(header.key)
         return {"kind": str(found["kind"]), "parameters": dict(found["parameters"])}
     except (ValueError, KeyError, TypeError):
         raise BadInput("the vault's header is damaged; restore the vault from a copy") from None
 
 
 def _made(connection: Connection, key: VaultKey) -> Master:
-    VAULT.create_all(connection)
+    for statement in SCHEMA:
+        connection.execute(statement)
     identity = secrets.token_bytes(16)
     secret, parameters = key.create(f"{identity.hex()}-1")
     master = Master(identity, 1, derive(secret, "wrap", identity), secrets.token_bytes(KEY_BYTES))
-    connection.execute(insert(header).values(**master.row(key.kind, parameters, secret)))
+    master.header(key.kind, parameters, secret).put(connection)
     return master
 
 
-def _unlocked(row: Row[Any], key: VaultKey) -> Master:
-    source = source_of(row)
+def _unlocked(header: Header, key: VaultKey) -> Master:
+    source = source_of(header)
     if source["kind"] != key.kind:
         raise VaultLocked(f"the vault is locked by a {WORDS.get(source['kind'], source['kind'])}; give that one")
     secret = key.unlock(source["parameters"])
-    if not hmac.compare_digest(_check(secret, row.identity), row.check):
+    if not hmac.compare_digest(_check(secret, header.identity), header.check):
         raise VaultLocked(
             f"this is not the vault's {WORDS.get(key.kind, key.kind)}; nothing was read: give the right one"
         )
-    wrapping = derive(secret, "wrap", row.identity)
+    wrapping = derive(secret, "wrap", header.identity)
     try:
-        index_key = Sealer(wrapping).open(row.index_key, row.identity, "header", row.generation, row.key)
+        index_key = Sealer(wrapping).open(header.index_key, header.identity, "header", header.generation, header.key)
     except SealBroken:
         raise BadInput("the vault's header is damaged; restore the vault from a copy") from None
-    return Master(row.identity, row.generation, wrapping, index_key)
+    return Master(header.identity, header.generation, wrapping, index_key)
 
 
 WORDS = {"file": "key file", "credential": "systemd credential", "keyring": "keyring entry", "raw": "key"}

@@ -4,14 +4,12 @@ import secrets
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
-
-from sqlalchemy import Connection, delete, func, insert, select, update
+from sqlite3 import Connection
 
 from tacit_privacy.errors import BadInput
 from tacit_privacy.pii.vault._master import Master
 from tacit_privacy.pii.vault.database import Database
 from tacit_privacy.pii.vault.sealing import KEY_BYTES, Sealer, digest
-from tacit_privacy.pii.vault.tables import kinds, records
 
 _DAY_S = 86_400
 _AT_ONCE = 500  # numbers in one statement
@@ -37,53 +35,61 @@ class Records:
         with self._database.writing() as connection:
             self._master.check(connection)
             sealer = self._sealer(connection, name) or self._new(connection, name)
-            done = connection.execute(insert(records).values(kind=name, expires=until, sealed=b""))
-            number = int((done.inserted_primary_key or (0,))[0])
+            newest = connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'records'").fetchone()
+            number = 1 if newest is None else newest[0] + 1
             sealed = sealer.seal(row, self._master.identity, "records", name, number, until or 0)
-            connection.execute(update(records).where(records.c.number == number).values(sealed=sealed))
+            connection.execute(
+                "INSERT INTO records (number, kind, expires, sealed) VALUES (?, ?, ?, ?)", (number, name, until, sealed)
+            )
         return number
 
     def rows(self, kind: str, after: int, limit: int | None) -> list[Record]:
         name = self._name(kind)
-        wanted = select(records).where((records.c.kind == name) & (records.c.number > after))
         with self._database.reading() as connection:
             self._master.check(connection)
             sealer = self._sealer(connection, name)
-            found = connection.execute(wanted.order_by(records.c.number).limit(limit)).all()
+            found = connection.execute(
+                "SELECT number, expires, sealed FROM records WHERE kind = ? AND number > ? ORDER BY number LIMIT ?",
+                (name, after, -1 if limit is None else limit),
+            ).fetchall()
         now = self._clock()
         if sealer is None:
             if found:
                 raise BadInput("the vault is damaged: records have lost their key; restore it from a copy")
             return []
         return [
-            Record(
-                row.number,
-                self._master.opened(sealer, row.sealed, "records", name, row.number, row.expires or 0),
-            )
-            for row in found
-            if row.expires is None or row.expires > now
+            Record(number, self._master.opened(sealer, sealed, "records", name, number, expires or 0))
+            for number, expires, sealed in found
+            if expires is None or expires > now
         ]
 
     def numbers(self, kind: str) -> list[int]:
-        name, now = self._name(kind), self._clock()
-        kept = (records.c.kind == name) & (records.c.expires.is_(None) | (records.c.expires > now))
+        kept = (self._name(kind), self._clock())
         with self._database.reading() as connection:
             self._master.check(connection)
-            return list(connection.execute(select(records.c.number).where(kept).order_by(records.c.number)).scalars())
+            return [
+                number
+                for (number,) in connection.execute(
+                    "SELECT number FROM records WHERE kind = ? AND (expires IS NULL OR expires > ?) ORDER BY number",
+                    kept,
+                )
+            ]
 
     def erase(self, kind: str, numbers: Iterable[int] | None) -> int:
         name = self._name(kind)
         with self._database.writing() as connection:
             self._master.check(connection)
-            chosen = records.c.kind == name
             if numbers is not None:
                 gone = sum(
-                    connection.execute(delete(records).where(chosen & records.c.number.in_(some))).rowcount
+                    connection.execute(
+                        f"DELETE FROM records WHERE kind = ? AND number IN ({', '.join('?' * len(some))})",
+                        (name, *some),
+                    ).rowcount
                     for some in _batched(numbers, _AT_ONCE)
                 )
             else:
-                gone = connection.execute(delete(records).where(chosen)).rowcount
-                connection.execute(delete(kinds).where(kinds.c.kind == name))
+                gone = connection.execute("DELETE FROM records WHERE kind = ?", (name,)).rowcount
+                connection.execute("DELETE FROM kinds WHERE kind = ?", (name,))
         if gone:
             self._database.settle()
         return gone
@@ -91,17 +97,16 @@ class Records:
     def erase_all(self) -> int:
         with self._database.writing() as connection:
             self._master.check(connection)
-            gone = connection.execute(delete(records)).rowcount
-            connection.execute(delete(kinds))
+            gone = connection.execute("DELETE FROM records").rowcount
+            connection.execute("DELETE FROM kinds")
         return gone
 
     def expire(self, now: float) -> int:
-        past = records.c.expires <= now
         with self._database.reading() as connection:
-            if not connection.execute(select(func.count()).select_from(records).where(past)).scalar():
+            if connection.execute("SELECT 1 FROM records WHERE expires <= ? LIMIT 1", (now,)).fetchone() is None:
                 return 0
         with self._database.writing() as connection:
-            gone = connection.execute(delete(records).where(past)).rowcount
+            gone = connection.execute("DELETE FROM records WHERE expires <= ?", (now,)).rowcount
         self._database.settle()
         return gone
 
@@ -109,12 +114,13 @@ class Records:
         return digest(self._master.digest_key, "kind", kind)
 
     def _sealer(self, connection: Connection, name: bytes) -> Sealer | None:
-        wrapped = connection.execute(select(kinds.c.data_key).where(kinds.c.kind == name)).scalar()
-        return None if wrapped is None else Sealer(self._master.unwrap(wrapped, "kinds", name))
+        found = connection.execute("SELECT data_key FROM kinds WHERE kind = ?", (name,)).fetchone()
+        return None if found is None else Sealer(self._master.unwrap(found[0], "kinds", name))
 
     def _new(self, connection: Connection, name: bytes) -> Sealer:
         data_key = secrets.token_bytes(KEY_BYTES)
-        connection.execute(insert(kinds).values(kind=name, data_key=self._master.wrap(data_key, "kinds", name)))
+        wrapped = self._master.wrap(data_key, "kinds", name)
+        connection.execute("INSERT INTO kinds (kind, data_key) VALUES (?, ?)", (name, wrapped))
         return Sealer(data_key)
 
 

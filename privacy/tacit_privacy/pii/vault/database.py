@@ -2,14 +2,10 @@
 
 import contextlib
 import os
-import sqlite3
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-
-from sqlalchemy import Connection, Engine, create_engine, event
-from sqlalchemy.exc import DBAPIError
-from sqlalchemy.pool import StaticPool
+from sqlite3 import Connection, Error, connect
 
 from tacit_privacy.errors import BadInput
 
@@ -25,15 +21,12 @@ class Database:
         self._process = os.getpid()
         if path is not None:
             _prepare(path)
-        where = ":memory:" if path is None else str(path)
-
-        def connect() -> sqlite3.Connection:
+        with self._explained():
             # no statement cache: a cached statement would keep the values that were bound to it
-            return sqlite3.connect(where, isolation_level=None, check_same_thread=False, cached_statements=0)
-
-        self._engine: Engine = create_engine("sqlite://", creator=connect, poolclass=StaticPool, hide_parameters=True)
-        event.listen(self._engine, "connect", _set_up)
-        event.listen(self._engine, "begin", _begin)
+            self._connection = connect(
+                ":memory:" if path is None else path, isolation_level=None, check_same_thread=False, cached_statements=0
+            )
+            _set_up(self._connection)
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[Connection]:
@@ -54,34 +47,33 @@ class Database:
         """
         if self.path is None:
             return True
-        with self._turn, self._explained(), self._engine.connect() as connection:
-            raw = connection.connection.dbapi_connection
-            if raw is None:
-                return False
-            busy = raw.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+        with self._turn, self._explained():
+            busy = self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
         return not busy
 
     def close(self) -> None:
         with self._turn:
-            self._engine.dispose()
+            self._connection.close()
 
     @contextlib.contextmanager
     def _transaction(self, how: str) -> Iterator[Connection]:
         if os.getpid() != self._process:
             raise RuntimeError("a vault does not survive a fork; open it again in the new process")
-        with contextlib.ExitStack() as stack:
-            stack.enter_context(self._turn)
-            stack.enter_context(self._explained())
-            connection = stack.enter_context(self._engine.connect()).execution_options(tacit_begin=how)
-            stack.enter_context(connection.begin())
-            yield connection
+        with self._turn, self._explained():
+            self._connection.execute(f"BEGIN {how}")
+            try:
+                yield self._connection
+                self._connection.commit()
+            except BaseException:
+                self._connection.rollback()
+                raise
 
     @contextlib.contextmanager
     def _explained(self) -> Iterator[None]:
         try:
             yield
-        except (DBAPIError, sqlite3.Error) as error:
-            raise unusable(self.path, getattr(error, "orig", None) or error) from None
+        except Error as error:
+            raise unusable(self.path, error) from None
         except UnicodeDecodeError:  # SQLite quotes a damaged schema in its complaint
             raise _damaged(self.path, "its schema cannot be read") from None
 
@@ -114,7 +106,8 @@ def _prepare(path: Path) -> None:
         raise BadInput(f"cannot use the vault {path}: {(error.strerror or 'it cannot be opened').lower()}") from error
 
 
-def _set_up(connection: sqlite3.Connection, record: object) -> None:
+def _set_up(connection: Connection) -> None:
+    connection.text_factory = bytes  # there is no text in a vault: what a damaged file calls so must not be quoted
     # secure_delete: freed bytes are overwritten. synchronous=FULL: what was acknowledged survives a power cut.
     for pragma in (
         f"busy_timeout={BUSY_MS}",
@@ -125,8 +118,3 @@ def _set_up(connection: sqlite3.Connection, record: object) -> None:
         "temp_store=MEMORY",
     ):
         connection.execute(f"PRAGMA {pragma}")
-
-
-def _begin(connection: Connection) -> None:
-    how = connection.get_execution_options().get("tacit_begin", "DEFERRED")
-    connection.exec_driver_sql(f"BEGIN {how}")

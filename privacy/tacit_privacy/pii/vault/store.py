@@ -7,20 +7,18 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from sqlite3 import Connection
 from types import TracebackType
-
-from sqlalchemy import Connection, delete, insert, select, update
 
 from tacit_privacy.errors import BadInput
 from tacit_privacy.pii.pseudonyms.conversation import Conversation
-from tacit_privacy.pii.vault._entries import About, Entry, originals_of
+from tacit_privacy.pii.vault._entries import COLUMNS, About, Entry, Row, originals_of
 from tacit_privacy.pii.vault._master import Master
 from tacit_privacy.pii.vault._records import Record, Records
 from tacit_privacy.pii.vault.database import Database
 from tacit_privacy.pii.vault.keys import RawKey, VaultKey
 from tacit_privacy.pii.vault.locks import PATIENCE_S, ConversationLocks
 from tacit_privacy.pii.vault.sealing import digest
-from tacit_privacy.pii.vault.tables import aliases, conversations
 
 EXPIRES_DAYS = 30.0
 DAY_S = 86_400
@@ -140,12 +138,11 @@ class Vault:
 
     def version(self, identifier: str) -> int:
         """Grows whenever the conversation on disk changes; 0 where there is none. Cheap: opens no seal."""
-        column = conversations.c.version
         with self._database.reading() as connection:
             found = connection.execute(
-                select(column).where(conversations.c.handle == self._handle(identifier))
-            ).scalar()
-        return found or 0
+                "SELECT version FROM conversations WHERE handle = ?", (self._handle(identifier),)
+            ).fetchone()
+        return 0 if found is None else int(found[0])
 
     def conversations(self) -> list[ConversationRecord]:
         """Every conversation that can be read and has not expired, the one used last first."""
@@ -163,27 +160,42 @@ class Vault:
 
         The newest conversation of an alias wins. Only a keyed digest is stored.
         """
-        handle, name = self._handle(identifier), self._digest("alias", alias)
-        with self.conversation(identifier):
-            self.save(identifier)  # a new one has no row yet
-            with self._database.writing() as connection:
-                self._master.check(connection)
-                connection.execute(delete(aliases).where(aliases.c.alias == name))
-                present = select(conversations.c.handle).where(conversations.c.handle == handle)
-                if connection.execute(present).first() is not None:
-                    proof = self._master.index.seal(b"", self._master.identity, "aliases", name, handle)
-                    connection.execute(insert(aliases).values(alias=name, handle=handle, sealed=proof))
+        name = self._digest("alias", alias)
+        if not self._aliased(identifier, name):
+            with self.conversation(identifier):
+                self.save(identifier)  # a new one has no row yet
+                self._aliased(identifier, name)
+
+    def claim(self, identifier: str, alias: str | bytes) -> str | None:
+        """As ``alias``, unless it finds another conversation already: that one's identifier, and nothing changes."""
+        found = self.find(alias)
+        if found is None:
+            self.alias(identifier, alias)
+        return None if found == identifier else found
+
+    def _aliased(self, identifier: str, name: bytes) -> bool:
+        """False where the conversation has no row to point at."""
+        handle = self._handle(identifier)
+        with self._database.writing() as connection:
+            self._master.check(connection)
+            if connection.execute("SELECT 1 FROM conversations WHERE handle = ?", (handle,)).fetchone() is None:
+                return False
+            proof = self._master.index.seal(b"", self._master.identity, "aliases", name, handle)
+            connection.execute(
+                "INSERT OR REPLACE INTO aliases (alias, handle, sealed) VALUES (?, ?, ?)", (name, handle, proof)
+            )
+        return True
 
     def find(self, alias: str | bytes) -> str | None:
         """The identifier of the conversation that ``alias`` stands for, or None. Raises BadInput if it was forged."""
         name = self._digest("alias", alias)
-        joined = select(aliases.c.sealed, conversations).join(conversations, conversations.c.handle == aliases.c.handle)
         with self._database.reading() as connection:
             self._master.check(connection)
-            row = connection.execute(joined.where(aliases.c.alias == name)).first()
+            found = connection.execute("SELECT handle, sealed FROM aliases WHERE alias = ?", (name,)).fetchone()
+            row = None if found is None else self._row(connection, found[0])
         if row is None:
             return None
-        self._master.opened(self._master.index, row.sealed, "aliases", name, row.handle)
+        self._master.opened(self._master.index, found[1], "aliases", name, row.handle)
         about = Entry.about_only(self._master, row)
         return None if about.expired(self._clock()) else about.identifier
 
@@ -192,8 +204,7 @@ class Vault:
         now, seen = self._clock(), {}
         with self._database.reading() as connection:
             self._master.check(connection)
-            columns = (conversations.c.handle, conversations.c.version)
-            for handle, version in connection.execute(select(*columns)).all():
+            for handle, version in connection.execute("SELECT handle, version FROM conversations").fetchall():
                 known = self._names.get(handle)
                 if known is None or known[0] != version or types != self._names_of:
                     entry = self._read(connection, handle)
@@ -222,7 +233,7 @@ class Vault:
     def erase_all(self) -> int:
         """Forget every conversation and every record; returns how many conversations there were."""
         with self._database.reading() as connection:
-            handles = list(connection.execute(select(conversations.c.handle)).scalars())
+            handles = [handle for (handle,) in connection.execute("SELECT handle FROM conversations")]
         self._records.erase_all()
         return self._erase(handles)
 
@@ -298,13 +309,17 @@ class Vault:
     def _readable(self, connection: Connection) -> list[tuple[bytes, About]]:
         """Handles and what is known of them, but for rows that are damaged: one of those must not lock the others."""
         found = []
-        for row in connection.execute(select(conversations)):
+        for row in map(Row._make, connection.execute(f"SELECT {COLUMNS} FROM conversations").fetchall()):
             with contextlib.suppress(BadInput):
                 found.append((row.handle, Entry.about_only(self._master, row)))
         return found
 
+    def _row(self, connection: Connection, handle: bytes) -> Row | None:
+        found = connection.execute(f"SELECT {COLUMNS} FROM conversations WHERE handle = ?", (handle,)).fetchone()
+        return None if found is None else Row(*found)
+
     def _read(self, connection: Connection, handle: bytes) -> Entry | None:
-        row = connection.execute(select(conversations).where(conversations.c.handle == handle)).first()
+        row = self._row(connection, handle)
         return None if row is None else Entry.opened(self._master, row)
 
     def _load(self, active: _Active, handle: bytes, identifier: str, expires_days: float | None) -> Conversation:
@@ -336,14 +351,16 @@ class Vault:
             if version == active.saved and not entry.about.stale(now):
                 return
             following = entry.following(conversation, now)
-            columns = following.columns(self._master)
+            row = following.sealed(self._master)
             with self._database.writing() as connection:
                 self._master.check(connection)
                 if not entry.version:
-                    connection.execute(insert(conversations).values(handle=handle, **columns))
+                    connection.execute(f"INSERT INTO conversations ({COLUMNS}) VALUES (?, ?, ?, ?, ?)", row)
                 else:
-                    same = (conversations.c.handle == handle) & (conversations.c.version == entry.version)
-                    done = connection.execute(update(conversations).where(same).values(**columns))
+                    done = connection.execute(
+                        f"UPDATE conversations SET ({COLUMNS}) = (?, ?, ?, ?, ?) WHERE handle = ? AND version = ?",
+                        (*row, handle, entry.version),
+                    )
                     active.erased = not done.rowcount
             active.entry, active.saved = following, version
 
@@ -366,7 +383,7 @@ class Vault:
                         entry = self._read(connection, handle)
                         if entry is None or not entry.about.expired(past):
                             continue
-                    if connection.execute(delete(conversations).where(conversations.c.handle == handle)).rowcount:
+                    if connection.execute("DELETE FROM conversations WHERE handle = ?", (handle,)).rowcount:
                         gone.append(handle)
         if gone:
             self._database.settle()
