@@ -238,6 +238,16 @@ def test_a_span_of_punctuation_alone_is_none() -> None:
     assert settle(" ... ", [Found(0, 5, "PERSON", 0.9)], lambda type: False) == []
 
 
+def test_what_is_left_of_a_possessive_is_nothing() -> None:
+    text = "a table at Ruth's on Friday"
+    assert settle(text, [Found(16, 17, "ORGANIZATION", 0.9)], lambda type: False) == []
+
+
+def test_small_letters_alone_are_nobodys_number() -> None:
+    assert found("well i really don't know", policy(), ID="really") == []
+    assert found("my number is ab12", policy(), ID="ab12") == [("ID", "ab12")]
+
+
 # lists and thresholds
 
 

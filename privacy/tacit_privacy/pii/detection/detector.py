@@ -64,7 +64,7 @@ class CombinedDetector:
             Found(entity.start, entity.end, entity.type, min(entity.score, MOST_OF_A_MODEL))
             for part in read
             for entity in part
-            if entity.score >= self._policy.least(entity.type)
+            if entity.score >= self._policy.least(entity.type) and _may_be(text[entity.start : entity.end], entity.type)
         ]
         run = split(text) if found or self._deny else []
         found += [Found(start, end, "CUSTOM", 1.0) for start, end, _ in self._deny.find(text, run)]
@@ -84,6 +84,11 @@ class CombinedDetector:
             for word in run[bisect_left(run, start, key=_start) : bisect_left(run, end, key=_start)]
         }
         return [one for one in settled if one.type == "CUSTOM" or not _all_in(allowed, run, one)]
+
+
+def _may_be(shown: str, type: str) -> bool:
+    """Whether a model's span can be of its type: words in small letters alone are nobody's number."""
+    return type != "ID" or any(char.isdigit() or char.isupper() for char in shown)
 
 
 def _start(word: Word) -> int:

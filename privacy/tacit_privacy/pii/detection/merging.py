@@ -13,6 +13,7 @@ _EDGE: Final = " \t\r\n\f\v.,;:!?…\"'`()[]{}<>*_|/\\-=~#\ufffd"
 _AS_FOUND: Final = words("SECRET PERSONAL_URL URL PHONE_NUMBER USERNAME GPS_COORDINATES EMAIL_ADDRESS PIN")
 _ABBREVIATION: Final = re.compile(r"(?:\b(?:Ltd|Inc|Corp|Co|Jr|Sr|Bros|St|Ave|Rd|Blvd)|\b[A-Z]|\.[a-z])$")
 _POSSESSIVE: Final = re.compile(r"(?<=\w)'[sS]$")
+_LONE_S: Final = re.compile(r"(?<=\w')[sS]\b")
 _BETWEEN_LINES: Final = re.compile(r"[ \t]{0,4}[,;>|]?[ \t]{0,4}(?:\r?\n[ \t>|]{0,8})?,?[ \t]{0,4}")
 _ADDRESS_PARTS: Final = words("ADDRESS ZIP_CODE LOCATION")
 
@@ -33,6 +34,8 @@ def trimmed(text: str, found: Found) -> Found | None:
         end -= 1
     if _POSSESSIVE.search(text, max(start, end - 3), end):
         end -= 2
+    if end - start == 1 and _LONE_S.match(text, start):
+        return None
     return found._replace(start=start, end=end) if start < end else None
 
 
