@@ -74,7 +74,7 @@ def test_one_package_imports_an_http_client() -> None:
     }
     found = {str(path.relative_to(ROOT)): imported(path) & clients for package in PACKAGES for path in modules(package)}
     assert {name: names for name, names in found.items() if names and name not in allowed} == {}
-    assert found["clients/tacit_clients/egress/transport.py"] == {"httpx"}
+    assert found["clients/tacit_clients/egress/transport.py"] == {"aiohttp"}
 
 
 def test_no_code_uses_assert_to_validate() -> None:

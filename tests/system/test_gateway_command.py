@@ -52,7 +52,7 @@ def test_a_key_file_that_others_read_is_refused(tmp_path: Path) -> None:
 
 def test_help_loads_nothing_heavy() -> None:
     words = "import sys; from tacit_privacy.cli import main; main(['gateway', '--help']); "
-    words += "sys.exit(any(m in sys.modules for m in ('torch', 'httpx', 'fastapi', 'presidio_analyzer')))"
+    words += "sys.exit(any(m in sys.modules for m in ('torch', 'aiohttp', 'httpx', 'fastapi', 'presidio_analyzer')))"
     assert subprocess.run([sys.executable, "-c", words], capture_output=True).returncode == 0
 
 

@@ -4,6 +4,8 @@ import asyncio
 import os
 import stat
 from collections.abc import Callable
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -104,7 +106,15 @@ def _serve(settings: "GatewaySettings", write: Callable[[dict[str, Any]], None] 
         )
     with _vault(settings.keeping) as vault, listening(settings.server.host, settings.server.port) as bound:
         built = build(settings, policy, vault, local)
-        asyncio.run(_run(built, bound, write))
+        with asyncio.Runner(loop_factory=_loop) as runner:
+            runner.run(_run(built, bound, write))
+
+
+def _loop() -> asyncio.AbstractEventLoop:
+    """The fast one where it is installed, which it is not on Windows."""
+    found: asyncio.AbstractEventLoop
+    found = asyncio.new_event_loop() if find_spec("uvloop") is None else import_module("uvloop").new_event_loop()
+    return found
 
 
 async def _run(built: "Gateway", bound: Any, write: Callable[[dict[str, Any]], None] | None) -> None:

@@ -222,6 +222,7 @@ class Egress:
             for data in framer.feed(chunk):
                 if data == DONE:
                     inbound.close()
+                    reply.complete = True
                     return
                 for event in inbound.chunk(data):
                     yield event

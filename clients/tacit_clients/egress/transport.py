@@ -1,12 +1,16 @@
 """HTTP to the one upstream. The only module of Tacit that opens a connection for text."""
 
 import asyncio
+import contextlib
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
+from io import BytesIO
 from secrets import SystemRandom
 
-import httpx
+import aiohttp
+from aiohttp.connector import Connection
 
 from tacit_clients.egress.breaker import Breaker
 from tacit_clients.egress.settings import UpstreamSettings
@@ -14,6 +18,8 @@ from tacit_privacy.errors import UpstreamFailed
 
 AGAIN = frozenset({429, 502, 503, 504})
 _AT_FAULT = 500  # from here on a status says that the endpoint is ill; below, that the request is
+_MOST_LINE_BYTES, _MOST_HEADERS = 16 * 1024, 100  # of a reply's head
+_TAIL_BYTES, _TAIL_S = 64 * 1024, 1.0  # what is read of a stream after its [DONE], so that its connection lives on
 
 
 class Transport:
@@ -22,21 +28,41 @@ class Transport:
     def __init__(self, settings: UpstreamSettings) -> None:
         self.settings = settings
         self.breaker = Breaker(settings.breaker_failures, settings.breaker_rest_s)
-        headers = {"accept-encoding": "identity", "user-agent": "tacit", "content-type": "application/json"}
+        self._headers = {"accept-encoding": "identity", "user-agent": "tacit", "content-type": "application/json"}
         if settings.key is not None:
-            headers["authorization"] = f"Bearer {settings.key.get_secret_value()}"
-        secure = settings.url.startswith("https:")
-        self._client = httpx.AsyncClient(
-            headers=headers,
-            follow_redirects=False,
-            trust_env=False,
-            verify=ssl.create_default_context(cafile=settings.ca_file) if secure else False,
-            timeout=httpx.Timeout(None, connect=settings.connect_s, pool=settings.connect_s),
-            limits=httpx.Limits(max_connections=settings.connections, max_keepalive_connections=settings.connections),
-        )
+            self._headers["authorization"] = f"Bearer {settings.key.get_secret_value()}"
+        self._tls: ssl.SSLContext | None = None
+        if settings.url.startswith("https:"):
+            self._tls = ssl.create_default_context(cafile=settings.ca_file)
+            self._tls.set_alpn_protocols(["http/1.1"])
+        self._session: aiohttp.ClientSession | None = None
+        self._tails = set[asyncio.Task[None]]()
+
+    def _opened(self) -> aiohttp.ClientSession:
+        """The session, which is made where a loop runs."""
+        if self._session is None:
+            most = self.settings.connections
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(
+                    ssl=self._tls or True, resolver=aiohttp.ThreadedResolver(), limit=most, limit_per_host=most
+                ),
+                headers=self._headers,
+                request_class=_Request,
+                cookie_jar=aiohttp.DummyCookieJar(),
+                timeout=aiohttp.ClientTimeout(total=None, connect=self.settings.connect_s),
+                trust_env=False,
+                auto_decompress=False,
+                max_line_size=_MOST_LINE_BYTES,
+                max_field_size=_MOST_LINE_BYTES,
+                max_headers=_MOST_HEADERS,
+            )
+        return self._session
 
     async def close(self) -> None:
-        await self._client.aclose()
+        for tail in self._tails:
+            tail.cancel()
+        await asyncio.gather(*self._tails, return_exceptions=True)
+        await self._opened().close()  # made only to be closed, if need be: what comes later finds it closed
 
     @asynccontextmanager
     async def post(
@@ -67,52 +93,59 @@ class Transport:
             await asyncio.sleep(wait)
             if paused():
                 raise UpstreamFailed("status", status.code)
+        reply = Reply(response, self.settings, attempt)
         try:
-            yield Reply(response, self.settings, attempt)
+            yield reply
         finally:
-            await response.aclose()
+            if reply.complete and not response.content.is_eof():
+                tail = asyncio.create_task(_read_tail(response))
+                self._tails.add(tail)
+                tail.add_done_callback(self._tails.discard)
+            else:
+                response.close()  # unless the body has ended: then the connection waits for the next request already
 
     def _pause(self, attempt: int, retry_after: float | None) -> float:
         jitter = SystemRandom().uniform(0, self.settings.backoff_s * 2 ** (attempt - 1))
         return jitter if retry_after is None else retry_after + jitter
 
-    async def _once(self, content: bytes, stream: bool) -> tuple[httpx.Response | None, "_Status"]:
+    async def _once(self, content: bytes, stream: bool) -> tuple[aiohttp.ClientResponse | None, "_Status"]:
         self.breaker.enter()
-        request = self._client.build_request("POST", self.settings.endpoint, content=content)
-        request.headers["accept"] = "text/event-stream" if stream else "application/json"
+        accept = {"accept": "text/event-stream" if stream else "application/json"}
         patience_s = self.settings.first_byte_s if stream else self.settings.total_s  # a whole answer begins at its end
         failure: UpstreamFailed | None = None
-        response: httpx.Response | None = None
+        response: aiohttp.ClientResponse | None = None
         try:
             async with asyncio.timeout(self.settings.connect_s + patience_s):
-                response = await self._client.send(request, stream=True)
+                response = await self._opened().post(
+                    self.settings.endpoint, data=BytesIO(content), headers=accept, allow_redirects=False
+                )
         except asyncio.CancelledError:
             self.breaker.abandoned()
             raise
-        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout):
+        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, _UsedUp):
             failure = UpstreamFailed("unreachable")
-        except (TimeoutError, httpx.TimeoutException):
+        except TimeoutError:
             failure = UpstreamFailed("timeout")
         except Exception:  # whatever it is, it holds the request, and a half-open circuit must not stay so
             failure = UpstreamFailed("malformed")
         if failure is not None or response is None:
             self.breaker.failed()
-            raise failure or UpstreamFailed("malformed")  # outside the handler: httpx's error holds the request
-        return await self._judged(response, stream)
+            raise failure or UpstreamFailed("malformed")  # outside the handler: aiohttp's error holds the request
+        return self._judged(response, stream)
 
-    async def _judged(self, response: httpx.Response, stream: bool) -> tuple[httpx.Response | None, "_Status"]:
-        status = _Status(response.status_code, _retry_after(response))
+    def _judged(self, response: aiohttp.ClientResponse, stream: bool) -> tuple[aiohttp.ClientResponse | None, "_Status"]:
+        status = _Status(response.status, _retry_after(response))
         if status.code == 200:
-            kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
+            kind = _header(response, "content-type").partition(";")[0].strip().lower()
             right = kind == ("text/event-stream" if stream else "application/json")
-            if right and response.headers.get("content-encoding", "identity").lower() in ("", "identity"):
+            if right and _header(response, "content-encoding").lower() in ("", "identity"):
                 self.breaker.succeeded()
                 return response, status
         if status.code == 200 or status.code >= _AT_FAULT:
             self.breaker.failed()
         else:
             self.breaker.succeeded()
-        await response.aclose()  # last: who is cancelled here has told the breaker
+        response.close()  # last: whatever happens here, the breaker has been told
         if status.code == 200:
             raise UpstreamFailed("malformed")
         return None, status
@@ -126,40 +159,86 @@ class _Status:
 
 
 class Reply:
-    """A reply whose head was accepted. ``received`` counts its bytes."""
+    """A reply whose head was accepted. ``received`` counts its bytes; ``complete``: what is left of it says nothing."""
 
-    def __init__(self, response: httpx.Response, settings: UpstreamSettings, attempts: int) -> None:
+    def __init__(self, response: aiohttp.ClientResponse, settings: UpstreamSettings, attempts: int) -> None:
         self._response, self._settings, self.attempts, self.received = response, settings, attempts, 0
+        self.complete = False
 
     async def chunks(self) -> AsyncGenerator[bytes]:
         """The body as it comes. Raises UpstreamFailed when it stalls, breaks off, is too long or takes too long."""
-        source = self._response.aiter_raw()
+        content = self._response.content
         clock = asyncio.get_running_loop().time
         end = clock() + self._settings.total_s
         failure = ""
         while not failure:
+            chunk = b""
             try:  # no timeout spans a yield: it would cancel whoever reads
                 async with asyncio.timeout(min(self._settings.idle_s, end - clock())):
-                    chunk = await anext(source, None)
-            except (TimeoutError, httpx.TimeoutException):
+                    chunk = await content.readany()
+            except TimeoutError:
                 failure = "timeout"
             except Exception:
-                failure = "malformed"
+                failure, chunk = "malformed", _arrived(content)
             else:
-                if chunk is None:
+                if not chunk:
                     return
-                self.received += len(chunk)
-                if self.received <= self._settings.max_response_bytes:
-                    yield chunk
-                else:
-                    failure = "malformed"
+                if clock() > end:  # what lies in the buffer is read without a wait that could be timed
+                    failure = "timeout"
+            self.received += len(chunk)
+            if self.received > self._settings.max_response_bytes:
+                failure = "malformed"
+            elif chunk and failure != "timeout":
+                yield chunk
         raise UpstreamFailed(failure)
 
     async def body(self) -> bytes:
         return b"".join([chunk async for chunk in self.chunks()])
 
 
-def _retry_after(response: httpx.Response) -> float | None:
+class _UsedUp(aiohttp.ClientConnectionError):
+    """Nothing was sent."""
+
+
+class _Request(aiohttp.ClientRequest):
+    """Takes no connection on which a reply lies that nobody asked for, since it would pass for the answer."""
+
+    async def send(self, conn: Connection) -> aiohttp.ClientResponse:
+        if conn.protocol is None or conn.protocol.should_close:
+            raise _UsedUp
+        conn.add_callback(partial(_drop_unsent, conn.transport))
+        return await super().send(conn)
+
+
+def _drop_unsent(transport: asyncio.Transport | None) -> None:
+    """Closing would wait, with the text in memory, for an endpoint that has ceased to read."""
+    if transport is not None and transport.get_write_buffer_size():
+        transport.abort()
+
+
+async def _read_tail(response: aiohttp.ClientResponse) -> None:
+    """Read the little that ends a body, and so give its connection back; or close it."""
+    left = _TAIL_BYTES
+    try:
+        with contextlib.suppress(Exception):
+            async with asyncio.timeout(_TAIL_S):
+                while left > 0 and not response.content.at_eof():
+                    left -= len(await response.content.readany())
+    finally:
+        response.close()
+
+
+def _arrived(content: aiohttp.StreamReader) -> bytes:
+    """What came before the body broke off, which aiohttp keeps behind its error."""
+    content.set_exception(None)  # type: ignore[arg-type]
+    return content.read_nowait()
+
+
+def _header(response: aiohttp.ClientResponse, name: str) -> str:
+    return ", ".join(response.headers.getall(name, ()))
+
+
+def _retry_after(response: aiohttp.ClientResponse) -> float | None:
     """Seconds; dates are read as nothing."""
-    word = response.headers.get("retry-after", "").strip()
+    word = _header(response, "retry-after").strip()
     return float(word) if word.isascii() and word.isdigit() and len(word) < 7 else None
