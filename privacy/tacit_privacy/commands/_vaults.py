@@ -36,7 +36,7 @@ def opened(path: Path | None, key: str, create: bool, quiet: bool) -> Iterator["
         return
 
     def prompt() -> str:
-        return _asked(again=not path.exists() or not path.stat().st_size)
+        return asked("Passphrase of the vault: ", again=not path.exists() or not path.stat().st_size)
 
     with open_vault(path, key, create=create, prompt=prompt, say=None if quiet else say) as vault:
         yield vault
@@ -52,15 +52,15 @@ def counted(counts: dict[str, int]) -> str:
     return ", ".join(f"{count} {type}" for type, count in ordered) or "nothing"
 
 
-def _asked(again: bool) -> str:
+def asked(question: str, again: bool) -> str:
     """A passphrase typed at the terminal, never read from stdin, which is the text; "" where there is no terminal."""
     try:
         with Path("/dev/tty").open("r+b", buffering=0):
             pass
     except OSError:
         return ""
-    words = getpass.getpass("Passphrase of the vault: ")
+    words = getpass.getpass(question)
     if again and getpass.getpass("Once more: ") != words:
         say("the two differ")
-        return _asked(again)
+        return asked(question, again)
     return words

@@ -1,0 +1,107 @@
+"""Look into a vault without its values, erase conversations, change its key."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tacit_privacy.cli import JsonOption, json_on_stdout
+from tacit_privacy.commands._vaults import KeyOption, QuietOption, asked, opened, say
+from tacit_privacy.errors import BadInput
+
+NEW_PASSPHRASE = "TACIT_VAULT_NEW_PASSPHRASE"  # environment: of tacit vault rekey
+
+app = typer.Typer(
+    help="Look into a vault without its values, erase conversations, change its key.", no_args_is_help=True
+)
+
+VaultArgument = Annotated[Path, typer.Argument(help="the vault's file", show_default=False)]
+
+
+@app.command("list", help="Conversations, the one used last first: names, dates and counts, never what they stand for.")
+def list_conversations(vault: VaultArgument, key: KeyOption = "auto", as_json: JsonOption = False) -> None:
+    with json_on_stdout(as_json) as write:
+        with opened(vault, key, False, True) as kept:
+            found = kept.conversations()
+        rows = [
+            {
+                "conversation": one.identifier,
+                "placeholders": one.size,
+                "created": _day(one.created),
+                "last_used": _day(one.last_used),
+                "expires": None if one.expires is None else _day(one.expires),
+            }
+            for one in found
+        ]
+        write({"vault": str(vault), "conversations": rows})
+    if as_json:
+        return
+    width = max((len(one.identifier) for one in found), default=0)
+    for one, row in zip(found, rows, strict=True):
+        typer.echo(
+            f"{one.identifier:<{width}}  {one.size:>6} placeholders  used {row['last_used']}  "
+            f"expires {row['expires'] or 'never'}"
+        )
+    if not found:
+        say("the vault holds no conversation")
+
+
+@app.command(help="Forget one conversation, or everything; nobody can restore its texts afterwards.")
+def erase(
+    vault: VaultArgument,
+    conversation: Annotated[str, typer.Option(help="the one to forget, as tacit vault list names it")] = "",
+    everything: Annotated[
+        bool, typer.Option("--all", help="every conversation, and every record of what left the device")
+    ] = False,
+    key: KeyOption = "auto",
+    quiet: QuietOption = False,
+) -> None:
+    if bool(conversation) == everything:
+        raise BadInput("say what to erase: --conversation NAME, or --all")
+    with opened(vault, key, False, True) as kept:
+        if everything:
+            done = f"erased {kept.erase_all()} conversations and every record"
+        elif kept.erase(conversation):
+            done = f"erased the conversation {conversation}"
+        else:
+            raise BadInput(f"{vault} holds no conversation {conversation}; tacit vault list {vault} names them")
+    if not quiet:
+        say(f"{done}; copies of the vault elsewhere still hold them")
+
+
+@app.command(
+    help=f"Change the vault's key. A new passphrase is asked at the terminal, or read from {NEW_PASSPHRASE}.",
+)
+def rekey(
+    vault: VaultArgument,
+    to: Annotated[str, typer.Option(help="where the new key is: keyring, passphrase, credential or file:PATH")],
+    key: KeyOption = "auto",
+    quiet: QuietOption = False,
+) -> None:
+    import os
+
+    from tacit_privacy.pii.vault.keys import KeyFile, Passphrase
+    from tacit_privacy.pii.vault.opening import key_for
+
+    if to in ("auto", "file"):
+        raise BadInput("name the new key's place: --to keyring, passphrase, credential or file:PATH")
+    told = None if quiet else say
+    with opened(vault, key, False, quiet) as kept:
+        if to == "passphrase":
+            words = os.environ.get(NEW_PASSPHRASE, "") or asked("New passphrase of the vault: ", again=True)
+            if not words:
+                raise BadInput(f"there is no new passphrase; set {NEW_PASSPHRASE} or type it at a terminal")
+            kept.rotate(Passphrase(lambda: words))
+        else:
+            new = key_for(vault, to, say=told)
+            old = key_for(vault, key)
+            if isinstance(new, KeyFile) and isinstance(old, KeyFile) and new.path.resolve() == old.path.resolve():
+                raise BadInput(f"{new.path} is the key that the vault has; name another file")
+            kept.rotate(new)
+    if told is not None:
+        told("the vault has its new key; the old one opens nothing any more, but for copies made before")
+
+
+def _day(moment: float) -> str:
+    return datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%d %H:%M UTC")

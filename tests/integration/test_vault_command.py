@@ -1,0 +1,107 @@
+"""``tacit vault`` as a user has it: what it shows, what it forgets, and keys that are changed."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tacit_privacy.cli import main
+from tacit_privacy.pii.vault.opening import open_vault
+
+TACIT = str(Path(sys.executable).with_name("tacit"))
+LETTER = "Write to anna@example.org or bo@example.org.\n"
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    for name in ("TACIT_VAULT_PASSPHRASE", "TACIT_VAULT_NEW_PASSPHRASE", "TACIT_VAULT_KEY", "CREDENTIALS_DIRECTORY"):
+        monkeypatch.delenv(name, raising=False)
+    return tmp_path
+
+
+def tacit(words: str, text: str = "", **environment: str) -> "subprocess.CompletedProcess[str]":
+    """In a session of its own: no terminal, so nobody can be asked."""
+    return subprocess.run(
+        [TACIT, *words.split()],
+        input=text,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        env={**os.environ, **environment},
+        start_new_session=True,
+    )
+
+
+def made(**conversations: str) -> None:
+    with open_vault(Path("v.db"), "file") as vault:
+        for name, value in conversations.items():
+            with vault.conversation(name) as conversation:
+                conversation.placeholder("EMAIL_ADDRESS", value)
+
+
+def names() -> list[str]:
+    with open_vault(Path("v.db")) as vault:
+        return [one.identifier for one in vault.conversations()]
+
+
+def test_a_list_names_conversations_and_never_what_they_hold() -> None:
+    made(letters="anna@example.org", notes="bo@example.org")
+    plain, told = tacit("vault list v.db"), tacit("vault list v.db --json")
+    assert plain.returncode == told.returncode == 0
+    assert [row["conversation"] for row in json.loads(told.stdout)["conversations"]] == ["notes", "letters"]
+    assert {row["placeholders"] for row in json.loads(told.stdout)["conversations"]} == {1}
+    assert "letters" in plain.stdout and "UTC" in plain.stdout
+    for shown in (plain, told):
+        assert "@example.org" not in shown.stdout + shown.stderr
+
+
+def test_an_empty_vault_says_so() -> None:
+    made()
+    done = tacit("vault list v.db")
+    assert (done.returncode, done.stdout) == (0, "") and "no conversation" in done.stderr
+
+
+def test_erasing_forgets_one_or_all(capsys: pytest.CaptureFixture[str]) -> None:
+    made(letters="anna@example.org", notes="bo@example.org", third="cy@example.org")
+    assert main(["vault", "erase", "v.db", "--conversation", "letters"]) == 0 and names() == ["third", "notes"]
+    assert main(["vault", "erase", "v.db", "--conversation", "letters"]) == 2
+    assert "no conversation letters" in capsys.readouterr().err
+    assert main(["vault", "erase", "v.db", "--all"]) == 0 and names() == []
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("list none.db", "no vault none.db"),
+        ("erase v.db", "--conversation NAME, or --all"),
+        ("erase v.db --all --conversation a", "--conversation NAME, or --all"),
+        ("rekey v.db --to auto", "name the new key's place"),
+        ("rekey v.db --to file", "name the new key's place"),
+        ("rekey v.db --to nowhere", "no key source nowhere"),
+        ("rekey v.db --to file:v.db.key", "is the key that the vault has"),
+        ("rekey v.db --to passphrase", "no new passphrase"),
+    ],
+)
+def test_bad_input_is_one_sentence_and_changes_nothing(words: str, said: str) -> None:
+    made(letters="anna@example.org")
+    done = tacit(f"vault {words}")
+    assert done.returncode == 2 and said in done.stderr and done.stderr.count("\n") == 1
+    assert names() == ["letters"] and not Path("none.db").exists()
+
+
+def test_a_key_is_changed_and_the_old_one_opens_nothing() -> None:
+    safe = tacit("redact --vault v.db", LETTER).stdout
+    done = tacit("vault rekey v.db --to passphrase", TACIT_VAULT_NEW_PASSPHRASE="long and dull")
+    assert done.returncode == 0 and "new key" in done.stderr
+    assert "long and dull" not in done.stdout + done.stderr
+    assert tacit("restore --vault v.db", safe, TACIT_VAULT_PASSPHRASE="long and dull").stdout == LETTER
+    assert tacit("restore --vault v.db --key file", safe).returncode == 2
+    back = tacit("vault rekey v.db --to file:new.key", TACIT_VAULT_PASSPHRASE="long and dull")
+    assert back.returncode == 0 and "made the key new.key" in back.stderr
+    assert tacit("restore --vault v.db --key file:new.key", safe).stdout == LETTER
+    assert tacit("restore --vault v.db", safe, TACIT_VAULT_PASSPHRASE="long and dull").returncode == 2
