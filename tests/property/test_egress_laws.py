@@ -4,6 +4,7 @@ import base64
 import html
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 from urllib.parse import quote
@@ -12,9 +13,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tacit_clients.egress.door import Gate
 from tacit_clients.egress.inbound import Inbound
-from tacit_clients.egress.known_names import KnownNames
+from tacit_clients.egress.known_names import KnownNames, WithKnownNames
 from tacit_clients.egress.lastlook import LastLook, Values
+from tacit_clients.egress.settings import UpstreamSettings
 from tacit_clients.egress.sse import Framer
 from tacit_clients.egress.views import folded, views
 from tacit_clients.egress.wire import compose, structural
@@ -23,10 +26,12 @@ from tacit_clients.modes.protocol import Provenance
 from tacit_privacy.errors import BadInput, TextRefused, UpstreamFailed
 from tacit_privacy.pii.detection.common import COMMON
 from tacit_privacy.pii.detection.detector import pattern_detector
-from tacit_privacy.pii.policy import RedactionPolicy, RestorePolicy
+from tacit_privacy.pii.policy import DetectionPolicy, RedactionPolicy, RestorePolicy
 from tacit_privacy.pii.pseudonyms.conversation import Conversation
 from tacit_privacy.pii.pseudonyms.folding import fold
+from tacit_privacy.pii.redactor import Redactor
 from tacit_privacy.pii.restoring.stream import restore
+from tacit_privacy.pii.vault.store import Vault
 
 POLICY = RedactionPolicy()
 KEY = bytes(range(32))
@@ -234,6 +239,27 @@ def test_a_known_name_that_the_last_look_refuses_is_found_before(name: str, arou
     text = around.format(name)
     found = [text[entity.start : entity.end] for entity in names.find(text)]
     assert names.values.in_any([text]) and found == [name]
+
+
+def test_a_made_up_name_leaves_though_somebody_elsewhere_bears_it() -> None:
+    policy = RedactionPolicy(types={"PERSON": "surrogate"}, detection=DetectionPolicy(recogniser="none"))
+    names = frozenset({"Ngozi Eze", "Anna Kowalska"})
+    with Vault.ephemeral() as vault:
+        known = KnownNames(lambda: names)
+        look = LastLook(policy, None, structural)
+        redactor = Redactor(WithKnownNames(pattern_detector(policy), known), policy)
+        gate = Gate(UpstreamSettings(url="http://127.0.0.1:1", model="m"), policy, vault, redactor, look, known)
+
+        def left(text: str) -> str:
+            sent = gate.draft({"messages": [{"role": "user", "content": text}]}, "tc", False).content
+            return str(json.loads(sent)["messages"][0]["content"])
+
+        made_up = left("Ngozi Eze")
+        names, known = names | {made_up}, KnownNames(lambda: names)
+        gate = replace(gate, names=known, redactor=Redactor(WithKnownNames(pattern_detector(policy), known), policy))
+        known.refresh()
+        assert left("Ngozi Eze") == made_up and known.values.in_any([made_up])
+        assert not {made_up, "Anna Kowalska"} & {left(made_up), left("Anna Kowalska")}
 
 
 requests = st.fixed_dictionaries(

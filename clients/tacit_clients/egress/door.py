@@ -114,10 +114,12 @@ class Gate:
         start: float,
     ) -> Draft:
         content = _bytes(after)
-        issued = {*conversation.issued(), *conversation.fictions()} if conversation else set[str]()
+        fictions = conversation.fictions() if conversation else {}
+        issued = {*conversation.issued(), *fictions} if conversation else set[str]()
         # whoever calls himself by one of our own placeholders gives nothing away
-        values = Values(conversation.values() - issued if conversation else ())
-        known = (values, self.names.values) if self.policy.action("PERSON") != "keep" else (values,)
+        known = [Values(conversation.values() - issued if conversation else ())]
+        if self.policy.action("PERSON") != "keep":  # nor does a made-up name that somebody bears elsewhere
+            known.append(self.names.values.without(fictions))
         self.last_look.check(content, known, issued)
         spent = (time.perf_counter() - start) * 1e3
         return Draft(

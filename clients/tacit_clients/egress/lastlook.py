@@ -31,7 +31,8 @@ class Values:
         self._by_word: dict[str, list[str]] = {}
         self._anywhere: list[str] = []  # of scripts without spaces between words
         self._cased: dict[str, re.Pattern[str]] = {}  # lower-case word -> its spellings as a name
-        for value in values:
+        self._values = frozenset(values)
+        for value in self._values:
             needle = folded(value)
             solid = [character for character in needle if character.isalnum()]
             if len(solid) < (_SHORTEST_NUMBER if "".join(solid).isdigit() else _shortest(solid)):
@@ -47,6 +48,12 @@ class Values:
 
     def __repr__(self) -> str:
         return "Values(...)"
+
+    def without(self, others: Iterable[str]) -> "Values":
+        """These but for ``others``, however they are spelt."""
+        needles = {folded(other) for other in others}
+        left = frozenset(value for value in self._values if folded(value) not in needles) if needles else self._values
+        return self if len(left) == len(self._values) else Values(left)
 
     def in_any(self, texts: list[str]) -> bool:
         """Whether one of ``texts`` holds one of the values, whatever its case, width, white space or accents' form."""
