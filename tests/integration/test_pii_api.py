@@ -134,4 +134,13 @@ def test_importing_it_loads_nothing_heavy() -> None:
     code = "import sys, tacit_privacy.pii.api; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     loaded = {name.partition(".")[0] for name in done.stdout.split()}
-    assert not loaded & {"torch", "transformers", "onnxruntime", "presidio_analyzer", "spacy", "sqlalchemy", "aiohttp", "httpx"}
+    assert not loaded & {
+        "torch",
+        "transformers",
+        "onnxruntime",
+        "presidio_analyzer",
+        "spacy",
+        "sqlalchemy",
+        "aiohttp",
+        "httpx",
+    }

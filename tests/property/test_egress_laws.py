@@ -69,11 +69,24 @@ def test_any_cut_of_any_stream_gives_the_same_events(data: st.DataObject, events
     assert got == events and not framer.pending
 
 
+@given(data=st.data(), events=st.lists(lines_of_text, max_size=6))
+def test_what_came_before_bad_bytes_comes_before_their_error_however_it_was_cut(
+    data: st.DataObject, events: list[str]
+) -> None:
+    raw = "".join(f"data: {event}\n\n" for event in events).encode() + b"data: \xff\n\ndata: after\n\n"
+    framer, got = Framer(10_000), list[str]()
+    with pytest.raises(UpstreamFailed):
+        for part in data.draw(cuts(raw)):
+            for event in framer.feed(part):
+                got.append(event)
+    assert got == events
+
+
 @given(raw=st.binary(max_size=200))
 def test_no_bytes_break_the_framer_but_by_its_own_error(raw: bytes) -> None:
     framer = Framer(100)
     try:
-        framer.feed(raw)
+        list(framer.feed(raw))
     except UpstreamFailed as error:
         assert error.__context__ is None and error.__cause__ is None
 

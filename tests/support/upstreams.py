@@ -93,6 +93,7 @@ class Upstream:
         self.received: list[bytes] = []
         self.heads: list[dict[str, str]] = []
         self.paths: list[str] = []
+        self.callers: list[tuple[str, int]] = []  # of each request: two on one connection have the same
         self.gone = threading.Event()  # a client went before it had everything
         self.url = ""
 
@@ -115,6 +116,7 @@ class Upstream:
         async for part in _parts(receive):
             raw += part
         self.received.append(raw)
+        self.callers.append(tuple(scope["client"]))
         self.paths.append(scope["path"] + "?" + scope["query_string"].decode())
         self.heads.append({name.decode(): value.decode() for name, value in scope["headers"]})
         reply = self.script(json.loads(raw))

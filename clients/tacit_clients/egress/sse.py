@@ -1,6 +1,7 @@
 """Server-sent events, framed on bytes: an event, a line or a character may be cut anywhere by the network."""
 
 import contextlib
+from collections.abc import Iterator
 
 from tacit_privacy.errors import UpstreamFailed
 
@@ -18,7 +19,8 @@ class Framer:
         self._limit, self._rest, self._data, self._size = limit, b"", list[str](), 0
         self._first, self._after_return = True, False
 
-    def feed(self, chunk: bytes) -> list[str]:
+    def feed(self, chunk: bytes) -> Iterator[str]:
+        """The events that ``chunk`` ends, to be taken to the last: those before a bad one come before its error."""
         if self._after_return and chunk:
             chunk = chunk.removeprefix(b"\n")  # the second half of a line end that was cut in two
             self._after_return = False
@@ -26,15 +28,16 @@ class Framer:
         if self._first:
             if len(held) < len(_BOM) and _BOM.startswith(held):
                 self._rest = held
-                return []
+                return
             held, self._first = held.removeprefix(_BOM), False
         self._after_return = held.endswith(b"\r")
         lines = held.replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n")
         self._rest = lines.pop()
-        done = [event for line in lines if (event := self._line(line)) is not None]
+        for line in lines:
+            if (event := self._line(line)) is not None:
+                yield event
         if len(self._rest) + self._size > self._limit:
             raise UpstreamFailed("malformed")
-        return done
 
     @property
     def pending(self) -> bool:

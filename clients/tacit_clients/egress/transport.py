@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from functools import partial
 from io import BytesIO
 from secrets import SystemRandom
+from typing import TypeAlias
 
 import aiohttp
 from aiohttp.connector import Connection
@@ -15,6 +16,8 @@ from aiohttp.connector import Connection
 from tacit_clients.egress.breaker import Breaker
 from tacit_clients.egress.settings import UpstreamSettings
 from tacit_privacy.errors import UpstreamFailed
+
+Judged: TypeAlias = tuple[aiohttp.ClientResponse | None, "_Status"]  # None: not to be read
 
 AGAIN = frozenset({429, 502, 503, 504})
 _AT_FAULT = 500  # from here on a status says that the endpoint is ill; below, that the request is
@@ -100,15 +103,19 @@ class Transport:
             if reply.complete and not response.content.is_eof():
                 tail = asyncio.create_task(_read_tail(response))
                 self._tails.add(tail)
-                tail.add_done_callback(self._tails.discard)
+                tail.add_done_callback(partial(self._tail_read, response))
             else:
                 response.close()  # unless the body has ended: then the connection waits for the next request already
+
+    def _tail_read(self, response: aiohttp.ClientResponse, tail: asyncio.Task[None]) -> None:
+        self._tails.discard(tail)
+        response.close()  # here, since a task that is cancelled before it begins tidies nothing up
 
     def _pause(self, attempt: int, retry_after: float | None) -> float:
         jitter = SystemRandom().uniform(0, self.settings.backoff_s * 2 ** (attempt - 1))
         return jitter if retry_after is None else retry_after + jitter
 
-    async def _once(self, content: bytes, stream: bool) -> tuple[aiohttp.ClientResponse | None, "_Status"]:
+    async def _once(self, content: bytes, stream: bool) -> Judged:
         self.breaker.enter()
         accept = {"accept": "text/event-stream" if stream else "application/json"}
         patience_s = self.settings.first_byte_s if stream else self.settings.total_s  # a whole answer begins at its end
@@ -133,7 +140,7 @@ class Transport:
             raise failure or UpstreamFailed("malformed")  # outside the handler: aiohttp's error holds the request
         return self._judged(response, stream)
 
-    def _judged(self, response: aiohttp.ClientResponse, stream: bool) -> tuple[aiohttp.ClientResponse | None, "_Status"]:
+    def _judged(self, response: aiohttp.ClientResponse, stream: bool) -> Judged:
         status = _Status(response.status, _retry_after(response))
         if status.code == 200:
             kind = _header(response, "content-type").partition(";")[0].strip().lower()
@@ -217,15 +224,12 @@ def _drop_unsent(transport: asyncio.Transport | None) -> None:
 
 
 async def _read_tail(response: aiohttp.ClientResponse) -> None:
-    """Read the little that ends a body, and so give its connection back; or close it."""
+    """Read the little that ends a body: at its end aiohttp gives the connection back."""
     left = _TAIL_BYTES
-    try:
-        with contextlib.suppress(Exception):
-            async with asyncio.timeout(_TAIL_S):
-                while left > 0 and not response.content.at_eof():
-                    left -= len(await response.content.readany())
-    finally:
-        response.close()
+    with contextlib.suppress(Exception):
+        async with asyncio.timeout(_TAIL_S):
+            while left > 0 and not response.content.at_eof():
+                left -= len(await response.content.readany())
 
 
 def _arrived(content: aiohttp.StreamReader) -> bytes:
