@@ -3,16 +3,24 @@
 import asyncio
 import gc
 import logging
-import socket
+import ssl
 import threading
 import traceback
 import warnings
-from collections.abc import Callable, Coroutine, Iterator
-from contextlib import aclosing, contextmanager, suppress
+from collections.abc import Callable, Coroutine
+from contextlib import aclosing
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
+from by_hand import ByHand, Line, by_hand
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 from gateways import ANNA, Running, running, user
 from pydantic import SecretStr
 from upstreams import Body, Reply, echo, upstream
@@ -27,69 +35,17 @@ JSON_HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n"
 STREAM_HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
 DONE = b"e\r\ndata: [DONE]\n\n\r\n"
 
+LOOPS: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {"used": asyncio.new_event_loop}
+
+
+@pytest.fixture(autouse=True, params=["asyncio", "uvloop"])
+def loop(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both loops that the gateway may run on."""
+    monkeypatch.setitem(LOOPS, "used", pytest.importorskip(request.param).new_event_loop)
+
 
 def whole(body: bytes) -> bytes:
     return JSON_HEAD + b"content-length: %d\r\n\r\n%s" % (len(body), body)
-
-
-class Line:
-    """One connection, as the upstream has it."""
-
-    def __init__(self, taken: socket.socket, number: int) -> None:
-        self.number, self._socket, self._file = number, taken, taken.makefile("rb")
-
-    def asked(self) -> bytes:
-        """The next request's body; nothing once the gateway has closed."""
-        length = 0
-        for row in iter(self._file.readline, b"\r\n"):
-            if not row:
-                return b""
-            if row.lower().startswith(b"content-length:"):
-                length = int(row.partition(b":")[2])
-        return self._file.read(length)
-
-    def say(self, data: bytes) -> None:
-        self._socket.sendall(data)
-
-    def until_closed(self) -> None:
-        with suppress(OSError):
-            while self._file.read1(4096):
-                continue
-
-
-class ByHand:
-    """Takes connections one after the other, each in a thread of its own, and lets ``talk`` have them."""
-
-    def __init__(self, talk: Callable[[Line], None]) -> None:
-        self._talk, self.lines, self.left = talk, 0, threading.Semaphore(0)
-        self.listener = socket.create_server(("127.0.0.1", 0))
-        self.port = self.listener.getsockname()[1]
-
-    def serve(self) -> None:
-        with suppress(OSError):  # the listener is shut
-            while True:
-                taken, _ = self.listener.accept()
-                self.lines += 1
-                threading.Thread(target=self._one, args=(taken, self.lines), daemon=True).start()
-
-    def _one(self, taken: socket.socket, number: int) -> None:
-        with taken, suppress(OSError):
-            line = Line(taken, number)
-            self._talk(line)
-        self.left.release()
-
-
-@contextmanager
-def by_hand(talk: Callable[[Line], None]) -> Iterator[ByHand]:
-    server = ByHand(talk)
-    thread = threading.Thread(target=server.serve, daemon=True)
-    thread.start()
-    try:
-        yield server
-    finally:
-        server.listener.shutdown(socket.SHUT_RDWR)
-        server.listener.close()
-        thread.join(20)
 
 
 def once(answer: bytes) -> Callable[[Line], None]:
@@ -118,8 +74,8 @@ def no_tls(line: Line) -> None:
     line.until_closed()
 
 
-def transport_to(server: ByHand, scheme: str = "http", **changes: Any) -> Transport:
-    url = f"{scheme}://127.0.0.1:{server.port}/v1"
+def transport_to(server: ByHand, scheme: str = "http", host: str = "127.0.0.1", **changes: Any) -> Transport:
+    url = f"{scheme}://{host}:{server.port}/v1"
     return Transport(UpstreamSettings(url=url, model="m", key=SecretStr(KEY), retries=0, **changes))
 
 
@@ -147,7 +103,8 @@ def run(transport: Transport, work: Callable[[Transport], Coroutine[Any, Any, An
         finally:
             await transport.close()
 
-    return asyncio.run(both())
+    with asyncio.Runner(loop_factory=LOOPS["used"]) as runner:
+        return runner.run(both())
 
 
 def reason_of(transport: Transport, stream: bool = False) -> str:
@@ -327,6 +284,55 @@ def test_a_connection_that_is_never_made_is_unreachable() -> None:
     with by_hand(no_tls) as server:
         assert reason_of(transport_to(server, "https")) == "unreachable"
     assert reason_of(transport_to(server)) == "unreachable"  # nobody listens any more
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[ssl.SSLContext, Path]:
+    """A server's side of TLS for ``localhost`` alone, and the file of who vouches for it."""
+    key, now = ec.generate_private_key(ec.SECP256R1()), datetime.now(UTC)
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+    built = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+    built = built.not_valid_before(now - timedelta(days=1)).not_valid_after(now + timedelta(days=1))
+    built = built.add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+    folder = tmp_path_factory.mktemp("tls")
+    public, private = folder / "public.pem", folder / "private.pem"
+    public.write_bytes(built.sign(key, hashes.SHA256()).public_bytes(Encoding.PEM))
+    private.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(public, private)
+    return context, public
+
+
+def test_under_tls_too_connections_live_on_and_are_left_at_once(certificate: tuple[ssl.SSLContext, Path]) -> None:
+    def talk(line: Line) -> None:
+        while line.asked():
+            line.say(STREAM_HEAD + DONE)
+            line.say(b"0\r\n\r\n")
+
+    async def work(transport: Transport) -> None:
+        for _ in range(3):
+            assert b"[DONE]" in await to_done(transport)
+            await asyncio.gather(*transport._tails)
+        assert server.lines == 1
+        async with transport.post(b"{}", stream=True):
+            pass
+        assert await left(server)
+
+    tls, public = certificate
+    with by_hand(talk, tls) as server:
+        run(transport_to(server, "https", "localhost", ca_file=str(public)), work)
+
+
+@pytest.mark.parametrize(("host", "known"), [("localhost", False), ("127.0.0.1", True)])
+def test_nothing_is_sent_to_whom_nobody_vouches_for(
+    certificate: tuple[ssl.SSLContext, Path], host: str, known: bool
+) -> None:
+    heard: list[bytes] = []
+    tls, public = certificate
+    with by_hand(lambda line: heard.append(line.asked()), tls) as server:
+        ca_file = {"ca_file": str(public)} if known else {}
+        assert reason_of(transport_to(server, "https", host, **ca_file)) == "unreachable"
+    assert not any(heard)
 
 
 def test_who_waits_in_vain_for_a_free_connection_finds_it_unreachable() -> None:

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from importlib.util import find_spec
 from pathlib import Path
 
 import httpx
@@ -12,6 +13,8 @@ import pytest
 from gateways import ANNA, EMAIL, user
 from processes import gateway
 from upstreams import upstream
+
+from tacit_clients.commands import gateway as command
 
 TACIT = [sys.executable, "-c", "import sys; from tacit_privacy.cli import main; sys.exit(main())"]
 UP = ("--upstream", "https://api.example/v1", "--model", "m", "--no-local")
@@ -56,6 +59,13 @@ def test_help_loads_nothing_heavy() -> None:
     assert subprocess.run([sys.executable, "-c", words], capture_output=True).returncode == 0
 
 
+def test_without_the_fast_loop_it_runs_on_the_plain_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(command, "find_spec", lambda name: None)
+    loop = command._loop()
+    loop.close()
+    assert type(loop).__module__.startswith("asyncio.")
+
+
 def test_without_a_local_model_torch_is_never_loaded() -> None:
     with upstream() as end, gateway("--upstream", end.url, "--model", "m", "--no-local") as process:
         answered = httpx.post(
@@ -67,8 +77,9 @@ def test_without_a_local_model_torch_is_never_loaded() -> None:
         assert answered.status_code == 200
         mapped = Path(f"/proc/{process.child.pid}/maps").read_text()
         status = Path(f"/proc/{process.child.pid}/status").read_text()
-        command = Path(f"/proc/{process.child.pid}/cmdline").read_bytes()
-    assert "libtorch" not in mapped and b"sk-" not in command
+        words = Path(f"/proc/{process.child.pid}/cmdline").read_bytes()
+    assert "libtorch" not in mapped and b"sk-" not in words
+    assert (find_spec("uvloop") is None) != ("uvloop" in mapped)
     resident = next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmRSS"))
     assert resident < 500_000  # kB
 
