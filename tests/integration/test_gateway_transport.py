@@ -363,8 +363,9 @@ def test_a_reply_that_nobody_asked_for_answers_nobody() -> None:
         assert await answer_of(transport) == b"1"
         first_read.set()
         assert await asyncio.to_thread(sent.wait, 20)
-        for _ in range(20):  # it lies in the connection that waits
-            await asyncio.sleep(0)
+        connector: Any = transport._opened().connector
+        while not any(waiting.should_close for kept in connector._conns.values() for waiting, _ in kept):
+            await asyncio.sleep(0.001)  # until it lies in the connection that waits
         with pytest.raises(UpstreamFailed) as caught:
             await answer_of(transport)
         assert caught.value.reason == "unreachable"  # and so is tried again
@@ -372,6 +373,10 @@ def test_a_reply_that_nobody_asked_for_answers_nobody() -> None:
 
     with by_hand(talk) as server:
         run(transport_to(server), work)
+
+
+def connected(server: ByHand) -> bool:
+    return any(found.raddr and found.raddr.port == server.port for found in psutil.Process().net_connections())
 
 
 def test_text_is_not_kept_for_an_upstream_that_has_ceased_to_read() -> None:
@@ -382,17 +387,16 @@ def test_text_is_not_kept_for_an_upstream_that_has_ceased_to_read() -> None:
 
     async def work(transport: Transport) -> None:
         asking = asyncio.create_task(_send(transport, b"x" * 2**24))
-        session = transport._opened()
-        while not any(found.raddr and found.raddr.port == server.port for found in psutil.Process().net_connections()):
-            await asyncio.sleep(0.01)
+        while not connected(server):
+            await asyncio.sleep(0.001)
         for _ in range(200):
             await asyncio.sleep(0.001)  # until the network's own buffers are full
         asking.cancel()
         await asyncio.gather(asking, return_exceptions=True)
-        for _ in range(20):
-            await asyncio.sleep(0)
-        assert not session.closed
-        assert not [c for c in psutil.Process().net_connections() if c.raddr and c.raddr.port == server.port]
+        for _ in range(1000):
+            if connected(server):
+                await asyncio.sleep(0.001)
+        assert not connected(server) and not go_on.is_set()
 
     with by_hand(talk) as server:
         try:
