@@ -254,6 +254,14 @@ def test_a_leak_is_not_what_stands_in_a_placeholder(conversation: Conversation) 
     assert [each.type for each in conversation.leaks(f"{anna} and ANNA")] == ["PERSON"]
 
 
+def test_a_leak_is_not_what_ends_in_a_placeholder_but_what_reaches_over_one(conversation: Conversation) -> None:
+    anna = conversation.placeholder("PERSON", "Anna")
+    for value in ("_PERSON", "1111\tPERSON", f"Bo {anna} Li"):
+        conversation.placeholder("ORGANIZATION", value)
+    assert conversation.leaks(f"see _{anna}, 1111 {anna}") == []
+    assert [each.type for each in conversation.leaks(f"see bo {anna} li")] == ["ORGANIZATION"]
+
+
 def test_folding_finds_its_way_back() -> None:
     text = "ﬁrst\u200b  Straße\n\u0130x"
     folded = Folded(text)

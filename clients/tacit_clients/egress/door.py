@@ -85,7 +85,8 @@ class Gate:
             passing = Conversation("passing", token_bytes(32))
             return self._redacted(composed.body, passing, composed.dropped, stream, start)
         days = self.policy.conversation.expires_days
-        with self.vault.conversation(conversation, expires_days=days) as kept:
+        # synced with the record of what leaves, before that leaves
+        with self.vault.conversation(conversation, expires_days=days, synced=False) as kept:
             return self._redacted(composed.body, kept, composed.dropped, stream, start)
 
     def _redacted(

@@ -6,9 +6,8 @@ from threading import Lock
 from typing import Final
 
 from tacit_clients.egress.lastlook import Values
-from tacit_clients.egress.views import folded
 from tacit_privacy.pii.entities import Detector, Entity
-from tacit_privacy.pii.pseudonyms.folding import WORD, Folded
+from tacit_privacy.pii.pseudonyms.folding import WORD, Folded, fold
 
 _FRESH_S: Final = 10.0
 _ANYWHERE: Final = ""  # in place of a first word, for scripts without spaces between words
@@ -32,7 +31,7 @@ class KnownNames:
             self._until = self._clock() + _FRESH_S
             if names == self._source:
                 return
-            needles = {needle for name in names if len((needle := folded(name)).split()) > 1}
+            needles = {needle for name in names if len((needle := fold(name)).split()) > 1}
             by_word: dict[str, list[str]] = {}
             for needle in needles:
                 word = WORD.search(needle)
@@ -43,7 +42,7 @@ class KnownNames:
         """Where the names stand in ``text``."""
         if not self._by_word:
             return []
-        words = {*WORD.findall(folded(text)), _ANYWHERE}
+        words = {*WORD.findall(fold(text)), _ANYWHERE}
         needles = [needle for word in words & self._by_word.keys() for needle in self._by_word[word]]
         if not needles:
             return []

@@ -10,12 +10,12 @@ from secrets import token_bytes
 from threading import Lock
 from typing import Final
 
-from tacit_clients.egress.views import Path, folded, leaves, views
+from tacit_clients.egress.views import Path, leaves, views
 from tacit_privacy.errors import TextRefused
 from tacit_privacy.pii.detection.common import COMMON
 from tacit_privacy.pii.entities import Detector
 from tacit_privacy.pii.policy import RedactionPolicy
-from tacit_privacy.pii.pseudonyms.folding import WORD, joins
+from tacit_privacy.pii.pseudonyms.folding import WORD, fold, joins
 from tacit_privacy.pii.pseudonyms.grammar import CORE
 
 HIGH_CONFIDENCE: Final = 0.8
@@ -33,7 +33,7 @@ class Values:
         self._cased: dict[str, re.Pattern[str]] = {}  # lower-case word -> its spellings as a name
         self._values = frozenset(values)
         for value in self._values:
-            needle = folded(value)
+            needle = fold(value)
             solid = [character for character in needle if character.isalnum()]
             if len(solid) < (_SHORTEST_NUMBER if "".join(solid).isdigit() else _shortest(solid)):
                 continue
@@ -51,15 +51,15 @@ class Values:
 
     def without(self, others: Iterable[str]) -> "Values":
         """These but for ``others``, however they are spelt."""
-        needles = {folded(other) for other in others}
-        left = frozenset(value for value in self._values if folded(value) not in needles) if needles else self._values
+        needles = {fold(other) for other in others}
+        left = frozenset(value for value in self._values if fold(value) not in needles) if needles else self._values
         return self if len(left) == len(self._values) else Values(left)
 
     def in_any(self, texts: list[str]) -> bool:
         """Whether one of ``texts`` holds one of the values, whatever its case, width, white space or accents' form."""
         if not (self._by_word or self._anywhere or self._cased):
             return False
-        blob = _SEPARATOR.join(folded(text) for text in texts)
+        blob = _SEPARATOR.join(fold(text) for text in texts)
         words = set(WORD.findall(blob))
         for word in words & self._by_word.keys():
             if any(_stands(needle, blob) for needle in self._by_word[word]):

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 from urllib.parse import unquote
 
 from tacit_clients.modes.protocol import Json
-from tacit_privacy.pii.pseudonyms.folding import fold
 from tacit_privacy.pii.trees import WIRE_KEYS
 
 Path = tuple[str | int, ...]
@@ -91,8 +90,3 @@ def _base64(run: str) -> Iterator[str]:
         for text in _READABLE.findall(raw.decode("utf-8", "replace")):
             if any(character.isalnum() for character in text):
                 yield text
-
-
-def folded(text: str) -> str:
-    """As ``fold`` of the redactor; ASCII goes the short way."""
-    return " ".join(text.lower().split()) if text.isascii() else fold(text)

@@ -76,6 +76,7 @@ class Gateway:
 
     async def close(self) -> None:
         """Close what was opened here: connections and threads. Vault and local model belong to the caller."""
+        await self.desk.learnt()
         await self.egress.close()
 
 

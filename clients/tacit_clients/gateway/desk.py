@@ -72,6 +72,7 @@ class Desk:
     metrics: Metrics
     log: Any
     collector: Collector
+    _learning: "set[asyncio.Task[None]]" = field(default_factory=set, init=False, repr=False)
 
     async def conversation_of(self, scope: Scope, messages: list[Json], who: str) -> tuple[str, bool]:
         """The conversation's identifier, and whether the client named it."""
@@ -82,6 +83,7 @@ class Desk:
             return of_header(named), True
         if not any(isinstance(message, dict) and message.get("role") == "assistant" for message in messages):
             return new_identifier(), False
+        await self.learnt()  # perhaps the very answer that these messages go on from
         try:
             return await self.egress.in_thread(self.conversations.find, messages, who), False
         except TacitError as error:
@@ -122,16 +124,27 @@ class Desk:
                 answering.gathered.add(event)
                 yield event
         if account.masked and not answering.named:
-            rows = answering.gathered.rows()
-            try:
-                await self.egress.in_thread(
-                    self.conversations.learn, answering.ask.conversation, answering.messages, rows, answering.who
-                )
-            except TacitError as error:  # the next turn begins a conversation of its own
-                self.log.warning("conversation_not_learned", kind=type(error).__name__)
+            task = asyncio.create_task(self._learn(answering))
+            self._learning.add(task)
+            task.add_done_callback(self._learning.discard)
         if self.collector.wanted:
             await self._collect(answering)
         account.latency_ms = (time.perf_counter() - answering.start) * 1e3
+
+    async def _learn(self, answering: Answering) -> None:
+        """So that the next turn is known by what was said. The client need not wait for it."""
+        rows = answering.gathered.rows()
+        try:
+            await self.egress.in_thread(
+                self.conversations.learn, answering.ask.conversation, answering.messages, rows, answering.who
+            )
+        except TacitError as error:  # the next turn begins a conversation of its own
+            self.log.warning("conversation_not_learned", kind=type(error).__name__)
+
+    async def learnt(self) -> None:
+        """Wait until every answer given so far can be gone on from."""
+        if self._learning:
+            await asyncio.wait(set(self._learning))  # not gather: whoever waits here may be cancelled, they may not
 
     async def _collect(self, answering: Answering) -> None:
         """Keep a whole answer in words for the owner to judge. What fails here must not spoil the answer."""

@@ -161,14 +161,17 @@ class Conversation:
             return self._known.find(text)
 
     def leaks(self, text: str) -> list[Entity]:
-        """Where a text about to leave still holds an original, its own placeholders and surrogates aside."""
+        """Where a text about to leave still holds an original, its own placeholders and surrogates aside.
+
+        "_PERSON" is not found in "_PERSON_k3f9q": what ends inside a placeholder is no original.
+        """
         with self.lock:
             found = self._known.find(text)
             if not found:
                 return []
             own = [span for span in grammar.cores(text) if grammar.folded(text[slice(*span)]) in self._folded]
             own += [span for fiction in self._surrogates.originals for span in grammar.occurrences(text, fiction)]
-        return [each for each in found if not any(start <= each.start and each.end <= end for start, end in own)]
+        return [each for each in found if not any(_ends_inside(each, *span) for span in own)]
 
     def types(self) -> frozenset[str]:
         """The types issued so far, as placeholders spell them but in lower case."""
@@ -238,3 +241,9 @@ def _row(name: Name) -> list[Any]:
 def _name(row: list[Any]) -> Name:
     key, words, gender, full = row
     return Name(key, tuple(words), gender, full)
+
+
+def _ends_inside(entity: Entity, start: int, end: int) -> bool:
+    """Whether ``entity`` overlaps a span and does not reach over all of it and more."""
+    overlap = entity.start < end and start < entity.end
+    return overlap and not (entity.start <= start and end <= entity.end and entity.end - entity.start > end - start)

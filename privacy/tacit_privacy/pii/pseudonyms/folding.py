@@ -57,6 +57,8 @@ def _pieces(text: str) -> list[tuple[int, str]]:
 
 def fold(text: str) -> str:
     """``text`` in one case, NFKD, without invisible characters; white space is single and not at the ends."""
+    if text.isascii():  # the short way to the same
+        return " ".join(text.lower().split())
     return "".join(part for _, part in _pieces(text)).strip()
 
 

@@ -19,13 +19,12 @@ class Database:
         self.path = path
         self._turn = threading.RLock()
         self._process = os.getpid()
+        self._synchronous = "FULL"
         if path is not None:
             _prepare(path)
         with self._explained():
-            # no statement cache: a cached statement would keep the values that were bound to it
-            self._connection = connect(
-                ":memory:" if path is None else path, isolation_level=None, check_same_thread=False, cached_statements=0
-            )
+            where = ":memory:" if path is None else path
+            self._connection = connect(where, isolation_level=None, check_same_thread=False)
             _set_up(self._connection)
 
     @contextlib.contextmanager
@@ -35,9 +34,12 @@ class Database:
             yield connection
 
     @contextlib.contextmanager
-    def writing(self) -> Iterator[Connection]:
-        """One transaction, alone among all processes: on disk when the block ends, or not at all. Raises BadInput."""
-        with self._transaction("IMMEDIATE") as connection:
+    def writing(self, synced: bool = True) -> Iterator[Connection]:
+        """One transaction, alone among all processes: on disk when the block ends, or not at all. Raises BadInput.
+
+        Not ``synced``: it survives the end of the process, and a power cut only once a later one is synced.
+        """
+        with self._transaction("IMMEDIATE", "FULL" if synced else "NORMAL") as connection:
             yield connection
 
     def settle(self) -> bool:
@@ -56,10 +58,13 @@ class Database:
             self._connection.close()
 
     @contextlib.contextmanager
-    def _transaction(self, how: str) -> Iterator[Connection]:
+    def _transaction(self, how: str, synchronous: str = "FULL") -> Iterator[Connection]:
         if os.getpid() != self._process:
             raise RuntimeError("a vault does not survive a fork; open it again in the new process")
         with self._turn, self._explained():
+            if synchronous != self._synchronous:
+                self._connection.execute(f"PRAGMA synchronous={synchronous}")
+                self._synchronous = synchronous
             self._connection.execute(f"BEGIN {how}")
             try:
                 yield self._connection

@@ -86,13 +86,19 @@ class Vault:
 
     @contextlib.contextmanager
     def conversation(
-        self, identifier: str, *, expires_days: float | None = None, patience_s: float = PATIENCE_S
+        self,
+        identifier: str,
+        *,
+        expires_days: float | None = None,
+        patience_s: float = PATIENCE_S,
+        synced: bool = True,
     ) -> Iterator[Conversation]:
         """The conversation, made where there is none, and saved when the block ends, however it ends.
 
         Threads of one process share one object; other processes wait for the block's end, at most ``patience_s``.
         The object stays usable after the block, but what it issues then is not saved. ``expires_days`` after its last
-        use; None: as before, and EXPIRES_DAYS for a new one; infinity: never. Raises BadInput.
+        use; None: as before, and EXPIRES_DAYS for a new one; infinity: never. Not ``synced``: what was issued survives
+        the end of the process, and a power cut once anything else was sealed. Raises BadInput.
         """
         handle = self._handle(identifier)
         active = self._enter(handle)
@@ -103,7 +109,7 @@ class Vault:
                 try:
                     yield conversation
                 finally:
-                    self._store(active, handle)
+                    self._store(active, handle, synced)
             finally:
                 self._locks.release(handle)
         finally:
@@ -176,7 +182,7 @@ class Vault:
     def _aliased(self, identifier: str, name: bytes) -> bool:
         """False where the conversation has no row to point at."""
         handle = self._handle(identifier)
-        with self._database.writing() as connection:
+        with self._database.writing(synced=False) as connection:  # a lost alias costs a new conversation, and no more
             self._master.check(connection)
             if connection.execute("SELECT 1 FROM conversations WHERE handle = ?", (handle,)).fetchone() is None:
                 return False
@@ -341,7 +347,7 @@ class Vault:
                 active.saved = -1 if entry is None or active.entry is not entry else active.conversation.version
             return active.conversation
 
-    def _store(self, active: _Active, handle: bytes) -> None:
+    def _store(self, active: _Active, handle: bytes, synced: bool = True) -> None:
         """Write the row where something changed; an erased one stays erased."""
         with active.turn:
             entry, conversation = active.entry, active.conversation
@@ -352,7 +358,7 @@ class Vault:
                 return
             following = entry.following(conversation, now)
             row = following.sealed(self._master)
-            with self._database.writing() as connection:
+            with self._database.writing(synced) as connection:
                 self._master.check(connection)
                 if not entry.version:
                     connection.execute(f"INSERT INTO conversations ({COLUMNS}) VALUES (?, ?, ?, ?, ?)", row)
