@@ -224,9 +224,16 @@ def test_what_holds_no_known_value_passes(text: str, name: str) -> None:
         look.check(body, (Values([name]),), set())
 
 
-@given(text=st.text(st.characters(max_codepoint=127), max_size=80))
-def test_the_short_way_to_fold_is_the_long_one(text: str) -> None:
+@given(
+    text=st.one_of(st.text(st.characters(max_codepoint=127), max_size=40), st.text("ab \n\t._", max_size=20)),
+    needle=st.text("ab ._", min_size=1, max_size=3).map(fold).filter(bool),
+)
+def test_the_short_way_to_fold_is_the_long_one(text: str, needle: str) -> None:
+    long_way = Folded(text + "\u00e9")  # ASCII alone goes the short way
+    assert Folded(text).text + "e\u0301" == long_way.text
     assert fold(text) == Folded(text).text.strip()
+    if text and not text[-1].isspace():
+        assert Folded(text).find(needle) == Folded(text + "\n\u00e9").find(needle)
 
 
 @given(name=st.sampled_from(["Will", "May", "Rose", "Mark"]))

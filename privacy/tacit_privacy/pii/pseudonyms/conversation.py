@@ -18,6 +18,7 @@ from tacit_privacy.pii.pseudonyms.surrogates import Free, Surrogates
 
 KEY_BYTES: Final = 32
 STATE_VERSION: Final = 1
+_LETTERS: Final = bytes(ord(grammar.STEM_ALPHABET[byte % 32]) for byte in range(256))
 MOST_FORMS: Final = 700  # surface forms of one stem; a further one gets a stem of its own
 
 
@@ -109,7 +110,7 @@ class Conversation:
 
     def _new_stem(self, type: str, key: str) -> str:
         """Five letters of the value's keyed digest; more, if another value has those."""
-        letters = "".join(grammar.STEM_ALPHABET[byte % 32] for byte in self.digest("stem", type, key))
+        letters = self.digest("stem", type, key).translate(_LETTERS).decode("ascii")
         for start in range(grammar.LONGEST_STEM):
             if not grammar.is_stem(letters[start : start + grammar.SHORTEST_STEM]):
                 continue

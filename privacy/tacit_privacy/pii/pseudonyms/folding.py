@@ -9,6 +9,8 @@ from typing import Final
 ESCAPE: Final = r"(?:%[0-9a-f]{2}|\\(?:[bfnrtv]|x[0-9a-f]{2}|u[0-9a-f]{4}))"  # as folded
 _ESCAPE = re.compile(ESCAPE + r"\Z")
 _PLAIN = re.compile(r"[!-~]+")
+_RUN_OF_SPACE = re.compile(r"\s\s")
+_SPACES = {code: " " for code in range(128) if chr(code).isspace()}
 _QUOTES = str.maketrans({"\u2019": "'", "\u2018": "'", "\u02bc": "'", "\u00b4": "'", "\u2010": "-", "\u2011": "-"})
 _UNSPACED: Final = (  # scripts that put no space between words, or attach particles to names
     (0x0E00, 0x0EFF),
@@ -74,8 +76,12 @@ class Folded:
     """A text folded, with the way back to its own offsets."""
 
     def __init__(self, text: str) -> None:
-        pieces = _pieces(text)
         self.original = text
+        self._same = text.isascii() and _RUN_OF_SPACE.search(text) is None  # offsets are the text's own
+        if self._same:
+            self.text = text.lower().translate(_SPACES)
+            return
+        pieces = _pieces(text)
         self.text = "".join(part for _, part in pieces)
         self._offsets = [offset for offset, _ in pieces]
         self._starts: list[int] = []
@@ -86,6 +92,8 @@ class Folded:
 
     def _origin(self, position: int) -> int:
         """Offset in the original of the folded character at ``position``."""
+        if self._same:
+            return position
         piece = bisect_right(self._starts, position) - 1
         offset, inside = self._offsets[piece], position - self._starts[piece]
         plain = _PLAIN.match(self.original, offset)
