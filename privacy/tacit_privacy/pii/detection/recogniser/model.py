@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 THRESHOLD = 0.5
 """Score at which a word is taken for an entity, unless the policy says otherwise."""
 
-WINDOW, OVERLAP = 160, 32  # pieces read at once, pieces that two windows share
+WINDOW, OVERLAP = 190, 32  # pieces read at once, pieces that two windows share
 
 
 class Recogniser:
@@ -86,7 +86,6 @@ class Recogniser:
         inputs = {
             "ids": np.array([[CLS, *ids, SEP]], dtype=np.int64),
             "shapes": np.array([[0, *shapes, 0]], dtype=np.int64),
-            "mask": np.ones((1, len(ids) + 2), dtype=np.int64),
         }
         (scores,) = self._session.run(None, inputs)
         return scores[0, 1:-1]  # type: ignore[no-any-return]
