@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from importlib.resources import files
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from tacit_privacy.errors import BadInput
 from tacit_privacy.pii.detection.recogniser import Recogniser
 from tacit_privacy.pii.detection.recogniser.decode import entities
 from tacit_privacy.pii.detection.recogniser.features import LABELS, SHAPES, TYPES, Pieces, shape
+from tacit_privacy.pii.detection.recogniser.model import CORES, OVERLAP, WINDOW, _windows
 
 WEIGHTS = Path(str(files("tacit_privacy"))) / "pii" / "detection" / "recogniser" / "weights"
 LETTER = (
@@ -76,6 +78,24 @@ def test_a_name_far_into_a_long_text_is_found(recogniser: Recogniser) -> None:
     text = f"{filler}Please ask Sorin Petrescu about it. {filler}"
     (found,) = recogniser.detect([text])
     assert any(text[entity.start : entity.end] == "Sorin Petrescu" for entity in found)
+
+
+@given(size=st.integers(0, 3 * WINDOW + 50))
+def test_windows_cover_every_piece_and_share_what_they_should(size: int) -> None:
+    parts = _windows(size)
+    assert (parts[0][0], parts[-1][1]) == (0, size) if size else not parts
+    assert all(0 < end - start <= WINDOW for start, end in parts)
+    for (start, end), (following, _) in pairwise(parts):
+        assert end - following == OVERLAP and end - start == WINDOW
+
+
+@pytest.mark.parametrize("cores", ["1", "2", "64"])
+def test_cores_change_nothing(recogniser: Recogniser, monkeypatch: pytest.MonkeyPatch, cores: str) -> None:
+    filler = "The committee read the minutes and agreed with Tunde Afolabi on the next steps. " * 40
+    monkeypatch.delenv(CORES, raising=False)
+    whole = recogniser.detect([filler])
+    monkeypatch.setenv(CORES, cores)
+    assert recogniser.detect([filler]) == whole != [[]]
 
 
 @settings(max_examples=60, deadline=None)

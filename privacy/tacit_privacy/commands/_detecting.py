@@ -138,6 +138,7 @@ _detector: Detector | None = None
 def _begin(policy: RedactionPolicy) -> None:
     global _policy
     _policy = policy
+    os.environ["OMP_NUM_THREADS"] = "1"  # the other cores have workers of their own
     threading.Thread(target=_end_with_the_parent, daemon=True).start()
 
 

@@ -6,6 +6,7 @@ shape of its whole word as a second input. Training and inference share this fil
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,12 +37,13 @@ class Pieces:
 
 def shape(word: str) -> int:
     """Id of the way ``word`` is written."""
-    if not any(letter.isalnum() for letter in word):
-        return _SIGN
-    if word.isdigit():
-        return _DIGITS
-    if any(letter.isdigit() for letter in word):
-        return _ALPHANUMERIC
+    if not word.isalpha():
+        if word.isdigit():
+            return _DIGITS
+        if not any(letter.isalnum() for letter in word):
+            return _SIGN
+        if any(letter.isdigit() for letter in word):
+            return _ALPHANUMERIC
     if word.islower():
         return _LOWER
     if word.isupper():
@@ -66,12 +68,11 @@ def pieces(tokenizer: Tokenizer, texts: Sequence[str]) -> list[Pieces]:
 
 
 def _pieces(text: str, encoding: Encoding) -> Pieces:
-    ids = np.array(encoding.ids, dtype=np.int64)
-    offsets = np.array(encoding.offsets, dtype=np.int64).reshape(-1, 2)
-    words = np.array([-1 if word is None else word for word in encoding.word_ids], dtype=np.int64)
-    shapes = np.zeros(len(ids), dtype=np.int64)
-    if len(ids):
-        edges = np.flatnonzero(np.diff(words)) + 1
-        for first, last in zip((0, *edges), (*edges, len(ids)), strict=True):
-            shapes[first:last] = shape(text[offsets[first, 0] : offsets[last - 1, 1]])
-    return Pieces(ids, shapes, words, offsets[:, 0], offsets[:, 1])
+    offsets, words = encoding.offsets, [-1 if word is None else word for word in encoding.word_ids]
+    shapes: list[int] = []
+    for _, group in groupby(words):
+        first, count = len(shapes), len(list(group))
+        shapes += [shape(text[offsets[first][0] : offsets[first + count - 1][1]])] * count
+    places = np.array(offsets, dtype=np.int64).reshape(-1, 2)
+    ids, written, index = (np.array(each, dtype=np.int64) for each in (encoding.ids, shapes, words))
+    return Pieces(ids, written, index, places[:, 0], places[:, 1])

@@ -1,7 +1,8 @@
-"""Run the shipped encoder with ONNX Runtime on one core; texts of any length, many at once, no torch."""
+"""Run the shipped encoder with ONNX Runtime; texts of any length, many at once, no torch."""
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from importlib.resources import as_file, files
 from pathlib import Path
@@ -22,7 +23,9 @@ if TYPE_CHECKING:
 THRESHOLD = 0.5
 """Score at which a word is taken for an entity, unless the policy says otherwise."""
 
-WINDOW, OVERLAP = 190, 32  # pieces read at once, pieces that two windows share
+WINDOW, OVERLAP = 190, 32  # most pieces read at once, pieces that two windows share
+CORES = "OMP_NUM_THREADS"
+"""Environment: how many windows of a long text are read at the same time; every core takes one, unless it says less."""
 
 
 class Recogniser:
@@ -66,19 +69,27 @@ class Recogniser:
     def scores(self, read: Sequence[Pieces]) -> list[NDArray[np.float32]]:
         """Scores of every text's pieces, shape (pieces, labels).
 
-        Windows run one by one: eight-bit sums are scaled by what is read at once, so that a window read beside others
-        would score a little differently, and what is masked would depend on who asks at the same time.
+        A window is read by itself and by one core: eight-bit sums are scaled by what is read at once, so that a window
+        read beside others would score a little differently, and what is masked would depend on who asks meanwhile.
         """
         return [self._scores(one) for one in read]
 
     def _scores(self, one: Pieces) -> NDArray[np.float32]:
         size = len(one.ids)
         out = np.zeros((size, len(LABELS)), dtype=np.float32)
-        for start in _starts(size):
-            end = min(size, start + WINDOW)
+        parts = _windows(size)
+
+        def put(start: int, end: int) -> None:
             low = start + OVERLAP // 2 if start else 0
             high = end - OVERLAP // 2 if end < size else end
             out[low:high] = self._window(one.ids[start:end], one.shapes[start:end])[low - start : high - start]
+
+        cores = _cores() if len(parts) > 1 else 1
+        if cores > 1:
+            list(_readers(cores, os.getpid()).map(put, *zip(*parts, strict=True)))
+        else:
+            for part in parts:
+                put(*part)
         return out
 
     def _window(self, ids: NDArray[np.int64], shapes: NDArray[np.int64]) -> NDArray[np.float32]:
@@ -91,14 +102,22 @@ class Recogniser:
         return scores[0, 1:-1]  # type: ignore[no-any-return]
 
 
-def _starts(size: int) -> Iterator[int]:
-    """Where windows over ``size`` pieces begin: each shares OVERLAP pieces with the one before."""
-    start = 0
-    while start < size:
-        yield start
-        if start + WINDOW >= size:
-            return
-        start += WINDOW - OVERLAP
+def _windows(size: int) -> list[tuple[int, int]]:
+    """Where windows over ``size`` pieces begin and end: each shares OVERLAP pieces with the one before."""
+    step = WINDOW - OVERLAP
+    return [(start, min(size, start + WINDOW)) for start in range(0, max(min(size, 1), size - OVERLAP), step)]
+
+
+def _cores() -> int:
+    stated = os.environ.get(CORES, "")
+    here = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(here, int(stated)) if stated.isdigit() and int(stated) else here
+
+
+@cache
+def _readers(count: int, process: int) -> ThreadPoolExecutor:
+    """Threads of ``process``: a forked one begins without its parent's."""
+    return ThreadPoolExecutor(count, thread_name_prefix="recogniser")
 
 
 @cache
@@ -112,7 +131,7 @@ def _loaded(folder: Path) -> "tuple[onnxruntime.InferenceSession, Tokenizer]":
             f"the recogniser's folder {folder} is without {', '.join(lacking)}; tacit doctor says what to type"
         )
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = int(os.environ.get("OMP_NUM_THREADS", "1"))
+    options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
     options.enable_cpu_mem_arena = False  # the arena keeps the largest batch for ever
     session = onnxruntime.InferenceSession(str(folder / "model.onnx"), options, providers=["CPUExecutionProvider"])
