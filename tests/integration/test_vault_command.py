@@ -71,7 +71,9 @@ def test_erasing_forgets_one_or_all(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["vault", "erase", "v.db", "--conversation", "letters"]) == 0 and names() == ["third", "notes"]
     assert main(["vault", "erase", "v.db", "--conversation", "letters"]) == 2
     assert "no conversation letters" in capsys.readouterr().err
-    assert main(["vault", "erase", "v.db", "--all"]) == 0 and names() == []
+    capsys.readouterr()
+    assert main(["vault", "erase", "v.db", "--all", "--json"]) == 0 and names() == []
+    assert json.loads(capsys.readouterr().out) == {"vault": "v.db", "erased": 2}
 
 
 @pytest.mark.parametrize(
@@ -101,7 +103,8 @@ def test_a_key_is_changed_and_the_old_one_opens_nothing() -> None:
     assert "long and dull" not in done.stdout + done.stderr
     assert tacit("restore --vault v.db", safe, TACIT_VAULT_PASSPHRASE="long and dull").stdout == LETTER
     assert tacit("restore --vault v.db --key file", safe).returncode == 2
-    back = tacit("vault rekey v.db --to file:new.key", TACIT_VAULT_PASSPHRASE="long and dull")
+    back = tacit("vault rekey v.db --to file:new.key --json", TACIT_VAULT_PASSPHRASE="long and dull")
     assert back.returncode == 0 and "made the key new.key" in back.stderr
+    assert json.loads(back.stdout) == {"vault": "v.db", "key": "file:new.key"}
     assert tacit("restore --vault v.db --key file:new.key", safe).stdout == LETTER
     assert tacit("restore --vault v.db", safe, TACIT_VAULT_PASSPHRASE="long and dull").returncode == 2

@@ -56,16 +56,17 @@ def erase(
     ] = False,
     key: KeyOption = "auto",
     quiet: QuietOption = False,
+    as_json: JsonOption = False,
 ) -> None:
     if bool(conversation) == everything:
         raise BadInput("say what to erase: --conversation NAME, or --all")
-    with opened(vault, key, False, True) as kept:
-        if everything:
-            done = f"erased {kept.erase_all()} conversations and every record"
-        elif kept.erase(conversation):
-            done = f"erased the conversation {conversation}"
-        else:
+    with json_on_stdout(as_json) as write:
+        with opened(vault, key, False, True) as kept:
+            count = kept.erase_all() if everything else int(kept.erase(conversation))
+        if not count and not everything:
             raise BadInput(f"{vault} holds no conversation {conversation}; tacit vault list {vault} names them")
+        write({"vault": str(vault), "erased": count})
+    done = f"erased {count} conversations and every record" if everything else f"erased the conversation {conversation}"
     if not quiet:
         say(f"{done}; copies of the vault elsewhere still hold them")
 
@@ -78,6 +79,7 @@ def rekey(
     to: Annotated[str, typer.Option(help="where the new key is: keyring, passphrase, credential or file:PATH")],
     key: KeyOption = "auto",
     quiet: QuietOption = False,
+    as_json: JsonOption = False,
 ) -> None:
     import os
 
@@ -87,7 +89,7 @@ def rekey(
     if to in ("auto", "file"):
         raise BadInput("name the new key's place: --to keyring, passphrase, credential or file:PATH")
     told = None if quiet else say
-    with opened(vault, key, False, quiet) as kept:
+    with json_on_stdout(as_json) as write, opened(vault, key, False, quiet) as kept:
         if to == "passphrase":
             words = os.environ.get(NEW_PASSPHRASE, "") or asked("New passphrase of the vault: ", again=True)
             if not words:
@@ -99,6 +101,7 @@ def rekey(
             if isinstance(new, KeyFile) and isinstance(old, KeyFile) and new.path.resolve() == old.path.resolve():
                 raise BadInput(f"{new.path} is the key that the vault has; name another file")
             kept.rotate(new)
+        write({"vault": str(vault), "key": to})
     if told is not None:
         told("the vault has its new key; the old one opens nothing any more, but for copies made before")
 
