@@ -31,9 +31,8 @@ class Values:
         self._by_word: dict[str, list[str]] = {}
         self._anywhere: list[str] = []  # of scripts without spaces between words
         self._cased: dict[str, re.Pattern[str]] = {}  # lower-case word -> its spellings as a name
-        self._values = frozenset(values)
-        for value in self._values:
-            needle = fold(value)
+        self._values = {value: fold(value) for value in values}
+        for value, needle in self._values.items():
             solid = [character for character in needle if character.isalnum()]
             if len(solid) < (_SHORTEST_NUMBER if "".join(solid).isdigit() else _shortest(solid)):
                 continue
@@ -52,8 +51,9 @@ class Values:
     def without(self, others: Iterable[str]) -> "Values":
         """These but for ``others``, however they are spelt."""
         needles = {fold(other) for other in others}
-        left = frozenset(value for value in self._values if fold(value) not in needles) if needles else self._values
-        return self if len(left) == len(self._values) else Values(left)
+        if needles.isdisjoint(self._values.values()):
+            return self
+        return Values(value for value, needle in self._values.items() if needle not in needles)
 
     def in_any(self, texts: list[str]) -> bool:
         """Whether one of ``texts`` holds one of the values, whatever its case, width, white space or accents' form."""
