@@ -2,7 +2,6 @@
 
 import os
 import re
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,26 +11,12 @@ from typing import Any
 
 import httpx
 import pytest
+from browsers import FAINT, WIDTHS, Opened
 from gateways import ANNA, EMAIL, ROBERT, Running, Scripted, running
 from upstreams import Upstream, upstream
 
-playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install playwright")
-
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-WIDTHS = {"phone": 360, "desktop": 1280}
 SECRET = "sk-proj-Zx81kQw93mTnB72LpVcR5dYhA6uJ0sEf"
 HOSTILE = "<img src=x onerror=alert(1)><script>alert(2)</script>"
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    found = next((path for name in BROWSERS if (path := shutil.which(name))), None)
-    if found is None:
-        pytest.skip(f"no browser found (looked for {', '.join(BROWSERS)}); apt-get install chromium")
-    with playwright.sync_playwright() as driver:
-        opened = driver.chromium.launch(executable_path=found, args=["--no-sandbox", "--disable-gpu"])
-        yield opened
-        opened.close()
 
 
 @pytest.fixture(scope="module")
@@ -51,37 +36,17 @@ def gate(end: Upstream) -> Iterator[Running]:
         yield found
 
 
-class Opened:
-    """A page of the owner's, with everything it asked for and complained about."""
-
-    def __init__(self, browser: Any, gate: Running, **context: Any) -> None:
-        self.context = browser.new_context(viewport={"width": 1280, "height": 800}, **context)
-        self.page = self.context.new_page()
-        self.url = gate.url
-        self.requests: list[str] = []
-        self.complaints: list[str] = []
-        self.page.on("request", lambda request: self.requests.append(request.url))
-        self.page.on("console", lambda message: self.complaints.append(message.text))
-        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
-        self.page.on("dialog", lambda dialog: self.complaints.append(dialog.message))
-        self.page.goto(gate.url + gate.gateway.sessions.link())
-
-    def go(self, path: str) -> None:
-        self.page.goto(self.url + path)
-
-    def main(self) -> str:
-        return str(self.page.locator("main").inner_text())
-
-    def clean(self) -> None:
-        assert self.complaints == []
-        assert [url for url in self.requests if not url.startswith(self.url)] == []
+def entered(browser: Any, gate: Running, **context: Any) -> Opened:
+    """The owner's page, opened by its link."""
+    context = {"viewport": {"width": 1280, "height": 800}} | context
+    return Opened(browser, gate.url, gate.gateway.sessions.link(), **context)
 
 
 @contextmanager
 def opened(browser: Any, gate: Running, **context: Any) -> Iterator[Opened]:
-    found = Opened(browser, gate, **context)
+    found = entered(browser, gate, **context)
     yield found
-    found.clean()
+    assert (found.complaints, found.elsewhere()) == ([], [])
     found.context.close()
 
 
@@ -274,8 +239,7 @@ def test_every_page_fits_and_can_be_read(browser: Any, gate: Running, width: int
     gate.gateway.collector.accept(number)
     gate.said(f"Write a long and friendly letter to {ROBERT} in which everything is explained at length, please")
     refused = next(each.number for each in gate.gateway.book.entries() if not each.left)
-    shown = Opened(browser, gate, color_scheme=scheme)
-    shown.page.set_viewport_size({"width": width, "height": 800})
+    shown = entered(browser, gate, color_scheme=scheme, viewport={"width": width, "height": 800})
     for path in PAGES:
         shown.go(path.replace("last", str(refused)))
         if path == "/try":
@@ -322,25 +286,4 @@ NAMELESS = """() => {
     const said = each => each.matches('a, button') && each.textContent.trim();
     const named = each => said(each) || each.getAttribute('aria-label') || (each.labels && each.labels.length);
     return controls.filter(each => !named(each)).map(each => each.outerHTML.slice(0, 80));
-}"""
-
-# Text whose contrast against the paper below it is under 4.5:1 (WCAG 2.2, 1.4.3).
-FAINT = """() => {
-    const numbers = colour => colour.match(/[\\d.]+/g).map(Number);
-    const light = ([r, g, b]) => [r, g, b].map(v => v / 255)
-        .map(v => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)
-        .reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
-    const paper = element => {
-        for (let at = element; at; at = at.parentElement) {
-            const colour = numbers(getComputedStyle(at).backgroundColor);
-            if (colour.length < 4 || colour[3] > 0) return colour;
-        }
-        return [255, 255, 255];
-    };
-    const said = [...document.querySelectorAll('body *')].filter(each => each.getClientRects().length
-        && [...each.childNodes].some(node => node.nodeType === 3 && node.textContent.trim()));
-    return said.filter(element => {
-        const [one, other] = [light(numbers(getComputedStyle(element).color)), light(paper(element))];
-        return (Math.max(one, other) + 0.05) / (Math.min(one, other) + 0.05) < 4.5;
-    }).map(element => element.tagName + ': ' + element.textContent.slice(0, 40));
 }"""

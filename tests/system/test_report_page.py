@@ -1,13 +1,12 @@
 """The report in a real browser: it opens offline, runs nothing, fits a phone, and says what it must."""
 
 import os
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from browsers import Opened, overrun
 from tiny import TINY
 
 from tacit_privacy.randomness import stream
@@ -16,18 +15,7 @@ from tacit_simulations.report import report
 from tacit_simulations.run import simulate
 from tacit_simulations.scenario import load_scenario
 
-playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install playwright")
-
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-FLAGS = (
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-)
+OVERRUN = overrun("figure", "text:not(.said)")
 PHONE, DESKTOP = {"width": 360, "height": 780}, {"width": 1280, "height": 900}
 CHAPTERS = ("learning", "privacy", "turnout", "cost", "fairness", "setup", "glossary")
 TIERS = {"flagship_phone": 620, "budget_phone": 780, "laptop": 360, "single_board": 180, "gateway": 60}
@@ -141,35 +129,6 @@ def _evaluation(rounds: int) -> dict[str, Any]:
     }
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    found = next((path for name in BROWSERS if (path := shutil.which(name))), None)
-    if found is None:
-        pytest.skip(f"no browser found (looked for {', '.join(BROWSERS)}); apt-get install chromium")
-    with playwright.sync_playwright() as driver:
-        opened = driver.chromium.launch(executable_path=found, args=list(FLAGS))
-        yield opened
-        opened.close()
-
-
-class Opened:
-    """A page with everything it asked for and everything it complained about."""
-
-    def __init__(self, browser: Any, file: Path, **context: Any) -> None:
-        self.context = browser.new_context(**context)
-        self.page = self.context.new_page()
-        self.requests: list[str] = []
-        self.complaints: list[str] = []
-        self.page.on("request", lambda request: self.requests.append(request.url))
-        self.page.on("console", lambda message: self.complaints.append(message.text))
-        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
-        self.page.goto(file.as_uri())
-        self.own = file.as_uri()
-
-    def fetched(self) -> list[str]:
-        return [url for url in self.requests if url != self.own and not url.startswith("data:")]
-
-
 @pytest.fixture
 def written(tmp_path: Path) -> Path:
     file = tmp_path / "report.html"
@@ -189,8 +148,8 @@ def of_a_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_report_of_a_real_run_opens_offline_and_fits(browser: Any, of_a_run: Path) -> None:
     for viewport in (DESKTOP, PHONE):
-        opened = Opened(browser, of_a_run, viewport=viewport, offline=True)
-        assert (opened.fetched(), opened.complaints) == ([], [])
+        opened = Opened(browser, of_a_run.as_uri(), viewport=viewport, offline=True)
+        assert (opened.elsewhere(), opened.complaints) == ([], [])
         assert opened.page.evaluate("document.documentElement.scrollWidth") <= viewport["width"]
         charts = [chart for chart in opened.page.locator("figure svg.chart").all() if chart.is_visible()]
         assert len(charts) >= 8
@@ -203,15 +162,15 @@ def test_the_report_of_a_real_run_opens_offline_and_fits(browser: Any, of_a_run:
 
 def test_it_opens_offline_without_a_complaint(browser: Any, written: Path) -> None:
     assert 100_000 < written.stat().st_size < 200_000  # of ten rounds
-    opened = Opened(browser, written, viewport=DESKTOP, offline=True)
-    assert opened.fetched() == []
+    opened = Opened(browser, written.as_uri(), viewport=DESKTOP, offline=True)
+    assert opened.elsewhere() == []
     assert opened.complaints == []
     assert opened.page.locator("script").count() == 0
     opened.context.close()
 
 
 def test_every_chapter_is_there_and_reached_from_the_contents(browser: Any, written: Path) -> None:
-    opened = Opened(browser, written, viewport=DESKTOP)
+    opened = Opened(browser, written.as_uri(), viewport=DESKTOP)
     assert [s.get_attribute("id") for s in opened.page.locator("main > section[id]").all()] == list(CHAPTERS)
     links = [link.get_attribute("href") for link in opened.page.locator("nav a").all()]
     assert links == [f"#{chapter}" for chapter in CHAPTERS]
@@ -220,7 +179,7 @@ def test_every_chapter_is_there_and_reached_from_the_contents(browser: Any, writ
 
 def test_every_visible_chart_has_a_description_and_stays_inside_its_card(browser: Any, written: Path) -> None:
     for viewport in (DESKTOP, PHONE):
-        opened = Opened(browser, written, viewport=viewport)
+        opened = Opened(browser, written.as_uri(), viewport=viewport)
         charts = [chart for chart in opened.page.locator("figure svg.chart").all() if chart.is_visible()]
         assert len(charts) >= 10
         for chart in charts:
@@ -230,17 +189,8 @@ def test_every_visible_chart_has_a_description_and_stays_inside_its_card(browser
         opened.context.close()
 
 
-OVERRUN = """svg => {
-    const card = svg.closest('figure').getBoundingClientRect();
-    return [...svg.querySelectorAll('text:not(.said)')].filter(text => {
-        const box = text.getBoundingClientRect();
-        return box.right > card.right + 1 || box.left < card.left - 1;
-    }).map(text => text.textContent);
-}"""
-
-
 def test_a_phone_needs_no_sideways_scrolling(browser: Any, written: Path) -> None:
-    opened = Opened(browser, written, viewport=PHONE, is_mobile=True, device_scale_factor=2)
+    opened = Opened(browser, written.as_uri(), viewport=PHONE, is_mobile=True, device_scale_factor=2)
     page = opened.page
     assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
     page.evaluate("document.querySelectorAll('details').forEach(d => d.open = true)")
@@ -261,7 +211,7 @@ SMALLEST_TEXT = """() => {
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_it_follows_the_reader_and_the_switch(browser: Any, written: Path, scheme: str) -> None:
-    opened = Opened(browser, written, viewport=DESKTOP, color_scheme=scheme)
+    opened = Opened(browser, written.as_uri(), viewport=DESKTOP, color_scheme=scheme)
     own = _brightness(opened.page)
     assert (own > 128) == (scheme == "light")
     other = "dark" if scheme == "light" else "light"
@@ -276,7 +226,7 @@ def _brightness(page: Any) -> float:
 
 
 def test_a_pointer_over_a_round_reads_its_values(browser: Any, written: Path) -> None:
-    opened = Opened(browser, written, viewport=DESKTOP)
+    opened = Opened(browser, written.as_uri(), viewport=DESKTOP)
     chart = opened.page.locator("#learning svg.wide").first
     chart.scroll_into_view_if_needed()
     assert [said for said in chart.locator(".said").all() if said.is_visible()] == []
@@ -287,7 +237,7 @@ def test_a_pointer_over_a_round_reads_its_values(browser: Any, written: Path) ->
 
 
 def test_on_paper_the_numbers_are_open(browser: Any, written: Path) -> None:
-    opened = Opened(browser, written, viewport=DESKTOP, color_scheme="dark")
+    opened = Opened(browser, written.as_uri(), viewport=DESKTOP, color_scheme="dark")
     opened.page.locator("label:has(#theme-dark)").click()
     opened.page.emulate_media(media="print")
     assert _brightness(opened.page) > 250
@@ -304,7 +254,7 @@ def test_every_dress_fits_its_window(
     """TACIT_SCREENSHOTS names a folder for the pictures, so that a person can look at them."""
     file = tmp_path / "report.html"
     file.write_text(report(made_up_result(10 if evaluated else 500, evaluated=evaluated)), encoding="utf-8")
-    opened = Opened(browser, file, viewport=viewport, color_scheme=scheme)
+    opened = Opened(browser, file.as_uri(), viewport=viewport, color_scheme=scheme)
     assert opened.complaints == []
     assert opened.page.evaluate("document.documentElement.scrollWidth") <= viewport["width"]
     assert (_brightness(opened.page) > 128) == (scheme == "light")
