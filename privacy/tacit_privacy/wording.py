@@ -1,9 +1,11 @@
 """How a bound and an error of a library are said to a person."""
 
 import math
+import re
 from collections.abc import Iterator
 from decimal import ROUND_CEILING, ROUND_FLOOR, Context
 from difflib import get_close_matches
+from typing import get_args
 
 from pydantic import BaseModel, ValidationError
 
@@ -21,19 +23,27 @@ def rounded_down(value: float) -> str:
     return f"{float(_DOWNWARDS.create_decimal_from_float(value)):.4g}" if math.isfinite(value) else f"{value:g}"
 
 
-def sentence(error: ValidationError, model: type[BaseModel]) -> str:
-    """What pydantic found first in settings of ``model``: one sentence with the key and the value."""
+def sentence(error: ValidationError, model: type[BaseModel], *, quoting: bool = True) -> str:
+    """What pydantic found first in settings of ``model``: one sentence with the key and, if ``quoting``, the value."""
     first = error.errors(include_url=False)[0]
-    key = ".".join(str(part) for part in first["loc"])
+    parts = [str(part) for part in first["loc"] if part != "[key]"]  # pydantic's mark of a table's key
+    key = ".".join(parts)
     if first["type"] == "extra_forbidden":
-        text = f"unknown setting {key}{_instead(key, list(_settings(model)))}"
+        meant = ".".join(part for part in parts if not part.isdigit())  # without the place in a list of tables
+        text = f"unknown setting {key}{_instead(meant, list(_settings(model)))}"
     elif first["type"] == "value_error":
         text = f"{key}: {first['ctx']['error']}" if key else str(first["ctx"]["error"])
     else:
-        said = first["msg"].lower().replace("a valid tuple", 'a list, such as ["a", "b"]')
-        text = f"{key}: {said}, got {first['input']!r}"
+        text = f"{key}: {_plainly(first['msg'])}" + (f", got {first['input']!r}" if quoting else "")
     more = len(error.errors()) - 1
     return f"{text} (and {more} more)" if more else text
+
+
+def _plainly(said: str) -> str:
+    """Pydantic's clause in the words of whoever writes a settings file."""
+    text = said.lower().replace("a valid tuple", 'a list, such as ["a", "b"]')
+    text = re.sub(r"a valid dictionary( or instance of \w+)?", "a table of settings", text)
+    return text.replace("field required", "it is missing")
 
 
 def _instead(key: str, known: list[str]) -> str:
@@ -45,10 +55,10 @@ def _instead(key: str, known: list[str]) -> str:
 
 
 def _settings(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
-    """Every key below ``model``, dotted."""
+    """Every key below ``model``, dotted, tables and lists of tables included."""
     for name, field in model.model_fields.items():
-        key, inner = prefix + (field.alias or name), field.annotation
-        if isinstance(inner, type) and issubclass(inner, BaseModel):
-            yield from _settings(inner, f"{key}.")
-        else:
-            yield key
+        key = prefix + (field.alias or name)
+        yield key
+        for inner in (field.annotation, *get_args(field.annotation)):
+            if isinstance(inner, type) and issubclass(inner, BaseModel):
+                yield from _settings(inner, f"{key}.")

@@ -9,8 +9,16 @@ from pydantic import ValidationError
 from tacit_privacy.errors import BadInput
 from tacit_privacy.pii.detection.borrowed import borrowed
 from tacit_privacy.pii.detection.detector import PATTERNS
+from tacit_privacy.pii.detection.recogniser.features import TYPES
 from tacit_privacy.pii.detection.shapes import Shape
-from tacit_privacy.pii.policy import DEFAULT_ACTIONS, DetectionPolicy, Plugin, RedactionPolicy, RestorePolicy
+from tacit_privacy.pii.policy import (
+    DEFAULT_ACTIONS,
+    FOUND_TYPES,
+    DetectionPolicy,
+    Plugin,
+    RedactionPolicy,
+    RestorePolicy,
+)
 
 
 def written(folder: Path, text: str) -> Path:
@@ -79,8 +87,23 @@ def test_a_whole_file_is_read(tmp_path: Path) -> None:
     ("text", "named"),
     [
         ('[types]\nPERSON = "hide"\n', "types.PERSON"),
-        ('[types]\nperson = "mask"\n', "types.person"),
+        ('[types]\nperson = "mask"\n', "types.person: a type is written in capitals, such as PERSON"),
+        ('[types]\nPERSN = "mask"\n', "types: no recogniser finds PERSN; did you mean PERSON?"),
+        ('[types]\nIBAN = "block"\n', "types: no recogniser finds IBAN; did you mean IBAN_CODE?"),
+        (
+            "[detection]\nthresholds = { PERSN = 0.3 }\n",
+            "detection.thresholds: no recogniser finds PERSN; did you mean",
+        ),
+        ('[types]\nUNHEARD = "mask"\n', "no recogniser finds UNHEARD; docs/detection.md lists what is found"),
+        ('types = "mask"\n', "types: input should be a table of settings"),
         ("colour = 1\n", "colour"),
+        ('defualt = "mask"\n', "unknown setting defualt; did you mean default?"),
+        ("[detecton]\nthreshold = 0.5\n", "unknown setting detecton; did you mean detection?"),
+        ('[detection]\ndeny = "a"\n', 'detection.deny: input should be a list, such as ["a", "b"]'),
+        (
+            '[[detection.plugins]]\nkind = "spacy"\nmodel = "m"\nlables = {}\n',
+            "unknown setting detection.plugins.0.lables; did you mean detection.plugins.labels?",
+        ),
         ("[detection]\nthreshold = 1.5\n", "detection.threshold"),
         ("[detection]\nthreshold = nan\n", "detection.threshold"),
         ("[conversation]\nexpires_days = inf\n", "conversation.expires_days"),
@@ -95,6 +118,27 @@ def test_a_mistake_is_refused_by_its_name(tmp_path: Path, text: str, named: str)
         RedactionPolicy.load(written(tmp_path, text))
     assert named in str(caught.value)
     assert "\n" not in str(caught.value).strip()
+
+
+PLUGIN = '[[detection.plugins]]\nkind = "spacy"\nmodel = "m"\n'
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '[types]\nCUSTOM = "block"\nPUBLIC_PLACE = "mask"\nTITLE = "mask"\nPL_PESEL = "format"\n',
+        f'[types]\nCHAT_NAME = "block"\n{PLUGIN}labels = {{ chat = "CHAT_NAME" }}\n',
+        f'[types]\nWHATEVER = "block"\n{PLUGIN}',  # without labels nobody knows what it finds
+    ],
+)
+def test_a_type_that_something_may_find_is_accepted(tmp_path: Path, text: str) -> None:
+    assert RedactionPolicy.load(written(tmp_path, text)).types
+
+
+def test_a_plug_in_that_names_its_labels_vouches_for_no_other_type(tmp_path: Path) -> None:
+    text = f'[types]\nCHAT_NAM = "block"\n{PLUGIN}labels = {{ chat = "CHAT_NAME" }}\n'
+    with pytest.raises(BadInput, match=r"no recogniser finds CHAT_NAM; did you mean CHAT_NAME\?"):
+        RedactionPolicy.load(written(tmp_path, text))
 
 
 def test_no_error_quotes_the_lists(tmp_path: Path) -> None:
@@ -141,6 +185,7 @@ def test_the_page_names_every_type_and_its_default() -> None:
     types = {finder.type for finder in PATTERNS if isinstance(finder, Shape)} | {lender.type for lender in lenders}
     types |= {"EMAIL_ADDRESS", "IBAN_CODE", "PERSONAL_URL", "URL", "DOMAIN_NAME", "CUSTOM", coin.type, *DEFAULT_ACTIONS}
     assert {type for type in types if not re.search(rf"\b{type}\b", page)} == set()
+    assert types | set(TYPES) == FOUND_TYPES
     rows = [line for line in page.splitlines() if line.startswith("| ") and line.count("|") == 5]
     told = {
         type: row.split("|")[4].strip()

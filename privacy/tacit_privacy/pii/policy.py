@@ -3,18 +3,27 @@
 import re
 import tomllib
 from collections.abc import Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Final, Literal, Self
 
-from pydantic import BaseModel, Field, PositiveFloat, PositiveInt, StringConstraints, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, Field, PositiveFloat, PositiveInt, ValidationError, model_validator
 
 from tacit_privacy.errors import BadInput
+from tacit_privacy.wording import sentence
 
 Action = Literal["mask", "surrogate", "format", "keep", "block", "local_only"]
 """mask: a typed placeholder. surrogate: a made-up value of the same kind. format: other digits in the same shape.
 keep: leave as it is. block: refuse the text. local_only: the text is answered on the device and never leaves."""
 
-TypeName = Annotated[str, StringConstraints(pattern=r"^[A-Z][A-Z0-9_]{0,39}$")]
+
+def _type_name(name: str) -> str:
+    if not re.fullmatch(r"[A-Z][A-Z0-9_]{0,39}", name):
+        raise ValueError("a type is written in capitals, such as PERSON")
+    return name
+
+
+TypeName = Annotated[str, AfterValidator(_type_name)]
 Share = Annotated[float, Field(ge=0, le=1)]
 
 DEFAULT_ACTIONS: Final[Mapping[str, Action]] = {
@@ -29,6 +38,19 @@ DEFAULT_ACTIONS: Final[Mapping[str, Action]] = {
     "URL": "keep",  # a public address; one that holds a person's handle, an e-mail address or a token is PERSONAL_URL
 }
 """What happens to types that [types] does not name; every type absent here follows ``default``."""
+
+_FOUND = (
+    "ABA_ROUTING_NUMBER ADDRESS AGE AU_ABN AU_ACN AU_MEDICARE AU_TFN CA_SIN CREDIT_CARD CRYPTO CUSTOM DATE_OF_BIRTH "
+    "DATE_TIME DE_HEALTH_INSURANCE DE_ID_CARD DE_PASSPORT DE_SOCIAL_SECURITY DE_TAX_ID DE_VAT_ID DOMAIN_NAME "
+    "EMAIL_ADDRESS ES_NIE ES_NIF FI_PERSONAL_IDENTITY_CODE GPS_COORDINATES IBAN_CODE ID IN_AADHAAR IN_GSTIN IN_PAN "
+    "IN_VOTER IP_ADDRESS IT_FISCAL_CODE IT_IDENTITY_CARD IT_VAT_CODE KR_RRN LICENSE_PLATE LOCATION MAC_ADDRESS "
+    "MEDICAL_LICENSE MEDICAL_RECORD NG_NIN NRP ORGANIZATION PASSPORT PERSON PERSONAL_URL PHONE_NUMBER PH_TIN "
+    "PH_UMID PIN PL_PESEL PUBLIC_ORGANIZATION PUBLIC_PLACE SECRET SE_ORGANISATIONSNUMMER SE_PERSONNUMMER "
+    "SG_NRIC_FIN SG_UEN TH_TNIN TITLE TR_NATIONAL_ID UK_DRIVING_LICENCE UK_NHS UK_NINO URL USERNAME US_BANK_NUMBER "
+    "US_DRIVER_LICENSE US_ITIN US_MBI US_NPI US_PASSPORT US_SSN VIN ZA_ID_NUMBER ZIP_CODE"
+)
+FOUND_TYPES: Final = frozenset(_FOUND.split())
+"""Every type that patterns, the shipped recogniser and deny lists find; stated, so that a policy loads no detector."""
 
 
 class Plugin(BaseModel, frozen=True, extra="forbid"):
@@ -119,20 +141,38 @@ class RedactionPolicy(BaseModel, frozen=True, extra="forbid"):
         if path is None:
             return cls()
         try:
-            return cls.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+            policy = cls.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
         except OSError as error:
             raise BadInput(f"cannot read the policy {path}: {error.strerror}") from error
         except UnicodeDecodeError as error:
             raise BadInput(f"the policy {path} is not UTF-8: byte {error.start}") from error
         except tomllib.TOMLDecodeError as error:
             raise BadInput(f"the policy {path} is not TOML: {error}") from error
-        except ValidationError as error:
-            raise BadInput(f"the policy {path} is refused: {_sentence(error)}") from None
+        except ValidationError as error:  # the value stays out: allow and deny lists may name people
+            raise BadInput(f"the policy {path} is refused: {sentence(error, cls, quoting=False)}") from None
+        unknown = policy.unknown_type()
+        if unknown is not None:
+            raise BadInput(f"the policy {path} is refused: {unknown}")
+        return policy
+
+    def unknown_type(self) -> str | None:
+        """What is wrong with the first type that is named and never found; None where all may be found.
+
+        Nobody can say what a plug-in without ``labels`` finds: beside one, every type may be.
+        """
+        plugins = self.detection.plugins
+        if any(not plugin.labels for plugin in plugins):
+            return None
+        found = FOUND_TYPES.union(*(plugin.labels.values() for plugin in plugins))
+        for table, named in (("types", self.types), ("detection.thresholds", self.detection.thresholds)):
+            for type in named:
+                if type not in found:
+                    return f"{table}: no recogniser finds {type}; {_meant(type, found)}"
+        return None
 
 
-def _sentence(error: ValidationError) -> str:
-    """The first complaint in one clause. The value stays out: allow and deny lists may name people."""
-    first = error.errors(include_input=False, include_url=False, include_context=False)[0]
-    where = ".".join(str(part) for part in first["loc"] if part != "[key]")
-    what = first["msg"].removeprefix("Value error, ")
-    return f"{where}: {what}" if where else what
+def _meant(type: str, found: frozenset[str]) -> str:
+    """The types of which ``type`` is a part, or else the one that it is most like."""
+    parts = sorted(one for one in found if f"_{type}_" in f"_{one}_" or (len(type) > 2 and one.startswith(type)))
+    near = parts or get_close_matches(type, sorted(found), n=1)
+    return f"did you mean {' or '.join(near)}?" if 0 < len(near) < 4 else "docs/detection.md lists what is found"
