@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined, Template
+from jinja2 import Template
 from markupsafe import Markup
 from pydantic.fields import FieldInfo
 
@@ -19,6 +19,7 @@ from tacit_privacy.audit.document import Report, Shown
 from tacit_privacy.audit.figures import bars, curve, measured
 from tacit_privacy.audit.reading import SEEDED, as_given, percent_up
 from tacit_privacy.contract import Fact
+from tacit_privacy.templating import templates
 from tacit_privacy.wording import rounded_down, rounded_up
 
 _MOST_ROWS = 60  # of a table; the JSON beside the page has them all
@@ -191,11 +192,4 @@ def _drawing(fact: Fact, report: Report) -> Markup | None:
 
 @lru_cache(maxsize=1)
 def _template() -> Template:
-    environment = Environment(
-        loader=PackageLoader("tacit_privacy.audit"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("report.html.j2")
+    return templates("tacit_privacy.audit").get_template("report.html.j2")

@@ -11,9 +11,10 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined, Template
+from jinja2 import Template
 from markupsafe import Markup
 
+from tacit_privacy.templating import templates
 from tacit_simulations.report.document import Exhibit, Section
 from tacit_simulations.report.extra import extra
 from tacit_simulations.report.glossary import GLOSSARY
@@ -74,11 +75,4 @@ def _version(run: Run) -> str:
 
 @lru_cache(maxsize=1)
 def _template() -> Template:
-    environment = Environment(
-        loader=PackageLoader("tacit_simulations.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("report.html.j2")
+    return templates("tacit_simulations.report").get_template("report.html.j2")

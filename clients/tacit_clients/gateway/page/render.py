@@ -6,10 +6,11 @@ from typing import Any, Final
 
 from fastapi import Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment
 
 from tacit_clients.gateway.errors import Problem, refuse
 from tacit_clients.gateway.page import wording
+from tacit_privacy.templating import templates
 
 _CSP: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; form-action 'self'; "
@@ -72,13 +73,7 @@ def _file(name: str) -> bytes:
 
 @lru_cache(maxsize=1)
 def _environment() -> Environment:
-    environment = Environment(
-        loader=PackageLoader("tacit_clients.gateway.page"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = templates("tacit_clients.gateway.page")
     environment.filters |= {
         "size": wording.size,
         "moment": wording.moment,
