@@ -132,6 +132,11 @@ ADDRESSES = [
     "{}.pdf.evil.com",
     "{}.pdf/x",
     "{}." + "a" * 300,
+    "tel:+1900-{}",
+    "tel:,{}",
+    "tel:1,{}",
+    "evil.com,evil.org/{}",
+    "evil\u3002com/{}",
 ]
 LINKS = ["[a]({})", "[a](x {})", "[a](/b?c=(d){})", "[a](\\){})", "[![b](c)]({})", "[x]( \n{})"]
 IMAGES = [
@@ -198,6 +203,27 @@ def test_text_after_an_address_is_text_again(conversation: Conversation, person:
     assert restore(f"{before}{person}", conversation, SAFE).text == f"{before}{NAME}"
     unclosed = "[a](b\n\n"
     assert restore(f"{unclosed}{person}", conversation, SAFE).text == f"{unclosed}{NAME}"
+
+
+NO_ADDRESSES = [
+    "Tel:{}",
+    "**Tel:**{}",
+    "Tel: +48 {}",
+    "a@example.net,b@example.net,{}",
+    '{"a":"b@example.net","c":"{}"}',
+    "(example.org)@{}",
+    "\u5199\u4fe1\u7ed9{}\u3002\u8c22\u8c22",
+    "{}\u5199\u4fe1\u3002\u8c22\u8c22",
+    "\u8c22\u3002\u8c22\u8c22:{}",
+]
+
+
+@pytest.mark.parametrize("place", NO_ADDRESSES)
+def test_what_only_looks_a_little_like_an_address_is_restored(
+    conversation: Conversation, person: str, place: str
+) -> None:
+    text = place.replace("{}", person)
+    assert streamed(text, conversation, SAFE) == restore(text, conversation, SAFE).text == place.replace("{}", NAME)
 
 
 def test_a_restored_address_opens_an_address(conversation: Conversation, person: str) -> None:

@@ -14,6 +14,7 @@ from tacit_privacy.pii.detection.shapes import (
     Shape,
     View,
     any_of,
+    only_digits,
     words,
 )
 
@@ -53,6 +54,16 @@ _SPELT_EMAIL: Final = Shape(
     needs="[(<{",
 )
 
+_SPACED_EMAIL: Final = Shape(
+    "EMAIL_ADDRESS",
+    re.compile(
+        r"(?<![\w.+-])\w[\w.+-]{0,63}(?: {1,2}@ {0,2}|@ {1,2})\w[\w-]{0,62}(?:(?: \. |\.)[a-z][\w-]{0,62}){0,3}"
+        r"(?: \. |\.)[a-z]{2,10}(?![\w@.-]\w)"
+    ),
+    0.85,
+    needs="@",
+)
+
 PHONE_WORDS: Final = any_of(
     "phone|telephone|tel|mobile|cell|cellphone|cell phone|call|calling|call me|fax|desk|dial|hotline|helpline|whatsapp",
     "signal|sms|text me|text|texted|messages to|ring|reach|reached|contact|landline|answering at|office|ph|mob",
@@ -79,6 +90,7 @@ _DATE_LIKE: Final = re.compile(
 _AMOUNT: Final = re.compile(r"\(?[0-9]{1,9}\.[0-9]{1,2}\)?")
 _YEAR_IN_BRACKETS: Final = re.compile(r"\((?:19|20)[0-9]{2}\)")
 _YEARS: Final = re.compile(r"(?:1[5-9]|20)[0-9]{2} ?[-/] ?(?:1[5-9]|20)[0-9]{2}")
+_COUNTS: Final = re.compile("[01]?123|9876|([0-9])\\1*$")  # somebody counts
 _SSN_LIKE: Final = re.compile(r"[0-9]{3}([- ])[0-9]{2}\1[0-9]{4}")
 
 
@@ -118,6 +130,14 @@ def _phone_score(view: View, match: re.Match[str]) -> float:
     return 0.3
 
 
+_SPACED_PHONE: Final = Shape(
+    "PHONE_NUMBER",
+    re.compile(r"(?<![\w.,+-])(?P<v>\+? ?[0-9](?:[ .-][0-9]){6,14})(?![\w%€£°])(?![ .,-]{1,2}[0-9])"),
+    digits=7,
+    check=lambda view, match: 0.0 if _COUNTS.match(only_digits(match["v"])) else UNLIKELY,
+    context=PHONE_WORDS,
+    beside=SURE,
+)
 PHONE: Final = Shape("PHONE_NUMBER", _PHONE, digits=6, check=_phone_score, context=PHONE_WORDS, beside=SURE)
 
 _NOT_HANDLES: Final = words(
@@ -177,4 +197,4 @@ USERNAMES: Final = (
     ),
 )
 
-CONTACT: Final[tuple[Finder, ...]] = (Email(), _SPELT_EMAIL, PHONE, *USERNAMES)
+CONTACT: Final[tuple[Finder, ...]] = (Email(), _SPELT_EMAIL, _SPACED_EMAIL, PHONE, _SPACED_PHONE, *USERNAMES)

@@ -37,6 +37,13 @@ def _card_score(view: View, match: re.Match[str]) -> float:
     return UNLIKELY
 
 
+def _grouped_card_score(view: View, match: re.Match[str]) -> float:
+    """In groups that no card is printed in, a card needs its check digit as well as a word beside it."""
+    digits = only_digits(match.group())
+    right = 14 <= len(digits) <= 16 and digits[0] in "3456" and len(set(digits)) > 1 and luhn(digits)
+    return UNLIKELY if right else 0.0
+
+
 _IBAN_LENGTHS: Final = {
     pair[:2]: int(pair[2:])
     for pair in words(
@@ -46,7 +53,7 @@ _IBAN_LENGTHS: Final = {
         "SI19 SK24 SM27 ST25 SV28 TL23 TN24 TR26 UA29 VA22 VG24 XK20"
     )
 }
-_IBAN_HEAD: Final = re.compile(r"(?<![A-Za-z0-9])[A-Za-z]{2}[0-9]{2}(?=[ -]?[A-Za-z0-9])")
+_IBAN_HEAD: Final = re.compile(r"(?<![A-Za-z0-9])[A-Za-z]{2}[ .-]?[0-9]{2}(?=[ .-]?[A-Za-z0-9])")
 _IBAN_WORDS: Final = any_of("iban|bank|account|konto|cuenta|compte|conto|transfer|swift|bic|счет|رقم الحساب")
 
 
@@ -61,10 +68,10 @@ class Iban:
         """Each, cut to its country's length."""
         text = view.text
         for head in _IBAN_HEAD.finditer(text):
-            length = _IBAN_LENGTHS.get(head.group()[:2].upper(), 0)
-            shown, end = head.group().upper(), head.end()
+            shown, end = head.group()[:2].upper() + head.group()[-2:], head.end()
+            length = _IBAN_LENGTHS.get(shown[:2], 0)
             while len(shown) < length and end < len(text):
-                step = 1 if text[end] in " -" and end + 1 < len(text) else 0
+                step = 1 if text[end] in " .-" and end + 1 < len(text) else 0
                 char = text[end + step]
                 if not (char.isascii() and char.isalnum()):
                     break
@@ -180,6 +187,14 @@ NUMBERS: Final[tuple[Finder, ...]] = (
         ),
         digits=12,
         check=_card_score,
+        context=_CARD_WORDS,
+        beside=0.95,
+    ),
+    Shape(
+        "CREDIT_CARD",
+        re.compile(r"(?<![\w.-])(?:[0-9]{1,6}+[ .-]){2,18}[0-9]{1,6}+(?![\w-])(?!\.[0-9])"),
+        digits=14,
+        check=_grouped_card_score,
         context=_CARD_WORDS,
         beside=0.95,
     ),

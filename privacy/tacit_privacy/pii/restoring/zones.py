@@ -11,12 +11,14 @@ from typing import Final, Literal
 Zone = Literal["text", "url", "image", "markup"]
 
 _SCHEME_WORDS = (
-    "http https ftp ftps sftp ws wss mailto data javascript vbscript file tel sms blob about intent ssh git view"
+    "http https ftp ftps sftp ws wss mailto data javascript vbscript file sms blob about intent ssh git view"
 )
 _SCHEMES: Final = frozenset(_SCHEME_WORDS.split())
 _LONGEST_WORD: Final = 16
 _DEEPEST: Final = 64
 _DOTS: Final = ".\u3002\uff0e\uff61"
+_ENDS_A_HOST: Final = frozenset(",;\"'|)]}\uff0c\u3001\uff1b")  # a further column, value or word begins after it
+_DIALLING: Final = frozenset("+(*_~\\")  # what may stand between "Tel:" and a number
 _UNIT = re.compile(r"[^\W_]+|.", re.DOTALL)
 
 
@@ -29,6 +31,7 @@ class Zones:
         self._escaped = False  # whether a backslash escapes what comes next
         # the chunk: what stands without white space between
         self._url = False
+        self._dials = False  # just after "tel:", where nothing but the number itself can be told to anybody
         self._dotted = False  # a host's name was in the chunk
         self._label = -1  # characters since a dot inside a name; -1 when there was none
         # Markdown
@@ -70,6 +73,9 @@ class Zones:
         if self._opening:
             self._opening, self._tag = False, True
         self._equals = self._escaped = self._blank = False
+        self._url, self._dials = self._url or self._dials, False
+        if self._label == 0 and self._previous != "." and not unit[0].isascii():
+            self._label = -1  # a sentence ended at the dot
         if self._label >= 0:
             self._label += len(unit)
             if self._label >= 2 or unit[0].isdigit():
@@ -88,7 +94,7 @@ class Zones:
         self._word = ""
 
     def _space(self, sign: str) -> None:
-        self._url = self._dotted = False
+        self._url = self._dotted = self._dials = False
         self._label = -1
         if sign in "\n\r\u2028\u2029":
             if self._blank and sign == "\n":  # a paragraph's end closes what was left open, but not a quoted value
@@ -107,6 +113,9 @@ class Zones:
             or (sign in _DOTS and self._word.lower() == "www")
             or (self._dotted and sign in "/?#@:\\")
         )
+        self._url = self._url or (self._dials and sign not in _DIALLING)
+        self._dials = not self._url and (self._dials or (sign == ":" and self._word.lower() == "tel"))
+        self._dotted = self._dotted and sign not in _ENDS_A_HOST
         self._label = 0 if sign in _DOTS and self._previous.isalnum() else -1
 
     def _markdown(self, sign: str) -> None:
@@ -143,7 +152,7 @@ class Zones:
 
 
 _HOST = re.compile(rf"[\w\-%@:+~*&#;\\{_DOTS}]*")
-_HOST_GOES_ON = re.compile(rf"[{_DOTS}][\\*_~&#;]*[^\W_]|&#|&period|%2[eE]")
+_HOST_GOES_ON = re.compile(rf"(?:\.[\\*_~&#;]*[^\W_]|[{_DOTS}][\\*_~&#;]*[A-Za-z0-9])|&#|&period|%2[eE]")
 _FILE = re.compile(r"\.(\w{1,5})[.:;*_]*")
 _FILE_KINDS = (  # none of them a top-level domain
     "pdf doc docx xls xlsx ppt pptx odt ods txt csv tsv json jsonl xml yaml yml toml html htm png jpg jpeg gif svg "
