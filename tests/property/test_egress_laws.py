@@ -216,6 +216,63 @@ def test_a_placeholder_passes_whatever_stands_beside_it(key: bytes, frame: str, 
     LastLook(POLICY, pattern_detector(POLICY), structural).check(body, (Values(there.values()),), there.issued().keys())
 
 
+JOINED = (
+    "call_anna_kowalska",
+    "#anna_kowalska",
+    "x.org/annakowalska/a",
+    "forAnnaKowalska",
+    "kowalska-anna2",
+    "akowalska",
+)
+
+
+@pytest.mark.parametrize("text", JOINED)
+def test_a_full_name_does_not_pass_in_an_identifier_and_is_masked_there(text: str) -> None:
+    look, names = LastLook(POLICY, None, structural), KnownNames(lambda: frozenset({"Anna Kowalska"}))
+    names.refresh()
+    body = json.dumps({"model": "m", "messages": [{"role": "user", "content": f"see {text} please"}]}).encode()
+    with pytest.raises(TextRefused):
+        look.check(body, (Values(["Anna Kowalska"], ["Anna Kowalska"]),), set())
+    with pytest.raises(TextRefused):
+        look.check(body, (names.values,), set())
+    assert names.find(f"see {text} please")
+    look.check(body, (names.values.without(["Anna Kowalska"]),), set())  # made up here
+
+
+def test_a_value_that_is_a_word_of_a_type_does_not_hold_back_that_types_placeholders() -> None:
+    there = Conversation("words", bytes(32))
+    known = [there.placeholder(*each) for each in (("ORGANIZATION", "NHS"), ("UK_NHS", "943 476 5919"))]
+    look, values = LastLook(POLICY, pattern_detector(POLICY), structural), (Values(there.values(), there.people()),)
+
+    def check(text: str) -> None:
+        body = json.dumps({"model": "m", "messages": [{"role": "user", "content": text}]}).encode()
+        look.check(body, values, there.issued().keys())
+
+    check(" number ".join(known))
+    for leak in ("NHS number", f"NHS_{known[1]}", f"UK_NHS {known[1]}"):
+        with pytest.raises(TextRefused):
+            check(leak)
+
+
+@pytest.mark.parametrize("number", ["+48 601 234 567", "(415) 555-2671", "+1 (212) 555-0142", "4111 1111 1111 1111"])
+def test_a_number_made_up_in_anothers_shape_may_leave(number: str) -> None:
+    policy = RedactionPolicy(default="format", detection=DetectionPolicy(recogniser="none"))
+    detector = pattern_detector(policy)
+    with Vault.ephemeral() as vault:
+        redactor, look = Redactor(detector, policy), LastLook(policy, detector, structural)
+        gate = Gate(
+            UpstreamSettings(url="http://127.0.0.1:1", model="m"),
+            policy,
+            vault,
+            redactor,
+            look,
+            KnownNames(lambda: frozenset()),
+        )
+        sent = gate.draft({"messages": [{"role": "user", "content": f"call or pay {number} now"}]}, "tc", False).content
+        written = json.loads(sent)["messages"][0]["content"]
+        assert number not in written and written.startswith("call or pay ") and written.endswith(" now")
+
+
 @given(text=st.text(max_size=60), name=full_names)
 def test_what_holds_no_known_value_passes(text: str, name: str) -> None:
     body = json.dumps({"model": "m", "messages": [{"role": "user", "content": text}]}).encode()

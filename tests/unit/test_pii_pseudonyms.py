@@ -163,6 +163,15 @@ def test_a_stem_that_collides_grows_and_both_come_back(
     assert [conversation.original(token) for token in tokens] == [f"number {index}" for index in range(6)]
 
 
+def test_a_digest_without_a_stem_in_it_is_drawn_again(
+    monkeypatch: pytest.MonkeyPatch, conversation: Conversation
+) -> None:
+    digest = conversation.digest
+    monkeypatch.setattr(conversation, "digest", lambda *parts: digest(*parts) if parts[3:] else bytes(64))
+    token = conversation.placeholder("ID", "number 1")
+    assert grammar.parse(token) is not None and conversation.original(token) == "number 1"
+
+
 def test_many_spellings_never_run_out(conversation: Conversation) -> None:
     forms = ["Anna" + " " * spaces + "Kowalska" for spaces in range(1, 1500)]
     tokens = [conversation.placeholder("PERSON", form) for form in forms]
@@ -228,7 +237,10 @@ def test_values_are_the_originals_but_not_escapes(conversation: Conversation) ->
     ("text", "found"),
     [
         ("I saw anna  KOWALSKA.", ["anna  KOWALSKA", "KOWALSKA"]),
-        ("anna_kowalska", []),
+        ("anna_kowalska", ["anna_kowalska", "anna", "kowalska"]),
+        ("call_anna_kowalska, callAnnaKowalska", ["anna_kowalska", "anna", "kowalska", "AnnaKowalska"]),
+        ("github.com/annakowalska/foo, kowalska_invoice.pdf, kowalska.", ["annakowalska", "kowalska"]),
+        ("/home/akowalska88/.ssh, kowalska-anna; joannakowalska, a kowalska", ["akowalska", "kowalska-anna"]),
         ("%20Kowalska x20Kowalska", ["Kowalska"]),
         ("a\\nKowalska b\\u000aKowalska", ["Kowalska", "Kowalska"]),
         ("file of \uff21NNA\u200b Kowalska's", ["\uff21NNA\u200b Kowalska", "\uff21NNA", "Kowalska"]),

@@ -109,7 +109,7 @@ def test_many_texts_cost_one_call_and_share_what_they_know(conversation: Convers
     texts = ["ask ANNA  KOWALSKA or anna_kowalska", "I am Anna Kowalska", "Anna Kowalskaya"]
     redacted = redactor.redact_many(texts, conversation)
     assert detector.calls == 1
-    assert re.fullmatch(r"ask PERSON_\w+ or anna_kowalska", redacted[0].text)
+    assert re.fullmatch(r"ask PERSON_\w+ or PERSON_\w+", redacted[0].text)
     assert re.fullmatch(r"PERSON_\w+ya|PERSON_\w+", redacted[2].text)  # what the detector cut is masked whole
     later = redactor.redact("say anna kowalska", conversation)
     assert re.fullmatch(r"say PERSON_\w+", later.text)

@@ -8,6 +8,7 @@ from typing import Final
 from tacit_clients.egress.lastlook import Values
 from tacit_privacy.pii.entities import Detector, Entity
 from tacit_privacy.pii.pseudonyms.folding import WORD, Folded, fold
+from tacit_privacy.pii.pseudonyms.joined import JoinedNames
 
 _FRESH_S: Final = 10.0
 _ANYWHERE: Final = ""  # in place of a first word, for scripts without spaces between words
@@ -20,6 +21,7 @@ class KnownNames:
         self._read, self._clock, self._lock = read, clock, Lock()
         self._until, self._source = -1.0, frozenset[str]()
         self._by_word: dict[str, list[str]] = {}
+        self._joined = JoinedNames()
         self.values = Values(())
 
     def refresh(self) -> None:
@@ -36,18 +38,18 @@ class KnownNames:
             for needle in needles:
                 word = WORD.search(needle)
                 by_word.setdefault(word.group() if word else _ANYWHERE, []).append(needle)
-            self._source, self._by_word, self.values = names, by_word, Values(needles)
+            self._source, self._by_word, self._joined = names, by_word, JoinedNames(needles)
+            self.values = Values(needles, needles)
 
     def find(self, text: str) -> list[Entity]:
         """Where the names stand in ``text``."""
         if not self._by_word:
             return []
-        words = {*WORD.findall(fold(text)), _ANYWHERE}
-        needles = [needle for word in words & self._by_word.keys() for needle in self._by_word[word]]
-        if not needles:
-            return []
         searched = Folded(text)
-        return [Entity(start, end, "PERSON", 1.0) for needle in needles for start, end in searched.find(needle)]
+        words = {*WORD.findall(searched.text), _ANYWHERE}
+        needles = [needle for word in words & self._by_word.keys() for needle in self._by_word[word]]
+        spans = {span for needle in needles for span in searched.find(needle)} | {*self._joined.find(searched)}
+        return [Entity(start, end, "PERSON", 1.0) for start, end in spans]
 
 
 class WithKnownNames:

@@ -15,19 +15,26 @@ from tacit_privacy.errors import TextRefused
 from tacit_privacy.pii.detection.common import COMMON
 from tacit_privacy.pii.entities import Detector
 from tacit_privacy.pii.policy import RedactionPolicy
-from tacit_privacy.pii.pseudonyms.folding import WORD, fold, joins
-from tacit_privacy.pii.pseudonyms.grammar import CORE
+from tacit_privacy.pii.pseudonyms.folding import WORD, Folded, fold, joins
+from tacit_privacy.pii.pseudonyms.grammar import CORE, occurrences, parse
+from tacit_privacy.pii.pseudonyms.joined import JoinedNames
 
 HIGH_CONFIDENCE: Final = 0.8
 _SHORTEST, _SHORTEST_NUMBER = 3, 5  # letters and digits; shorter values are in every text by chance
+_SIGN = "\u25a0"
 _SEPARATOR = "\x00"  # folds to itself and joins nothing
 _REMEMBERED = 8192  # texts found clean before, as keyed digests
 
 
 class Values:
-    """Originals that must not leave, prepared for being looked for. Holds them; never prints them."""
+    """Originals that must not leave, prepared for being looked for. Holds them; never prints them.
 
-    def __init__(self, values: Iterable[str]) -> None:
+    ``people``: those of them that are names, looked for in identifiers as well.
+    """
+
+    def __init__(self, values: Iterable[str], people: Iterable[str] = ()) -> None:
+        self._people = frozenset(people)
+        self._joined = JoinedNames(self._people)
         self._by_word: dict[str, list[str]] = {}
         self._anywhere: list[str] = []  # of scripts without spaces between words
         self._cased: dict[str, re.Pattern[str]] = {}  # lower-case word -> its spellings as a name
@@ -53,7 +60,8 @@ class Values:
         needles = {fold(other) for other in others}
         if needles.isdisjoint(self._values.values()):
             return self
-        return Values(value for value, needle in self._values.items() if needle not in needles)
+        kept = [value for value, needle in self._values.items() if needle not in needles]
+        return Values(kept, self._people.intersection(kept))
 
     def in_any(self, texts: list[str]) -> bool:
         """Whether one of ``texts`` holds one of the values, whatever its case, width, white space or accents' form."""
@@ -66,7 +74,9 @@ class Values:
                 return True
         if any(needle in blob for needle in self._anywhere):
             return True
-        return any(self._cased[word].search(text) for word in words & self._cased.keys() for text in texts)
+        if any(self._cased[word].search(text) for word in words & self._cased.keys() for text in texts):
+            return True
+        return bool(self._people) and any(self._joined.find(Folded(text)) for text in texts)
 
 
 def _shortest(solid: list[str]) -> int:
@@ -103,15 +113,17 @@ class LastLook:
     def check(self, outbound: bytes, values: Iterable[Values], issued: Set[str]) -> None:
         """``values``: what must not be there; ``issued``: placeholders and surrogates, which may look like entities."""
         texts = [view for leaf in dict.fromkeys(leaves(json.loads(outbound), self.structural)) for view in views(leaf)]
+        tokens = {each for each in issued if parse(each) is not None}
+        texts = list(dict.fromkeys(_without_tokens(tokens, text) for text in texts))
         if any(kind.in_any(texts) for kind in values):
-            raise TextRefused("known_value", "a value of the vault was about to leave")
+            raise TextRefused("known_value", "a value that was masked before was about to leave")
         if self.patterns is not None:
-            self._patterns(texts, issued)
+            fictions = [each for each in issued - tokens if sum(map(str.isalnum, each)) >= _SHORTEST_NUMBER]
+            self._patterns([_without_fictions(fictions, text) for text in texts], issued)
 
     def _patterns(self, texts: list[str], issued: Set[str]) -> None:
         clean: _Clean = self._clean  # type: ignore[attr-defined]
-        bare = dict.fromkeys(_without(issued, text) for text in texts)
-        fresh = [text for text in bare if not clean.knows(text)]
+        fresh = [text for text in dict.fromkeys(texts) if not clean.knows(text)]
         if not fresh or self.patterns is None:
             return
         for text, found in zip(fresh, self.patterns.detect(fresh), strict=True):
@@ -125,12 +137,20 @@ class LastLook:
                 clean.add(text)
 
 
-def _without(issued: Set[str], text: str) -> str:
+def _without_tokens(tokens: Set[str], text: str) -> str:
     """``text`` with a sign that is neither letter nor space in place of every issued placeholder.
 
-    Beside "account no." the stem of one would pass for an account's number.
+    A value such as "NHS" is no leak inside ``UK_NHS_ewa39``, and beside "account no." a stem is no account's number.
     """
-    return CORE.sub(lambda core: "\u25a0" if core.group() in issued else core.group(), text)
+    return CORE.sub(lambda core: _SIGN if core.group() in tokens else core.group(), text)
+
+
+def _without_fictions(fictions: Iterable[str], text: str) -> str:
+    """``text`` with that sign in place of every made-up value, which may look like a real one."""
+    for fiction in fictions:
+        for start, end in reversed(list(occurrences(text, fiction))) if fiction in text else ():
+            text = text[:start] + _SIGN + text[end:]
+    return text
 
 
 class _Clean:

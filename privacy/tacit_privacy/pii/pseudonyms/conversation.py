@@ -19,6 +19,7 @@ from tacit_privacy.pii.pseudonyms.surrogates import Free, Surrogates
 KEY_BYTES: Final = 32
 STATE_VERSION: Final = 1
 _LETTERS: Final = bytes(ord(grammar.STEM_ALPHABET[byte % 32]) for byte in range(256))
+_MOST_DIGESTS: Final = 16  # one in three million has no stem: a digit comes too late in it
 MOST_FORMS: Final = 700  # surface forms of one stem; a further one gets a stem of its own
 
 
@@ -110,13 +111,15 @@ class Conversation:
 
     def _new_stem(self, type: str, key: str) -> str:
         """Five letters of the value's keyed digest; more, if another value has those."""
-        letters = self.digest("stem", type, key).translate(_LETTERS).decode("ascii")
-        for start in range(grammar.LONGEST_STEM):
-            if not grammar.is_stem(letters[start : start + grammar.SHORTEST_STEM]):
-                continue
-            for length in range(grammar.SHORTEST_STEM, min(grammar.LONGEST_STEM, len(letters) - start) + 1):
-                if letters[start : start + length] not in self._stems:
-                    return letters[start : start + length]
+        for attempt in range(_MOST_DIGESTS):
+            again = (str(attempt),) if attempt else ()
+            letters = self.digest("stem", type, key, *again).translate(_LETTERS).decode("ascii")
+            for start in range(grammar.LONGEST_STEM):
+                if not grammar.is_stem(letters[start : start + grammar.SHORTEST_STEM]):
+                    continue
+                for length in range(grammar.SHORTEST_STEM, min(grammar.LONGEST_STEM, len(letters) - start) + 1):
+                    if letters[start : start + length] not in self._stems:
+                        return letters[start : start + length]
         raise BadInput("the conversation holds more values than it can tell apart; begin another one")
 
     def digest(self, *parts: str) -> bytes:
@@ -155,6 +158,13 @@ class Conversation:
         with self.lock:
             masked = (form for each in self._bearers if each.type != grammar.ESCAPED for form in each.forms)
             return frozenset((*masked, *(original for _, original in self._surrogates.invented)))
+
+    def people(self) -> frozenset[str]:
+        """Those of ``values`` that name somebody."""
+        with self.lock:
+            masked = (form for each in self._bearers if each.type == "PERSON" for form in each.forms)
+            invented = (original for type, original in self._surrogates.invented if type == "PERSON")
+            return frozenset((*masked, *invented))
 
     def known(self, text: str | Folded) -> list[Entity]:
         """Where ``text`` holds an original, whatever its case, width and white space. Places may overlap."""

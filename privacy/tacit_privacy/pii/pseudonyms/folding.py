@@ -90,7 +90,7 @@ class Folded:
             self._starts.append(total)
             total += len(part)
 
-    def _origin(self, position: int) -> int:
+    def origin(self, position: int) -> int:
         """Offset in the original of the folded character at ``position``."""
         if self._same:
             return position
@@ -99,9 +99,13 @@ class Folded:
         plain = _PLAIN.match(self.original, offset)
         return offset + inside if plain else offset
 
-    def _begins(self, at: int) -> bool:
-        """Whether a word may begin at ``at``; the letters of an escape (``%20``, ``\\n``) are no part of it."""
-        if at == 0 or not joins(self.text[at]) or not joins(self.text[at - 1]):
+    def begins(self, at: int, letters: bool = False) -> bool:
+        """Whether a word may begin at ``at``, with ``letters`` also after a digit.
+
+        The letters of an escape (``%20``, ``\\n``) are no part of a word.
+        """
+        before = self.text[at - 1 : at]
+        if not before or not joins(self.text[at]) or not joins(before) or (letters and before.isdecimal()):
             return True
         return _ESCAPE.search(self.text, max(0, at - 6), at) is not None
 
@@ -114,8 +118,8 @@ class Folded:
         at = self.text.find(needle)
         while at >= 0 and needle:
             end = at + len(needle)
-            if self._begins(at) and self._ends(end):
-                found.append((self._origin(at), self._origin(end - 1) + 1))
+            if self.begins(at) and self._ends(end):
+                found.append((self.origin(at), self.origin(end - 1) + 1))
                 at = self.text.find(needle, end)
             else:
                 at = self.text.find(needle, at + 1)

@@ -7,6 +7,7 @@ from tacit_privacy.pii.detection.common import COMMON
 from tacit_privacy.pii.entities import Entity
 from tacit_privacy.pii.pseudonyms import grammar
 from tacit_privacy.pii.pseudonyms.folding import ESCAPE, Folded, fold
+from tacit_privacy.pii.pseudonyms.joined import JoinedNames
 from tacit_privacy.pii.pseudonyms.people import is_title
 
 SHORTEST: Final = 3  # folded characters from which case and spelling no longer matter
@@ -22,7 +23,8 @@ class KnownValues:
     """Originals with their types.
 
     A name that is a common word as well ("Will") is found where it is not in lower case, a value of two letters in its
-    own case alone, a shorter one never. The words of a person's full name are found where they begin with a capital.
+    own case alone, a shorter one never. The words of a person's full name are found where they begin with a capital or
+    stand in a longer run (``kowalska_invoice.pdf``), the name as a whole also where nothing is between its words.
     """
 
     def __init__(self) -> None:
@@ -30,6 +32,7 @@ class KnownValues:
         self._exact: dict[str, str] = {}  # value of two letters -> type
         self._by_word: dict[str, list[str]] = {}  # first ASCII word -> folded values
         self._wordless: list[str] = []
+        self._joined = JoinedNames()
 
     def add(self, type: str, value: str) -> bool:
         """Remember ``value``; whether that is news. Escaped look-alikes are nobody's and are not kept."""
@@ -42,6 +45,7 @@ class KnownValues:
                 self._exact[value.strip()] = type
             return news
         if type == "PERSON" and " " in folded:
+            self._joined.add(value)
             for word in _NAME.findall(value):
                 part = fold(word)
                 if word[0].isupper() and not (part in COMMON or part in _PARTICLES or is_title(part)):
@@ -75,10 +79,20 @@ class KnownValues:
         for value in candidates:
             type, how = self._kinds[value]
             for start, end in folded.find(value):
-                if how == "any" or not folded.original[start:end].islower():
+                if how == "any" or not folded.original[start:end].islower() or _in_a_run(folded.original, start, end):
                     found.append(Entity(start, end, type, 1.0))
+        there = {(each.start, each.end) for each in found}
+        found += [Entity(*span, "PERSON", 1.0) for span in self._joined.find(folded) if span not in there]
         for value, type in self._exact.items():
             if value in folded.original:
                 spans = folded.find(fold(value))
                 found += [Entity(*span, type, 1.0) for span in spans if folded.original[slice(*span)] == value]
         return found
+
+
+def _in_a_run(text: str, start: int, end: int) -> bool:
+    """Whether ``text[start:end]`` is part of an identifier, a file's name or a path, and no word of a sentence."""
+    before, after = text[max(0, start - 2) : start], text[end : end + 2]
+    if "_" in (before[-1:], after[:1]) or "@" in (before[-1:], after[:1]) or (before[-1:], after[:1]) == ("/", "/"):
+        return True
+    return (before[-1:] == "." and before[:1].isalnum()) or (after[:1] == "." and after[1:].isalnum())
