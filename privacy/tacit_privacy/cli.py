@@ -66,7 +66,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with command.make_context("tacit", words) as context:
             command.invoke(context)
-        sys.stdout.flush()  # a reader that went away is noticed here, not in the interpreter's shutdown
+        if sys.stdout is not None:
+            sys.stdout.flush()  # a reader that went away is noticed here, not in the interpreter's shutdown
     except click.exceptions.Exit as ending:
         return ending.exit_code
     except click.exceptions.NoArgsIsHelpError as error:
@@ -187,6 +188,7 @@ def json_on_stdout(wanted: bool) -> Iterator[Callable[[Mapping[str, Any]], None]
     if not wanted:
         yield lambda document: None
         return
+    check_stdout()
     with contextlib.ExitStack() as stack:
         target = _own_stdout(stack)
         stack.enter_context(contextlib.redirect_stdout(sys.stderr))
@@ -196,6 +198,12 @@ def json_on_stdout(wanted: bool) -> Iterator[Callable[[Mapping[str, Any]], None]
             target.flush()
 
         yield write
+
+
+def check_stdout() -> None:
+    """Raises BadInput where whoever started the command closed stdout: Python has no object for it then."""
+    if sys.stdout is None:
+        raise BadInput("stdout is closed, so there is nowhere to write; send it to a file or a pipe")
 
 
 def finite(value: Any) -> Any:

@@ -373,6 +373,19 @@ def test_a_wrong_or_missing_passphrase_reads_nothing(path: Path, monkeypatch: py
     assert b'"n": 1024' in stored and b'"salt"' in stored and b"right" not in stored
 
 
+def test_a_header_can_name_any_key_file_and_does_no_harm(path: Path) -> None:
+    for named in ('"a\\u0000b"', '"\\ud800"', "3", '""', '"vault.db"', '"/"'):
+        path.unlink(missing_ok=True)
+        Vault.open(path, keys.KeyFile(path.with_name("vault.db.key"))).close()
+        path.with_name("vault.db.key").unlink()
+        key = f'{{"kind": "file", "parameters": {{"path": {named}}}}}'
+        with sqlite3.connect(path) as connection:
+            connection.execute('UPDATE tacit_vault SET "key" = ?', (key.encode(),))
+        connection.close()
+        with pytest.raises(BadInput):
+            open_vault(path)
+
+
 def test_scrypt_costs_what_is_recommended_and_a_file_cannot_ask_for_more(path: Path) -> None:
     _, parameters = keys.Passphrase(lambda: "words").create("")
     assert (parameters["n"], parameters["r"], parameters["p"]) == (2**17, 8, 1)

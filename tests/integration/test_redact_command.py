@@ -96,6 +96,42 @@ def test_without_a_vault_nobody_can_restore_and_that_is_said() -> None:
     assert sorted(each.name for each in Path().iterdir()) == ["patterns.toml"]
 
 
+def test_where_nothing_was_masked_there_is_nothing_to_restore() -> None:
+    for words in ("redact --policy patterns.toml", "redact --policy patterns.toml --vault v.db"):
+        for text in ("", "plain words\n"):
+            said = tacit(words, text).stderr.decode()
+            assert said.splitlines()[-1] == "tacit: masked nothing, so there is nothing to restore"
+
+
+@pytest.mark.parametrize("name", ["my talk", ""])
+def test_what_is_said_to_be_typed_can_be_typed(name: str) -> None:
+    Path("a.txt").write_text("a@example.org")
+    words = ["redact", "--policy", "patterns.toml", "--vault", "my vault", "--conversation", name, "a.txt"]
+    done = subprocess.run([TACIT, *words], capture_output=True, text=True, timeout=60, check=True)
+    (hint,) = re.findall(r"; tacit (restore .*) puts it back", done.stderr)
+    back = subprocess.run(f"{TACIT} {hint}", shell=True, input=done.stdout, capture_output=True, text=True, check=True)
+    assert back.stdout == "a@example.org"
+
+
+def test_a_key_without_a_vault_locks_nothing() -> None:
+    done = tacit("redact --key passphrase", LETTER, 2)
+    assert done.stderr == b"tacit: --key says how a vault is locked; add --vault\n" and done.stdout == b""
+
+
+@pytest.mark.parametrize("words", ["redact a.txt -q", "redact a.txt --json", "restore a.txt --vault v.db"])
+def test_a_stdout_that_is_closed_is_one_sentence(words: str) -> None:
+    Path("a.txt").write_text("a@example.org")
+    done = subprocess.run(["bash", "-c", f"{TACIT} {words} >&-"], capture_output=True, timeout=60, check=False)
+    assert done.returncode == 2 and done.stderr.startswith(b"tacit: stdout is closed") and done.stderr.count(b"\n") == 1
+
+
+def test_a_stdin_that_is_closed_is_one_sentence() -> None:
+    redact("--vault v.db", "a@example.org")
+    for words in ("redact", "restore --vault v.db"):
+        done = subprocess.run(["bash", "-c", f"{TACIT} {words} <&-"], capture_output=True, timeout=60, check=False)
+        assert done.returncode == 2 and done.stderr == b"tacit: cannot read stdin: it is closed; name files\n"
+
+
 def test_files_one_after_the_other_and_line_ends_as_they_are() -> None:
     Path("one").write_bytes(b"a@example.org\r\nx\xc3\xa4\n")
     Path("two").write_bytes("\ufeffb@example.org\x00\u2028no end".encode())
@@ -146,7 +182,8 @@ def test_one_document_with_json() -> None:
     (entity,) = done["entities"]
     assert (entity["start"], entity["end"], entity["type"]) == (4, 17, "EMAIL_ADDRESS")
     back = json.loads(tacit("restore --json --vault v.db", done["redacted"] + " EMAIL_ADDRESS_zzz9z").stdout)
-    assert back == {"restored": "x ü a@example.org EMAIL_ADDRESS_zzz9z", "unknown": 1, "malformed": 0, "withheld": 0}
+    text = "x ü a@example.org EMAIL_ADDRESS_zzz9z"
+    assert back == {"restored": text, "restored_count": 1, "unknown": 1, "malformed": 0, "withheld": 0}
     assert b"prints one document" in tacit("redact --json --jsonl", "", 2).stderr
 
 

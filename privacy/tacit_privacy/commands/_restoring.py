@@ -7,6 +7,7 @@ from tacit_privacy.commands._redacting import whole
 from tacit_privacy.commands._rows import line_of
 from tacit_privacy.commands._rows import rows as read_rows
 from tacit_privacy.commands._streams import Chain, Lines, emit, readers
+from tacit_privacy.commands._vaults import quoted
 from tacit_privacy.errors import BadInput
 from tacit_privacy.pii.policy import RestorePolicy
 from tacit_privacy.pii.pseudonyms.conversation import Conversation
@@ -31,7 +32,8 @@ class Live:
         found = self._vault.peek(self._identifier)
         if found is None:
             raise BadInput(
-                f"the vault has no conversation {self._identifier}, or it has expired; name the one of tacit redact"
+                f"the vault has no conversation {quoted(self._identifier)}, or it has expired; "
+                "name the one of tacit redact"
             )
         if self._conversation is None:
             self._vault.touch(self._identifier)
@@ -101,4 +103,5 @@ def single(files: list[Path] | None, most: int, live: Live) -> dict[str, Any]:
     stream = live.restorer()
     restored = stream.feed(text) + stream.close()
     live.count(stream)
-    return {"restored": restored} | {name: count for name, count in live.counts().items() if name != "restored"}
+    counts = live.counts()
+    return {"restored": restored, "restored_count": counts.pop("restored"), **counts}

@@ -19,6 +19,8 @@ class Reader:
 
     def __init__(self, path: Path | None) -> None:
         self.name = "stdin" if path is None else str(path)
+        if path is None and sys.stdin is None:  # whoever started the command closed it
+            raise BadInput("cannot read stdin: it is closed; name files")
         try:
             self._descriptor = sys.stdin.fileno() if path is None else os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         except OSError as error:
@@ -167,7 +169,7 @@ def readers(files: list[Path] | None) -> Iterator[Reader]:
 
 def await_stdin(files: list[Path] | None) -> None:
     """Wait until another process has written to stdin, where that is read first."""
-    if (files or [Path("-")])[0] == Path("-") and not sys.stdin.isatty():
+    if (files or [Path("-")])[0] == Path("-") and sys.stdin is not None and not sys.stdin.isatty():
         select.select([sys.stdin.fileno()], [], [])
 
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import getpass
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -44,6 +45,11 @@ def opened(path: Path | None, key: str, create: bool, quiet: bool) -> Iterator["
 
 def say(sentence: str) -> None:
     typer.echo(f"tacit: {sentence}", err=True)
+
+
+def quoted(word: str | Path) -> str:
+    """As a shell takes it, for commands that are there to be copied."""
+    return shlex.quote(str(word))
 
 
 def counted(counts: dict[str, int]) -> str:

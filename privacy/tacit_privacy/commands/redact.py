@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from tacit_privacy.cli import JsonOption, json_on_stdout
+from tacit_privacy.cli import JsonOption, check_stdout, json_on_stdout
 from tacit_privacy.commands._vaults import (
     CONVERSATION,
     ConversationOption,
@@ -14,6 +14,7 @@ from tacit_privacy.commands._vaults import (
     QuietOption,
     counted,
     opened,
+    quoted,
     say,
 )
 from tacit_privacy.errors import BadInput
@@ -53,6 +54,9 @@ def redact(
         raise BadInput("--field and --replace speak of JSONL; add --jsonl")
     if jsonl and lines:
         raise BadInput("--jsonl and --lines exclude each other; choose one")
+    if vault is None and key != "auto":
+        raise BadInput("--key says how a vault is locked; add --vault")
+    check_stdout()
     with json_on_stdout(as_json) as write:
         from tacit_privacy.commands import _redacting as work
         from tacit_privacy.commands._detecting import Detecting, Job
@@ -77,8 +81,10 @@ def redact(
 
 
 def _tell(masked: dict[str, int], vault: Path | None, conversation: str) -> None:
-    if vault is None:
+    if not masked:
+        say("masked nothing, so there is nothing to restore")
+    elif vault is None:
         say(f"masked {counted(masked)}; nobody can restore it, since no --vault keeps what the placeholders stand for")
     else:
-        where = "" if conversation == CONVERSATION else f" --conversation {conversation}"
-        say(f"masked {counted(masked)}; tacit restore --vault {vault}{where} puts it back")
+        where = "" if conversation == CONVERSATION else f" --conversation {quoted(conversation)}"
+        say(f"masked {counted(masked)}; tacit restore --vault {quoted(vault)}{where} puts it back")

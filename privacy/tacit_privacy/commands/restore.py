@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from tacit_privacy.cli import JsonOption, json_on_stdout
+from tacit_privacy.cli import JsonOption, check_stdout, json_on_stdout
 from tacit_privacy.commands._vaults import (
     CONVERSATION,
     ConversationOption,
@@ -48,6 +48,7 @@ def restore(
         raise BadInput("--json prints one document of one text; leave it out, --jsonl prints JSON by itself")
     if (replace or field) and not jsonl:
         raise BadInput("--field and --replace speak of JSONL; add --jsonl")
+    check_stdout()
     with json_on_stdout(as_json) as write:
         from tacit_privacy.commands import _restoring as work
         from tacit_privacy.commands._streams import await_stdin

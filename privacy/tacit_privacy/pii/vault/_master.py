@@ -3,6 +3,7 @@
 import hmac
 import json
 import secrets
+from dataclasses import dataclass, field
 from sqlite3 import Connection
 from typing import Any, NamedTuple
 
@@ -32,6 +33,21 @@ class Header(NamedTuple):
         connection.execute(f"INSERT INTO {HEADER} ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?)", self)
 
 
+@dataclass(frozen=True)
+class Fresh:
+    """What a vault that is still to be made is locked by. Had before its file, so that no key means no file."""
+
+    identity: bytes
+    secret: bytes = field(repr=False)
+    parameters: dict[str, Any]
+
+    @classmethod
+    def by(cls, key: VaultKey) -> "Fresh":
+        """Raises VaultLocked, BadInput."""
+        identity = secrets.token_bytes(16)
+        return cls(identity, *key.create(f"{identity.hex()}-1"))
+
+
 class Master:
     """What an opened vault knows: never the master key itself, only what is derived from it."""
 
@@ -43,7 +59,7 @@ class Master:
         self.index = Sealer(derive(index_key, "index"))
 
     @classmethod
-    def open(cls, database: Database, key: VaultKey, create: bool = True) -> "Master":
+    def open(cls, database: Database, key: VaultKey, create: bool = True, fresh: "Fresh | None" = None) -> "Master":
         """Read the header, or write the one of a new vault. Raises VaultLocked, BadInput."""
         with database.reading() as connection:
             found = header_of(connection, database)
@@ -53,7 +69,7 @@ class Master:
             with database.writing() as connection:  # of two that make the same vault, one finds it made
                 found = header_of(connection, database)
                 if found is None:
-                    return _made(connection, key)
+                    return _made(connection, key, fresh or Fresh.by(key))
         return _unlocked(found, key)
 
     def check(self, connection: Connection) -> None:
@@ -128,13 +144,12 @@ def source_of(header: Header) -> dict[str, Any]:
         raise BadInput("the vault's header is damaged; restore the vault from a copy") from None
 
 
-def _made(connection: Connection, key: VaultKey) -> Master:
+def _made(connection: Connection, key: VaultKey, fresh: Fresh) -> Master:
     for statement in SCHEMA:
         connection.execute(statement)
-    identity = secrets.token_bytes(16)
-    secret, parameters = key.create(f"{identity.hex()}-1")
-    master = Master(identity, 1, derive(secret, "wrap", identity), secrets.token_bytes(KEY_BYTES))
-    master.header(key.kind, parameters, secret).put(connection)
+    wrapping = derive(fresh.secret, "wrap", fresh.identity)
+    master = Master(fresh.identity, 1, wrapping, secrets.token_bytes(KEY_BYTES))
+    master.header(key.kind, fresh.parameters, fresh.secret).put(connection)
     return master
 
 
@@ -144,8 +159,9 @@ def _unlocked(header: Header, key: VaultKey) -> Master:
         raise VaultLocked(f"the vault is locked by a {WORDS.get(source['kind'], source['kind'])}; give that one")
     secret = key.unlock(source["parameters"])
     if not hmac.compare_digest(_check(secret, header.identity), header.check):
+        where = ", by --key file:PATH or TACIT_VAULT_KEY" if key.kind == "file" else ""
         raise VaultLocked(
-            f"this is not the vault's {WORDS.get(key.kind, key.kind)}; nothing was read: give the right one"
+            f"this is not the vault's {WORDS.get(key.kind, key.kind)}; nothing was read: give the right one{where}"
         )
     wrapping = derive(secret, "wrap", header.identity)
     try:

@@ -83,6 +83,26 @@ class Database:
             raise _damaged(self.path, "its schema cannot be read") from None
 
 
+def check_name(path: Path) -> None:
+    """Raises BadInput where ``path`` cannot be a file's."""
+    if not path.name or path.is_dir():
+        raise BadInput(f"{path} is a folder, no vault; name a file")
+
+
+def check_room(path: Path) -> None:
+    """Raises BadInput where no file can be made at ``path``. Makes nothing."""
+    folder = path.absolute().parent
+    while not folder.exists():
+        folder = folder.parent
+    if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
+        raise BadInput(f"cannot make the vault {path}: {folder} is no folder that you can write in; name another file")
+
+
+def is_begun(path: Path) -> bool:
+    """Whether there is a file with anything in it."""
+    return path.is_file() and path.stat().st_size > 0
+
+
 def unusable(path: Path | None, error: BaseException) -> BadInput:
     """What the database says, as one sentence with a remedy."""
     said = str(error).splitlines()[0] if str(error) else type(error).__name__

@@ -71,22 +71,24 @@ class KeyFile:
 
     path: Path
     on_create: Callable[[Path], None] | None = None  # told when a new file was made
+    noted: str | None = None  # what the vault's header says of the path; None: it is beside the vault
     kind: str = "file"
 
     def create(self, entry: str) -> tuple[bytes, dict[str, Any]]:
         """The key in the file; where there is none, a new file with a new key, whole or not at all."""
         if not self.path.exists() and self._made() and self.on_create:
             self.on_create(self.path)
-        return self.unlock({}), {}
+        return self.unlock({}), {} if self.noted is None else {"path": self.noted}
 
     def unlock(self, parameters: Parameters) -> bytes:
-        return read_key(self.path, 0o077, f"type chmod 600 {self.path}")
+        absent = "put the key back there, or say where it is, by --key file:PATH or TACIT_VAULT_KEY"
+        return read_key(self.path, 0o077, f"type chmod 600 {self.path}", absent)
 
     def _made(self) -> bool:
         """Write beside, flush, link: of several processes one makes it, and nobody reads half of it."""
         beside = self.path.with_name(f".{self.path.name}.{os.getpid()}.{secrets.token_hex(4)}")
         try:
-            if not self.path.parent.exists():
+            if self.noted is None and not self.path.parent.exists():  # the vault's own folder, and no other
                 self.path.parent.mkdir(mode=0o700, parents=True)
             descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
             with os.fdopen(descriptor, "w") as file:
@@ -97,7 +99,8 @@ class KeyFile:
         except FileExistsError:
             return False
         except OSError as error:
-            raise BadInput(f"cannot make a key in {self.path}: {error.strerror}; name another place") from error
+            why = (error.strerror or "it cannot be written").lower()
+            raise BadInput(f"cannot make a key in {self.path}: {why}; name a folder that you can write in") from error
         finally:
             with contextlib.suppress(FileNotFoundError):
                 beside.unlink()
@@ -190,16 +193,18 @@ class Keyring:
         return _decoded(str(found).encode(), "the keyring's entry")
 
 
-def read_key(path: Path, forbidden: int, remedy: str) -> bytes:
+def read_key(path: Path, forbidden: int, remedy: str, absent: str = "put the key back there") -> bytes:
     """The key in a file none of whose ``forbidden`` mode bits is set. Raises VaultLocked."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # a pipe would wait
         with os.fdopen(descriptor, "rb") as file:
             found = os.fstat(file.fileno())  # of what was opened, not of what the path means by now
             data = file.read(256) if stat.S_ISREG(found.st_mode) else b""
     except OSError as error:
         why = (error.strerror or "it cannot be opened").lower()
-        raise VaultLocked(f"cannot read the vault's key {path}: {why}; put the key back there") from error
+        raise VaultLocked(f"cannot read the vault's key {path}: {why}; {absent}") from error
+    except ValueError:  # a header that was tampered with can name anything
+        raise VaultLocked(f"the vault's header names a key file that cannot be one; {absent}") from None
     if found.st_mode & forbidden:
         raise VaultLocked(f"others may read the vault's key {path}; {remedy}")
     if found.st_uid not in (os.geteuid(), 0):

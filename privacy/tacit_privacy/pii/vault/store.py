@@ -13,9 +13,9 @@ from types import TracebackType
 from tacit_privacy.errors import BadInput
 from tacit_privacy.pii.pseudonyms.conversation import Conversation
 from tacit_privacy.pii.vault._entries import COLUMNS, About, Entry, Row, originals_of
-from tacit_privacy.pii.vault._master import Master
+from tacit_privacy.pii.vault._master import Fresh, Master
 from tacit_privacy.pii.vault._records import Record, Records
-from tacit_privacy.pii.vault.database import Database
+from tacit_privacy.pii.vault.database import Database, check_name, check_room, is_begun
 from tacit_privacy.pii.vault.keys import RawKey, VaultKey
 from tacit_privacy.pii.vault.locks import PATIENCE_S, ConversationLocks
 from tacit_privacy.pii.vault.sealing import digest
@@ -64,12 +64,18 @@ class Vault:
         """Open or make a vault, and erase what has expired in it.
 
         Raises VaultLocked for a wrong or missing key; BadInput for a damaged file, or a missing one unless ``create``.
+        Where no key can be had for a new vault, nothing is left.
         """
+        check_name(path)
         if not create and not path.is_file():
             raise BadInput(f"there is no vault {path}; name the file that tacit redact --vault made")
+        fresh = None
+        if create and not is_begun(path):
+            check_room(path)
+            fresh = Fresh.by(key)
         database = Database(path)
         try:
-            master = Master.open(database, key, create)
+            master = Master.open(database, key, create, fresh)
             vault = cls(database, master, ConversationLocks(path.with_name(path.name + ".lock")), clock)
             vault.expire()
             database.settle()  # an erasure that was killed before its end is finished here
