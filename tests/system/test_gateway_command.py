@@ -17,11 +17,13 @@ from upstreams import upstream
 from tacit_clients.commands import gateway as command
 
 TACIT = [sys.executable, "-c", "import sys; from tacit_privacy.cli import main; sys.exit(main())"]
-UP = ("--upstream", "https://api.example/v1", "--model", "m", "--no-local")
+WITH_LOCAL = ("--upstream", "https://api.example/v1", "--model", "m")
+UP = (*WITH_LOCAL, "--no-local")
 
 
 def run(*arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":
-    surroundings = {k: v for k, v in os.environ.items() if k not in ("TACIT_TOKEN", "TACIT_UPSTREAM_KEY")} | environment
+    surroundings = {k: v for k, v in os.environ.items() if k not in ("TACIT_TOKEN", "TACIT_UPSTREAM_KEY")}
+    surroundings |= {"HF_HUB_OFFLINE": "1", **environment}
     return subprocess.run([*TACIT, "gateway", *arguments], capture_output=True, text=True, timeout=60, env=surroundings)
 
 
@@ -37,6 +39,11 @@ def run(*arguments: str, **environment: str) -> "subprocess.CompletedProcess[str
         ((*UP, "--policy", "/nowhere.toml"), "cannot read"),
         ((*UP, "--key-file", "/nowhere.key"), "cannot read"),
         ((*UP, "--port", "70000"), "port"),
+        ((*WITH_LOCAL, "--slm", "/nofolder"), "there is no model folder /nofolder"),
+        ((*WITH_LOCAL, "--slm", "nofolder"), "there is no folder nofolder"),
+        ((*WITH_LOCAL, "--adapter", "/nofolder"), "no adapter in /nofolder"),
+        ((*UP, "--vault-key", "file"), "add --vault FILE"),
+        ((*UP, "--vault-key", "auto"), "add --vault FILE"),
     ],
 )
 def test_bad_usage_is_one_sentence_and_exit_code_2(arguments: tuple[str, ...], word: str) -> None:
@@ -119,3 +126,32 @@ def test_a_taken_port_is_said_in_a_sentence() -> None:
     with upstream() as end:
         done = run("--upstream", end.url, "--model", "m", "--no-local", "--port", end.url.split(":")[2].split("/")[0])
     assert done.returncode == 2 and "Traceback" not in done.stderr
+    assert "is taken; choose another with --port, or 0 for any that is free" in done.stderr
+
+
+@pytest.mark.parametrize("host", ["no-such-host.invalid", "192.0.2.1", "x" * 70])
+def test_an_address_of_nobody_here_is_said_in_a_sentence(host: str) -> None:
+    done = run(*UP, "--host", host, "--port", "0", TACIT_TOKEN="secret-token")
+    assert done.returncode == 2 and len(done.stderr.splitlines()) == 1
+    assert host in done.stderr and "choose another with --host" in done.stderr and "secret" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("table", "arguments", "sentence"),
+    [
+        ("[upstream]\nretires = 3", UP, "{file}: unknown setting upstream.retires; did you mean upstream.retries?"),
+        ("[server]\nport = 70000", UP, "{file}: server.port: "),
+        ("[server]\nhost = '0.0.0.0'", UP, "{file}: server: host 0.0.0.0 lets other machines in"),
+        ("server = 3", (*UP, "--port", "0"), "{file}: server must be a table of settings"),
+        ("[keeping]\nkey = 'file'", UP, "{file}: keeping: a vault's key is named but no vault"),
+        ("gate_threads = 1", (*UP, "--port", "70000"), "server.port: "),
+    ],
+)
+def test_a_wrong_setting_is_named_with_its_file(
+    tmp_path: Path, table: str, arguments: tuple[str, ...], sentence: str
+) -> None:
+    file = tmp_path / "gateway.toml"
+    file.write_text(table)
+    done = run(*arguments, "--config", str(file), TACIT_UPSTREAM_KEY="sk-secret")
+    assert done.returncode == 2 and len(done.stderr.splitlines()) == 1 and "sk-secret" not in done.stderr
+    assert done.stderr.startswith(f"tacit: {sentence.format(file=file)}")

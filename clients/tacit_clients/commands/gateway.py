@@ -104,6 +104,7 @@ def _serve(settings: "GatewaySettings", write: Callable[[dict[str, Any]], None] 
             queue=chosen.queue,
             longest=chosen.max_tokens,
         )
+        local.check()  # now, and in a sentence: the first request loads it, and could tell only a client
     with _vault(settings.keeping) as vault, listening(settings.server.host, settings.server.port) as bound:
         built = build(settings, policy, vault, local)
         with asyncio.Runner(loop_factory=_loop) as runner:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import errno
 import signal
 import socket
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from tacit_clients.gateway.app import Gateway
+from tacit_privacy.errors import BadInput
 
 _MOST_HEAD_BYTES = 64 * 1024
 _FAST = "uvicorn.protocols.http.httptools_impl"
@@ -61,7 +63,7 @@ def protocol(header_s: float) -> type[asyncio.Protocol]:
 
 
 def listening(host: str, port: int) -> socket.socket:
-    """A bound socket, so that the port is known before anybody is told of it."""
+    """A bound socket, so that the port is known before anybody is told of it. Raises BadInput."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     # named, since asyncio switches Nagle's algorithm off only where the protocol is: else an answer whose head and body
     # are two packets waits 40 ms for the client's delayed acknowledgement
@@ -69,12 +71,25 @@ def listening(host: str, port: int) -> socket.socket:
     found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         found.bind((host, port))
-    except OSError:
+        found.listen(512)
+    except (OSError, UnicodeError) as error:
         found.close()
-        raise
-    found.listen(512)
+        raise BadInput(_unheard(host, port, error)) from error
     found.set_inheritable(True)
     return found
+
+
+def _unheard(host: str, port: int, error: OSError | UnicodeError) -> str:
+    """Why nothing can listen there, and what to type instead."""
+    if isinstance(error, UnicodeError | socket.gaierror):
+        return f"no address of this machine is called {host}; choose another with --host, such as 127.0.0.1"
+    if error.errno == errno.EADDRINUSE:
+        return f"port {port} is taken; choose another with --port, or 0 for any that is free"
+    if error.errno == errno.EACCES:
+        return f"port {port} is not for everybody to take; choose one above 1023 with --port, or 0 for any that is free"
+    if error.errno == errno.EADDRNOTAVAIL:
+        return f"{host} is no address of this machine; choose another with --host, such as 127.0.0.1"
+    return f"cannot listen on {host} port {port}: {error.strerror}; choose others with --host and --port"
 
 
 class Server(uvicorn.Server):

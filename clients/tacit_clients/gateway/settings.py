@@ -10,6 +10,9 @@ from pydantic import model_validator as validator
 from tacit_clients.egress.settings import UpstreamSettings, is_loopback
 from tacit_clients.modes.routing import RoutingSettings
 from tacit_privacy.errors import BadInput
+from tacit_privacy.wording import sentence
+
+_SECRET = {"upstream.key": "TACIT_UPSTREAM_KEY or --key-file", "server.token": "TACIT_TOKEN"}
 
 
 class ServerSettings(BaseModel, frozen=True, extra="forbid"):
@@ -25,6 +28,15 @@ class ServerSettings(BaseModel, frozen=True, extra="forbid"):
     keep_alive_s: PositiveFloat = 30.0
     connections: PositiveInt = 256
     shutdown_s: PositiveFloat = 10.0
+
+    @validator(mode="after")
+    def _others_need_a_token(self) -> Self:
+        if not is_loopback(self.host) and self.token is None:
+            raise ValueError(
+                f"host {self.host} lets other machines in; set TACIT_TOKEN to a secret they must know, or listen on "
+                "127.0.0.1"
+            )
+        return self
 
 
 class LocalSettings(BaseModel, frozen=True, extra="forbid"):
@@ -48,6 +60,12 @@ class KeepingSettings(BaseModel, frozen=True, extra="forbid"):
     outbound_records: PositiveInt = 10_000
     response_days: PositiveFloat = 30.0
 
+    @validator(mode="after")
+    def _a_key_opens_something(self) -> Self:
+        if self.vault is None and "key" in self.model_fields_set:
+            raise ValueError("a vault's key is named but no vault; add --vault FILE, or leave --vault-key out")
+        return self
+
 
 class GatewaySettings(BaseModel, frozen=True, extra="forbid"):
     """Everything; unknown keys are refused."""
@@ -59,15 +77,6 @@ class GatewaySettings(BaseModel, frozen=True, extra="forbid"):
     routing: RoutingSettings = RoutingSettings()
     policy: Path | None = None
     gate_threads: PositiveInt = 2
-
-    @validator(mode="after")
-    def _others_need_a_token(self) -> Self:
-        if not is_loopback(self.server.host) and self.server.token is None:
-            raise ValueError(
-                f"server.host {self.server.host} lets other machines in; set TACIT_TOKEN to a secret they must know, "
-                "or listen on 127.0.0.1"
-            )
-        return self
 
     @classmethod
     def read(cls, path: Path | None, changes: dict[str, Any]) -> Self:
@@ -86,31 +95,33 @@ class GatewaySettings(BaseModel, frozen=True, extra="forbid"):
             _no_secrets(table, path)
         for name, value in changes.items():
             if value is not None:
-                _set(table, name.split("."), value)
+                _set(table, name, SecretStr(value) if name in _SECRET else value, path)
         if not isinstance(table.get("upstream"), dict) or not {"url", "model"} <= table["upstream"].keys():
             raise BadInput("an upstream is needed: give --upstream URL and --model ID, or [upstream] url and model")
         try:
             return cls.model_validate(table)
         except ValidationError as error:
-            first = error.errors(include_input=False, include_url=False, include_context=False)[0]
-            where = ".".join(str(part) for part in first["loc"])
-            what = first["msg"].removeprefix("Value error, ")
-        raise BadInput(f"{where}: {what}" if where else what)
+            said = sentence(error, cls)
+            where = ".".join(str(part) for part in error.errors(include_url=False)[0]["loc"])
+        typed = any(value is not None and _touches(name, where) for name, value in changes.items())
+        raise BadInput(said if path is None or typed else f"{path}: {said}")
+
+
+def _touches(name: str, where: str) -> bool:
+    """Whether setting ``name`` is, or lies in, what pydantic complains of at ``where``."""
+    return name == where or name.startswith(f"{where}.")
 
 
 def _no_secrets(table: dict[str, Any], path: Path) -> None:
-    for section, name, remedy in (
-        ("upstream", "key", "TACIT_UPSTREAM_KEY or --key-file"),
-        ("server", "token", "TACIT_TOKEN"),
-    ):
+    for dotted, remedy in _SECRET.items():
+        section, _, name = dotted.partition(".")
         if isinstance(table.get(section), dict) and name in table[section]:
-            raise BadInput(f"the settings {path} hold {section}.{name}; secrets come from {remedy}")
+            raise BadInput(f"the settings {path} hold {dotted}; secrets come from {remedy}")
 
 
-def _set(table: dict[str, Any], path: list[str], value: Any) -> None:
-    for name in path[:-1]:
-        inner = table.setdefault(name, {})
-        if not isinstance(inner, dict):
-            raise BadInput(f"{name} must be a table of settings")
-        table = inner
-    table[path[-1]] = value
+def _set(table: dict[str, Any], dotted: str, value: Any, file: Path | None) -> None:
+    section, _, name = dotted.rpartition(".")
+    inner = table.setdefault(section, {}) if section else table
+    if not isinstance(inner, dict):
+        raise BadInput(f"{file}: {section} must be a table of settings, written [{section}]")
+    inner[name] = value

@@ -1,6 +1,5 @@
 """Reads adapter folders in peft's format, written by Tacit or by peft, and stacks them into one flat vector."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,22 +11,13 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from tacit_clients.slm.models import LanguageModel
+from tacit_clients.slm.places import ADAPTER_WEIGHTS, adapter_config
 from tacit_privacy.contract import AdapterSpec, LinearSpec
 from tacit_privacy.errors import BadInput
 
 Vector = NDArray[np.float32]
 _PREFIX = "base_model.model."
 _DOWN, _UP = ".lora_A.weight", ".lora_B.weight"
-# What changes the arithmetic in ways that a flat vector cannot say, with the value that means "not used".
-_UNSUPPORTED: dict[str, Any] = {
-    "use_dora": False,
-    "bias": "none",
-    "modules_to_save": None,
-    "rank_pattern": {},
-    "alpha_pattern": {},
-    "lora_bias": False,
-    "layer_replication": None,
-}
 
 
 Factors = dict[
@@ -40,7 +30,7 @@ def read_adapter(folder: Path, model: LanguageModel) -> Factors:
 
     Raises BadInput when there is none, when it is of another model, of a kind other than plain LoRA, or not finite.
     """
-    config = _config(folder)
+    config = adapter_config(folder)
     found = _factors(folder)
     _check_origin(folder, model)
     rank, alpha = _scale(folder, config)
@@ -86,19 +76,6 @@ def _by_rank(factors: tuple[Vector, Vector], which: int) -> Vector:
     return factors[0].T if which == 0 else factors[1]
 
 
-def _config(folder: Path) -> dict[str, Any]:
-    try:
-        config = json.loads((folder / "adapter_config.json").read_bytes())
-    except (OSError, ValueError) as error:
-        raise BadInput(f"no adapter in {folder}; name the folder `adapter` of a run, or one that peft wrote") from error
-    if not isinstance(config, dict) or config.get("peft_type") != "LORA":
-        raise BadInput(f"the adapter in {folder} is no LoRA adapter; only those can be used")
-    for name, unused in _UNSUPPORTED.items():
-        if config.get(name) not in (unused, None, False, {}):
-            raise BadInput(f"the adapter in {folder} uses {name}, which is not supported; train plain LoRA")
-    return config
-
-
 def _scale(folder: Path, config: dict[str, Any]) -> tuple[int, float]:
     """Rank, and alpha such that alpha / rank is the adapter's scale."""
     rank, alpha = config.get("r"), config.get("lora_alpha")
@@ -110,7 +87,7 @@ def _scale(folder: Path, config: dict[str, Any]) -> tuple[int, float]:
 def _factors(folder: Path) -> Factors:
     """As they are in the file, not scaled."""
     try:
-        tensors = load_file(folder / "adapter_model.safetensors")
+        tensors = load_file(folder / ADAPTER_WEIGHTS)
     except (OSError, SafetensorError) as error:
         raise BadInput(f"cannot read adapter_model.safetensors in {folder}; is it complete?") from error
     names = {name.removesuffix(_UP) for name in tensors if name.endswith(_UP)}

@@ -8,8 +8,13 @@ from typing import Literal
 
 from tacit_clients.slm.sampling import Token
 from tacit_clients.slm.text_stream import TextStream
+from tacit_privacy.errors import BadInput
 
 Finish = Literal["stop", "length", "cancelled"]
+
+
+class LocalUnusable(BadInput):
+    """The model, or an adapter, that was named at opening cannot be loaded: no fault of the request that finds out."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,8 +14,10 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from tacit_clients.slm.answers import Answer as Answer
+from tacit_clients.slm.answers import LocalUnusable as LocalUnusable
 from tacit_clients.slm.answers import Piece as Piece
 from tacit_clients.slm.answers import Writer
+from tacit_clients.slm.places import check
 from tacit_clients.slm.sampling import Flag, Sampling
 from tacit_privacy.errors import BadInput, Busy, EngineFailed, TacitError
 
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 Messages = Sequence[Mapping[str, Any]]
 _LOADING = threading.Lock()  # transformers' lazy imports are not made for several threads
 _THREAD = threading.local()
+_REST_S = 30.0  # after a load that failed, before a request tries again: each one costs seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +86,7 @@ class LocalModel:
         self._adapters, self._form, self._cap = adapters, form, cap
         self._threads, self._queue = threads, queue
         self._loaded: _Loaded | None = None
+        self._failed: tuple[float, str] | None = None  # when loading failed, and how
         self._jobs: set[_Job] = set()
         self._lock = threading.Lock()  # guards _jobs and _closed
         self._swapping = threading.Lock()
@@ -113,6 +117,10 @@ class LocalModel:
                 f"max_concurrent {max_concurrent}, queue {queue} and longest {longest}: give at least 1, 0 and 1"
             )
         return cls(str(model), _Adapters(adapter, personal), form, max_concurrent, queue, longest)
+
+    def check(self) -> None:
+        """What can be seen without loading. Raises BadInput where there is no such model, or its adapters are none."""
+        check(self.name, (self._adapters.shared, self._adapters.personal))
 
     @property
     def closed(self) -> bool:
@@ -149,7 +157,7 @@ class LocalModel:
 
         Temperature 0 is the default: a small model is best at its likeliest word. ``personal`` False answers without
         the personal adapter. Closing the generator or setting ``cancelled`` ends the work within a token. Raises at
-        the first step: Busy where the queue is full, PromptTooLong, or BadInput.
+        the first step: Busy where the queue is full, PromptTooLong, LocalUnusable, or BadInput.
         """
         sampling = Sampling.of(max_tokens, temperature, top_p, stop, seed)
         job = _Job(messages, sampling, personal, cancelled, asyncio.get_running_loop())
@@ -228,7 +236,7 @@ class LocalModel:
 
     def _run(self, job: _Job) -> Piece:
         """In a thread of the pool: the whole answer. Its last piece is returned, and sent once the place is free."""
-        loaded = self._ensure()
+        loaded = self._usable()
         from tacit_clients.slm.decoding import decode
 
         resident = loaded.resident
@@ -243,6 +251,19 @@ class LocalModel:
                     return piece
                 job.post(piece)
         raise EngineFailed("the local model ended without an answer")
+
+    def _usable(self) -> _Loaded:
+        """The loaded model for a request. Raises LocalUnusable: to find out is not the request's fault."""
+        failed = self._failed
+        if self._loaded is not None or failed is None or time.monotonic() - failed[0] > _REST_S:
+            try:
+                return self._ensure()
+            except EngineFailed:
+                raise
+            except Exception as error:
+                said = str(error) if isinstance(error, TacitError) else f"it cannot be loaded ({type(error).__name__})"
+                failed = self._failed = (time.monotonic(), said)
+        raise LocalUnusable(failed[1])
 
     def _ensure(self) -> _Loaded:
         loaded = self._loaded

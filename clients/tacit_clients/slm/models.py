@@ -1,6 +1,5 @@
 """Loads a small language model: the packaged one, a local folder, or a Hugging Face id; causal or encoder."""
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,13 +11,14 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from tacit_clients.slm.places import NANO as NANO
+from tacit_clients.slm.places import NANO_FOLDER as NANO_FOLDER
+from tacit_clients.slm.places import model_folder, offline
 from tacit_privacy.errors import BadInput
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-NANO = "tacit-nano"  # the name under which the packaged model is known
-NANO_FOLDER = Path(__file__).parent / "nano"
 _CAUSAL_ENDINGS = ("ForCausalLM", "LMHeadModel")
 
 
@@ -140,26 +140,15 @@ def load(name: str) -> LanguageModel:
     The local cache is asked first, the hub only where that fails and ``HF_HUB_OFFLINE`` is not set. Code that a model
     brings along is never run. Raises BadInput when there is no such model or it is neither causal nor an encoder.
     """
-    place = NANO_FOLDER if name == NANO else Path(name).expanduser()
-    if name == NANO and not (place / "config.json").is_file():
-        raise BadInput("tacit-nano is not part of this installation; run `tacit models train` or reinstall tacit")
-    if place.is_dir():
-        return _load(name, str(place), local=True)
-    if name.startswith((".", "/", "~")):
-        raise BadInput(f"there is no model folder {name}; name a folder with a config.json, or a Hugging Face id")
+    folder = model_folder(name)
+    if folder is not None:
+        return _load(name, str(folder), local=True)
     try:
         return _load(name, name, local=True)
     except BadInput:
-        if _offline():
+        if offline():
             raise
         return _load(name, name, local=False)
-
-
-def _offline() -> bool:
-    return any(os.environ.get(name, "0").upper() in {"1", "ON", "YES", "TRUE"} for name in _OFFLINE)
-
-
-_OFFLINE = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
 
 
 def _load(name: str, place: str, local: bool) -> LanguageModel:
