@@ -10,6 +10,15 @@ from tacit_privacy.errors import UpstreamFailed
 State = Literal["closed", "open", "half_open"]
 
 
+class CircuitOpen(UpstreamFailed):
+    """Nothing is sent for ``wait_s`` more seconds."""
+
+    def __init__(self, wait_s: float) -> None:
+        super().__init__("open_circuit")
+        self.args = (wait_s,)  # they rebuild the error
+        self.wait_s = wait_s
+
+
 class Breaker:
     """Opens after ``failures`` in a row; after ``rest_s`` (up to a quarter more, at random) lets one request try."""
 
@@ -23,12 +32,17 @@ class Breaker:
             return "closed"
         return "open" if self._clock() < self._until else "half_open"
 
+    def refuse_if_open(self) -> None:
+        """Raises CircuitOpen while open; takes nobody's turn."""
+        if self.state == "open":
+            raise CircuitOpen(self._until - self._clock())
+
     def enter(self) -> None:
-        """Ask to send. Raises UpstreamFailed while open, or half open with somebody already trying."""
-        state = self.state
-        if state == "open" or (state == "half_open" and self._trying):
-            raise UpstreamFailed("open_circuit")
-        self._trying = state == "half_open"
+        """Ask to send. Raises CircuitOpen while open, or half open with somebody already trying."""
+        self.refuse_if_open()
+        if self.state == "half_open" and self._trying:
+            raise CircuitOpen(0.0)  # soon: when that one knows
+        self._trying = self.state == "half_open"
 
     def succeeded(self) -> None:
         self._failed, self._trying = 0, False

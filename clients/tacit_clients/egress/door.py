@@ -118,7 +118,7 @@ class Gate:
         fictions = conversation.fictions() if conversation else {}
         issued = {*conversation.issued(), *fictions} if conversation else set[str]()
         # whoever calls himself by one of our own placeholders gives nothing away
-        known = [Values(conversation.values() - issued if conversation else ())]
+        known = [Values(conversation.values() - issued, conversation.people() - issued)] if conversation else []
         if self.policy.action("PERSON") != "keep":  # nor does a made-up name that somebody bears elsewhere
             known.append(self.names.values.without(fictions))
         self.last_look.check(content, known, issued)
@@ -180,8 +180,7 @@ class Egress:
         if self._paused():
             await self.in_thread(self._note_refusal, ask, "paused")
             raise TextRefused("paused", "the owner has paused all traffic to the large model")
-        if self.transport.breaker.state == "open":
-            raise UpstreamFailed("open_circuit")  # before the gate's work, which would be for nothing
+        self.transport.breaker.refuse_if_open()  # before the gate's work, which would be for nothing
         draft, number = await self._drafted(ask, why)
         if self._paused():  # meanwhile
             self._note_ending(number, "paused", ask.provenance)

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
-from typing import Any
+from typing import Any, Final
 
 from fastapi import FastAPI, Request
 from fastapi.middleware.asyncexitstack import AsyncExitStackMiddleware
@@ -21,7 +21,7 @@ from tacit_clients.egress.lastlook import LastLook
 from tacit_clients.egress.transport import Transport
 from tacit_clients.egress.wire import structural
 from tacit_clients.gateway import logs
-from tacit_clients.gateway.bodies import parsed
+from tacit_clients.gateway.bodies import flag_of, parsed
 from tacit_clients.gateway.chat import ChatCompletions
 from tacit_clients.gateway.collecting import Collector
 from tacit_clients.gateway.conversations import HEADER, Conversations
@@ -103,10 +103,7 @@ def build(
     responses = Responses(vault, settings.keeping.response_days)
     api = Api(docs_url=None, redoc_url=None, openapi_url=None, lifespan=_lifespan)
 
-    def told(kind: str, problem: Problem) -> None:
-        metrics.refused(problem.code)
-        log.info("refused", kind=kind, reason=problem.code, status=problem.status)
-
+    told = _Told(metrics, log)
     page = _owner_page()
     guard = Guard(api, _rules(settings), sessions, told, None if page is None else page.refusal)
     gateway = Gateway(
@@ -128,6 +125,25 @@ def build(
     api.state.gateway = gateway
     _routes(api, gateway)
     return gateway
+
+
+class _Told:
+    """Counts and logs what was refused; what the owner alone can mend is said to him too, once."""
+
+    _OWNERS: Final = {
+        "vault_locked": "the vault has another key now: start the gateway again",
+        "local_unusable": "the local model cannot be loaded: see --slm and --adapter",
+    }
+
+    def __init__(self, metrics: Metrics, log: Any) -> None:
+        self._metrics, self._log, self._said = metrics, log, set[str]()
+
+    def __call__(self, kind: str, problem: Problem) -> None:
+        self._metrics.refused(problem.code)
+        self._log.info("refused", kind=kind, reason=problem.code, status=problem.status)
+        if problem.code in self._OWNERS and problem.code not in self._said:
+            self._said.add(problem.code)
+            self._log.error(self._OWNERS[problem.code], kind=kind)
 
 
 def _egress(
@@ -258,7 +274,7 @@ async def _preview(gateway: Gateway, request: Request) -> Response:
         who = body["user"] if isinstance(body.get("user"), str) else ""
         found = messages if isinstance(messages, list) else []
         conversation, _ = await gateway.desk.conversation_of(request.scope, found, who)
-    draft: Draft = await gateway.egress.preview(body, conversation, body.get("stream") is True)
+    draft: Draft = await gateway.egress.preview(body, conversation, flag_of(body, "stream"))
     headers = {
         HEADER: conversation,
         "x-tacit-masked": ",".join(f"{type}={count}" for type, count in sorted(draft.masked.items())),

@@ -1,6 +1,7 @@
 """JSON bodies: parsed once, refused where they are no object, too deep, or no JSON by the book."""
 
 import json
+from collections.abc import Mapping
 from typing import Any, Final, NoReturn
 from urllib.parse import parse_qsl
 
@@ -61,6 +62,14 @@ def text_of(body: dict[str, Any], name: str) -> str:
     if not isinstance(value, str):
         raise _missing(name)
     return value
+
+
+def flag_of(body: Mapping[str, Any], name: str) -> bool:
+    """Field ``name``, false where it is missing or null; Refused where it is neither true nor false."""
+    value = body.get(name)
+    if value is not None and not isinstance(value, bool):
+        raise refuse(400, "bad_request", f"{name} must be true or false")
+    return value is True
 
 
 def _missing(name: str) -> Refused:

@@ -10,6 +10,7 @@ from threading import Event as Flag
 from typing import Any, Final
 
 from tacit_clients.egress import Egress
+from tacit_clients.gateway.bodies import flag_of
 from tacit_clients.gateway.collecting import Collector
 from tacit_clients.gateway.conversations import HEADER, Conversations, new_identifier, of_header
 from tacit_clients.gateway.errors import problem_of, refuse
@@ -101,6 +102,7 @@ class Desk:
         mode = self.modes.find(model)
         if mode is None:
             raise refuse(404, "model_not_found", f"no such model here; {MODEL_MISSING}")
+        stream = flag_of(body, "stream")
         messages = body.get("messages")
         messages = messages if isinstance(messages, list) else []
         who = body["user"] if isinstance(body.get("user"), str) else ""
@@ -108,7 +110,7 @@ class Desk:
         if conversation is None:
             conversation, named = await self.conversation_of(scope, messages, who)
         account, client = Provenance(mode.name), header(scope, b"user-agent")[:_LONGEST_CLIENT]
-        ask = Ask(body, conversation, body.get("stream") is True, account, gone, client)
+        ask = Ask(body, conversation, stream, account, gone, client)
         gathered = Gathered()
         answering = Answering(ask, messages, who, named, route, mode.answer(ask), gathered, start, token_hex(8))
         answering.events = self._noted(answering, answering.events)

@@ -6,6 +6,7 @@ from contextlib import aclosing
 from tacit_clients.egress import Egress
 from tacit_clients.modes.local import LocalMode, needs_more
 from tacit_clients.modes.protocol import Ask, Event
+from tacit_clients.slm.answers import LocalUnusable
 from tacit_privacy.errors import TextRefused
 from tacit_privacy.pii.policy import RedactionPolicy
 
@@ -36,9 +37,14 @@ class LlmMode:
         if begun or self._local is None or not self._stays(refusal) or needs_more(ask.body):
             raise refusal
         ask.provenance.reason = refusal.reason
-        async with aclosing(self._local.answer(ask)) as events:
-            async for event in events:
-                yield event
+        try:
+            async with aclosing(self._local.answer(ask)) as events:
+                async for event in events:
+                    yield event
+            return
+        except LocalUnusable:
+            ask.provenance.answered_by = ""
+        raise refusal
 
     def _stays(self, refusal: TextRefused) -> bool:
         """Whether the policy asks for a local answer."""

@@ -72,8 +72,7 @@ class LocalRequest:
 
 def needs_more(body: Mapping[str, Json]) -> str:
     """Why no local model can do what is asked, as a short stable word; empty where one can try."""
-    choice = body.get("tool_choice")
-    if body.get("tools") and choice != "none":
+    if _wants_tools(body):
         return "needs_tools"
     wanted = body.get("response_format")
     if isinstance(wanted, dict) and wanted.get("type") in ("json_object", "json_schema"):
@@ -92,16 +91,16 @@ def local_request(body: Mapping[str, Json], most_tokens: int) -> LocalRequest:
         raise BadInput("the local model reads text only; ask tacit/llm or leave the other parts out")
     if isinstance(body.get("response_format"), dict) and body["response_format"].get("type") != "text":
         raise BadInput("the local model cannot promise JSON; ask tacit/llm or leave response_format out")
-    if body.get("tools") and body.get("tool_choice") not in (None, "auto", "none"):
-        raise BadInput("the local model calls no tools; ask tacit/llm or leave tool_choice out")
-    limits = [body[name] for name in ("max_completion_tokens", "max_tokens") if _positive(body.get(name))]
-    choices = body["n"] if _positive(body.get("n")) else 1
+    if _wants_tools(body):
+        raise BadInput('the local model calls no tools; ask tacit/llm, leave tools out, or say "tool_choice": "none"')
+    limits = [_count(body, name, most_tokens) for name in ("max_completion_tokens", "max_tokens")]
+    choices = _count(body, "n", 1)
     if choices > MOST_CHOICES:
         raise BadInput(f"the local model gives at most {MOST_CHOICES} choices; ask for fewer in n")
     return LocalRequest(
         [_plain(message) for message in messages],
         choices,
-        min([most_tokens, *limits]),
+        min(most_tokens, *limits),
         _number(body.get("temperature")),
         _number(body.get("top_p")),
         _stops(body.get("stop")),
@@ -212,8 +211,20 @@ def _plain(message: Json) -> dict[str, str]:
     return {"role": role, "content": content or ""}
 
 
-def _positive(value: Json) -> bool:
-    return type(value) is int and value > 0
+def _wants_tools(body: Mapping[str, Json]) -> bool:
+    """Whether tools may be called, by today's names or those of before."""
+    asked = (("tools", "tool_choice"), ("functions", "function_call"))
+    return any(body.get(tools) and body.get(choice) != "none" for tools, choice in asked)
+
+
+def _count(body: Mapping[str, Json], name: str, default: int) -> int:
+    """A setting that counts. Raises BadInput for one below 1, which would otherwise be no limit at all."""
+    value = body.get(name)
+    if value is None:
+        return default
+    if type(value) is not int or value < 1:
+        raise BadInput(f"{name} must be a whole number of at least 1")
+    return value
 
 
 def _number(value: Json) -> float | None:

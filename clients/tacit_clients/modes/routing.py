@@ -9,6 +9,7 @@ from pydantic import BaseModel, Field, PositiveInt
 from tacit_clients.egress import Egress
 from tacit_clients.modes.local import Confidence, LocalMode, events_of, local_request, needs_more
 from tacit_clients.modes.protocol import Ask, Event
+from tacit_clients.slm.answers import LocalUnusable
 from tacit_privacy.errors import TextRefused, UpstreamFailed
 
 
@@ -30,15 +31,18 @@ class AutoMode:
     async def answer(self, ask: Ask) -> AsyncGenerator[Event]:
         local = self._local
         needs = needs_more(ask.body)
+        why = needs or ("unsure" if local is not None else "no_local_model")
         if local is not None and not needs:
             sure = False
-            async with aclosing(self._if_sure(local, ask)) as events:
-                async for event in events:
-                    sure = True
-                    yield event
+            try:
+                async with aclosing(self._if_sure(local, ask)) as events:
+                    async for event in events:
+                        sure = True
+                        yield event
+            except LocalUnusable:
+                local, why = None, "local_unusable"
             if sure or ask.cancelled.is_set():
                 return
-        why = needs or ("unsure" if local is not None else "no_local_model")
         begun = False
         failure: TextRefused | UpstreamFailed | None = None
         try:

@@ -8,6 +8,7 @@ _LEFT: Final = {
     "asked": "the client asked for the large model",
     "unsure": "the local model was not sure of its answer",
     "no_local_model": "there is no local model on this device",
+    "local_unusable": "the local model could not be loaded",
     "needs_tools": "tools were to be called, which the local model cannot",
     "needs_json": "an answer in JSON was asked for, which the local model cannot promise",
     "needs_images": "more than text was to be read, which the local model cannot",
