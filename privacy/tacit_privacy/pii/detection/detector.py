@@ -7,6 +7,7 @@ from typing import Final, Protocol
 
 from tacit_privacy.pii.detection.borrowed import NationalNumbers
 from tacit_privacy.pii.detection.contact import CONTACT
+from tacit_privacy.pii.detection.introductions import Introductions
 from tacit_privacy.pii.detection.merging import joined, settle
 from tacit_privacy.pii.detection.network import NETWORK
 from tacit_privacy.pii.detection.normalise import Readable, readable
@@ -19,7 +20,15 @@ from tacit_privacy.pii.detection.shapes import Finder, Found, View, find_all
 from tacit_privacy.pii.entities import Detector, Entity
 from tacit_privacy.pii.policy import RedactionPolicy
 
-PATTERNS: Final[tuple[Finder, ...]] = (*SECRETS, *NUMBERS, *CONTACT, *NETWORK, *PLACES, NationalNumbers())
+PATTERNS: Final[tuple[Finder, ...]] = (
+    *SECRETS,
+    *NUMBERS,
+    *CONTACT,
+    *NETWORK,
+    *PLACES,
+    Introductions(),
+    NationalNumbers(),
+)
 """Every pattern that comes with Tacit."""
 
 
