@@ -242,3 +242,12 @@ def test_settings_files_are_checked_and_hold_no_secrets(tmp_path: Path, text: st
     file.write_text(text)
     with pytest.raises(BadInput, match=word):
         GatewaySettings.read(file, UPSTREAM)
+
+
+def test_the_link_leads_to_the_page_and_is_told_to_nobody(end: Upstream) -> None:
+    with running(end) as gate:
+        opened = gate.client.get(gate.gateway.sessions.link(), headers={"accept": "text/html"})
+        assert opened.status_code == 303 and opened.headers["location"] == "/"
+        assert opened.headers["referrer-policy"] == "no-referrer" and opened.headers["cache-control"] == "no-store"
+        used = gate.client.get("/open?key=x", headers={"accept": "text/html"})
+        assert used.status_code == 401 and used.headers["referrer-policy"] == "same-origin"

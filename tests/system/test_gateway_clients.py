@@ -3,7 +3,10 @@
 import asyncio
 import json
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import openai
 import pytest
@@ -237,3 +240,15 @@ def test_the_local_model_answers_and_streams(end: Upstream, client: OpenAI) -> N
     said = "".join(part.choices[0].delta.content or "" for part in parts if part.choices)
     assert said == whole_answer.choices[0].message.content and end.received == []
     assert whole_answer.usage is not None and whole_answer.usage.prompt_tokens > 0
+
+
+def test_the_first_example_prints_what_the_page_says(end: Upstream) -> None:
+    """Word for word, by the shipped policy and the shipped recogniser."""
+    page = (Path(__file__).parents[2] / "docs" / "gateway.md").read_text()
+    example = page.split("```python\n")[1].partition("```")[0]
+    (promised,) = re.findall(r"print\(.*\)  # (.+)", example)
+    with gateway("--upstream", end.url, "--model", "up-1") as found:
+        here = example.replace("http://127.0.0.1:8484/v1", found.base_url)
+        done = subprocess.run([sys.executable, "-c", here], capture_output=True, text=True, timeout=60)
+    assert done.stdout.splitlines() == ["Write to Anna Kowalska, anna@example.net", promised], done.stderr
+    assert b"Kowalska" not in end.everything and b"anna@" not in end.everything

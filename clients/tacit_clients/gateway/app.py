@@ -31,7 +31,7 @@ from tacit_clients.gateway.metrics import Metrics
 from tacit_clients.gateway.responses.asked import chat_of
 from tacit_clients.gateway.responses.kept import Responses
 from tacit_clients.gateway.responses.routes import CreateResponse, OneResponse, before_of
-from tacit_clients.gateway.runtime import Runtime
+from tacit_clients.gateway.runtime import Runtime, switches_beside
 from tacit_clients.gateway.security import Guard, Rules
 from tacit_clients.gateway.session import Sessions, set_cookie
 from tacit_clients.gateway.settings import GatewaySettings
@@ -90,7 +90,7 @@ def build(
     log: Any = None,
 ) -> Gateway:
     """A gateway that listens nowhere yet. Without ``detector`` the policy's own is built."""
-    runtime = Runtime(None if settings.keeping.vault is None else settings.keeping.vault.with_suffix(".switches.json"))
+    runtime = Runtime(None if settings.keeping.vault is None else switches_beside(settings.keeping.vault))
     egress, book = _egress(settings, policy, vault, runtime, detector, patterns)
     local_mode = None if local is None else LocalMode(local, settings.local.max_tokens)
     modes: list[Mode] = [AutoMode(egress, local_mode, settings.routing), LlmMode(egress, local_mode, policy)]

@@ -19,6 +19,11 @@ class Switches(BaseModel, frozen=True, extra="forbid"):
     collect: bool = False
 
 
+def switches_beside(vault: Path) -> Path:
+    """The file of the switches of a gateway that keeps its names in ``vault``."""
+    return vault.with_suffix(".switches.json")
+
+
 class Runtime:
     """The switches, in a small file beside the vault; in memory alone where there is no file.
 
