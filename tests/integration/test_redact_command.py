@@ -19,9 +19,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tacit_privacy.commands import _blocks
+from tacit_privacy.commands import _blocks, _rows
 from tacit_privacy.commands._blocks import AFTER, BEFORE, CORE, Block, blocks
 from tacit_privacy.commands._redacting import Piece, Plain, Replacing
+from tacit_privacy.commands._streams import Lines
+from tacit_privacy.errors import BadInput
 from tacit_privacy.pii.entities import Entity
 from tacit_privacy.pii.policy import RedactionPolicy
 from tacit_privacy.pii.vault.opening import open_vault
@@ -222,6 +224,75 @@ def test_rows_gain_what_was_found_and_keep_the_rest() -> None:
     assert [row["restored"] for row in back] == [row["text"] for row in given]
 
 
+def test_everything_else_in_a_row_stays_to_the_character() -> None:
+    before = r'{"b":1.00000000000000000001,"d":1E5 , "x": 1e400, "n": -0, "é\u00e9": "\u00e9\/", '
+    before += '"k": 1, "k": {"k": 2, "k": 3}, '
+    after = ',\t"z" : [ ] , "big": ' + "9" * 5_000 + " }\r\n"
+    text = json.dumps("ü a@example.org \ud800")
+    line = f'  {before}"text":{text}{after}'
+    gained = redact("--jsonl --vault v.db", line)
+    end = line.rindex("9") + 1
+    assert gained.startswith(line[:end] + ', "redacted": "') and gained.endswith("}] }\r\n")
+    replaced = redact("--jsonl --vault v.db --replace", line)
+    assert replaced.startswith(f'  {before}"text":"') and after[: after.rindex("9")] in replaced
+    assert "a@example.org" not in replaced
+    back = tacit("restore --jsonl --vault v.db --field text --replace", replaced).stdout.decode()
+    assert back.startswith(line[:end] + ', "entities": [') and back.endswith("}] }\r\n")
+    assert tacit("restore --jsonl --vault v.db", gained).stdout.decode().endswith(f', "restored": {text} }}\r\n')
+    assert (
+        b"stdin line 1 has a field restored already"
+        in tacit("restore --jsonl --vault v.db", '{"text": "", "restored": ""}', 2).stderr
+    )
+
+
+JSON_VALUES = st.recursive(
+    st.none() | st.booleans() | st.floats(allow_nan=False, allow_infinity=False) | st.integers() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(
+    row=st.dictionaries(st.text(max_size=4), JSON_VALUES, max_size=4),
+    text=st.text(),
+    indent=st.booleans(),
+    ascii=st.booleans(),
+)
+def test_a_row_is_read_as_json_is(row: dict[str, Any], text: str, indent: bool, ascii: bool) -> None:
+    for name in ("text", "new"):
+        row.pop(name, None)
+    row = {**row, "text": "given"}
+    separators = (" ,\t", " : ") if indent else (",", ":")
+    line = json.dumps(row, ensure_ascii=ascii, separators=separators)
+    (read,) = _rows.rows(Lines(Given([line])), "given", ("text",), ("new",))  # type: ignore[arg-type]
+    assert read.text == "given"
+    assert read.with_fields(new=text).startswith(line[:-1])
+    assert json.loads(read.with_fields(new=text)) == {**row, "new": text}
+    assert json.loads(read.with_text(text, new=[1])) == {**row, "text": text, "new": [1]}
+
+
+@given(st.text(alphabet='{}[]":, \ttex1.e\\-', max_size=24))
+def test_what_is_no_json_is_no_row(line: str) -> None:
+    try:
+        meant = json.loads(line)
+    except ValueError:
+        meant = None
+    try:
+        read = next(_rows.rows(Lines(Given([line])), "given", ("text", "t", "e", "x"), ()), None)  # type: ignore[arg-type]
+    except BadInput as error:
+        assert ("is not JSON" in str(error)) == (meant is None)
+    else:
+        assert read is None or isinstance(meant, dict)
+
+
+def test_a_byte_order_mark_is_passed_over() -> None:
+    for name in ("one", "two"):
+        Path(name).write_bytes(b'\xef\xbb\xbf{"text": "a@example.org"}\n')
+    done = rows(redact("--jsonl --vault v.db one two"))
+    assert [row["text"] for row in done] == ["a@example.org", "a@example.org"]
+    assert b"line 2 is not JSON" in tacit("redact --jsonl", b'{"text": ""}\n\xef\xbb\xbf{"text": ""}\n', 2).stderr
+
+
 def test_the_field_is_chosen_and_may_be_replaced() -> None:
     line = json.dumps({"prompt": "a@example.org", "text": 3})
     (row,) = rows(redact("--jsonl --vault v.db --field prompt --replace", line))
@@ -239,6 +310,11 @@ def test_the_field_is_chosen_and_may_be_replaced() -> None:
         ('{"id": 9, "body": "kept@secret.example"}', "stdin line 70 has no field text; --field"),
         ('{"id": 9, "text": ["kept@secret.example"]}', "stdin line 70: text holds no text"),
         ('{"id": NaN, "text": "kept@secret.example"}', "stdin line 70 is not JSON"),
+        ('{"text": "kept@secret.example"} {}', "stdin line 70 is not JSON"),
+        ('{"text": "kept@secret.example",}', "stdin line 70 is not JSON"),
+        ('{"text": "a", "te\\u0078t": "kept@secret.example"}', "stdin line 70 has the field text twice"),
+        ('{"text": "kept@secret.example", "entities": []}', "stdin line 70 has a field entities already"),
+        ('{"redacted": 1, "text": "kept@secret.example"}', "stdin line 70 has a field redacted already"),
         ('{"text": ' + "[" * 100_000, "stdin line 70 is not JSON"),
     ],
 )

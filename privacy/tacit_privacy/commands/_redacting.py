@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from tacit_privacy.commands._blocks import Block, blocks
 from tacit_privacy.commands._detecting import Detecting, Found, Job, Told
-from tacit_privacy.commands._rows import Batch, batches, line_of
+from tacit_privacy.commands._rows import Batch, batches
 from tacit_privacy.commands._streams import Chain, Lines, emit, readers
 from tacit_privacy.errors import BadInput, TextRefused
 from tacit_privacy.pii.entities import Entity
@@ -120,7 +120,8 @@ class Rows:
         for reader in readers(self._files):
             lines = Lines(reader)
             self._waits = lines.waits
-            yield from batches(reader, lines, reader.name, (self._field,))
+            adds = ("entities",) if self._replace else ("redacted", "entities")
+            yield from batches(reader, lines, reader.name, (self._field,), adds)
 
     def waits(self) -> bool:
         return self._waits()
@@ -133,9 +134,11 @@ class Rows:
                 done = replacing.replace(row.text, entities, row.where)
             except (TextRefused, BadInput) as error:
                 raise Interrupted("".join(lines), error) from None
-            named = self._field if self._replace else "redacted"
             found_here = [entity.row() for entity in done.entities]
-            lines.append(line_of(row.content | {named: done.text, "entities": found_here}))
+            if self._replace:
+                lines.append(row.with_text(done.text, entities=found_here))
+            else:
+                lines.append(row.with_fields(redacted=done.text, entities=found_here))
         return "".join(lines)
 
 

@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Any
 
 from tacit_privacy.commands._redacting import whole
-from tacit_privacy.commands._rows import line_of
 from tacit_privacy.commands._rows import rows as read_rows
 from tacit_privacy.commands._streams import Chain, Lines, emit, readers
 from tacit_privacy.commands._vaults import quoted
@@ -84,12 +83,11 @@ def rows(files: list[Path] | None, fields: tuple[str, ...], replace: bool, live:
         lines = Lines(reader)
         ready: list[str] = []
         try:
-            for row in read_rows(lines, reader.name, fields):
+            for row in read_rows(lines, reader.name, fields, () if replace else ("restored",)):
                 stream = live.restorer()
                 text = stream.feed(row.text) + stream.close()
                 live.count(stream)
-                named = next(name for name in fields if name in row.content)
-                ready.append(line_of(row.content | {named if replace else "restored": text}))
+                ready.append(row.with_text(text) if replace else row.with_fields(restored=text))
                 if len(ready) >= 64 or lines.waits():
                     emit("".join(ready))
                     ready = []
