@@ -66,6 +66,12 @@ def test_an_empty_vault_says_so() -> None:
     assert (done.returncode, done.stdout) == (0, "") and "no conversation" in done.stderr
 
 
+def test_a_list_that_nobody_can_read_is_no_defect() -> None:
+    made(letters="anna@example.org")
+    done = subprocess.run(["bash", "-c", f"{TACIT} vault list v.db >&-"], capture_output=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
 def test_erasing_forgets_one_or_all(capsys: pytest.CaptureFixture[str]) -> None:
     made(letters="anna@example.org", notes="bo@example.org", third="cy@example.org")
     assert main(["vault", "erase", "v.db", "--conversation", "letters"]) == 0 and names() == ["third", "notes"]
