@@ -251,6 +251,13 @@ def test_small_letters_alone_are_nobodys_number() -> None:
 # lists and thresholds
 
 
+def test_a_form_of_address_alone_is_nobodys_name() -> None:
+    found = CombinedDetector(NONE, [Names(PERSON="Mr|Anna Kowalska|Frau Eze")]).detect(["Mr. Anna Kowalska, Frau Eze"])[
+        0
+    ]
+    assert [(one.type, one.start) for one in found] == [("TITLE", 0), ("PERSON", 4), ("PERSON", 19)]
+
+
 def test_denied_words_are_always_found_whole_and_in_any_case() -> None:
     listed = policy(deny=["Projekt Lächeln", "xyz"])
     text = "PROJEKT  LÄCHELN und projekt\nlächeln, nicht Projekt Lächelnd; xyz xyzzy"

@@ -12,7 +12,7 @@ from tacit_privacy.pii.detection.merging import joined, settle
 from tacit_privacy.pii.detection.network import NETWORK
 from tacit_privacy.pii.detection.normalise import Readable, readable
 from tacit_privacy.pii.detection.numbers import NUMBERS
-from tacit_privacy.pii.detection.phrases import Word, again, lexicon, split
+from tacit_privacy.pii.detection.phrases import FORMS_OF_ADDRESS, Word, again, lexicon, split
 from tacit_privacy.pii.detection.places import PLACES
 from tacit_privacy.pii.detection.public import set_apart
 from tacit_privacy.pii.detection.secrets import SECRETS
@@ -70,7 +70,7 @@ class CombinedDetector:
         text = copy.text
         found = [one for one in find_all(PATTERNS, View(text)) if one.score >= self._policy.least(one.type)]
         found += [
-            Found(entity.start, entity.end, entity.type, min(entity.score, MOST_OF_A_MODEL))
+            Found(entity.start, entity.end, _type_of(text, entity), min(entity.score, MOST_OF_A_MODEL))
             for part in read
             for entity in part
             if entity.score >= self._policy.least(entity.type) and _may_be(text[entity.start : entity.end], entity.type)
@@ -98,6 +98,12 @@ class CombinedDetector:
 def _may_be(shown: str, type: str) -> bool:
     """Whether a model's span can be of its type: words in small letters alone are nobody's number."""
     return type != "ID" or any(char.isdigit() or char.isupper() for char in shown)
+
+
+def _type_of(text: str, entity: Entity) -> str:
+    """A form of address that stands alone is nobody's name."""
+    said = {word.folded for word in split(text[entity.start : entity.end])} if entity.type == "PERSON" else set[str]()
+    return "TITLE" if said and said <= FORMS_OF_ADDRESS else entity.type
 
 
 def _start(word: Word) -> int:

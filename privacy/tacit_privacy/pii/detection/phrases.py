@@ -85,9 +85,11 @@ class _Again:
 
 _LONGEST: Final = 24  # words
 _STAYS: Final = words("DATE_TIME AGE URL DOMAIN_NAME TITLE NRP DATE_OF_BIRTH PIN")  # say nothing elsewhere
-_PARTICLES: Final = words(
-    "mr mrs ms miss dr prof professor sir madam herr frau monsieur madame señor señora signor signora von van der den "
-    "de del della di da dos du la le el al bin ibn ben and und the jr sr iii phd"
+FORMS_OF_ADDRESS: Final = words(
+    "mr mrs ms miss mx dr prof professor sir madam herr frau monsieur madame señor señora signor signora"
+)
+_PARTICLES: Final = FORMS_OF_ADDRESS | words(
+    "von van der den de del della di da dos du la le el al bin ibn ben and und the jr sr iii phd"
 )
 
 
