@@ -466,6 +466,7 @@ def test_bytes_that_are_not_utf8_are_named_by_place(command: str) -> None:
 def test_what_cannot_be_opened_is_one_sentence() -> None:
     for words, said in (
         ("redact none.txt", b"cannot read none.txt: no such file"),
+        ("redact --vault new.db none.txt", b"cannot read none.txt: no such file"),
         ("redact .", b"it is a folder"),
         ("redact --policy none.toml", b"cannot read the policy none.toml"),
         ("redact --vault patterns.toml", b"restore it from a copy"),
@@ -478,7 +479,7 @@ def test_what_cannot_be_opened_is_one_sentence() -> None:
         done = tacit(words, "", 2)
         assert said in done.stderr and done.stderr.count(b"\n") == 1, done.stderr
         assert done.stdout == b""
-    assert not Path("none.db").exists()
+    assert not Path("none.db").exists() and not Path("new.db").exists() and not Path("new.db.key").exists()
 
 
 def test_a_locked_vault_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:

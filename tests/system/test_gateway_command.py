@@ -42,6 +42,7 @@ def run(*arguments: str, **environment: str) -> "subprocess.CompletedProcess[str
         ((*WITH_LOCAL, "--slm", "/nofolder"), "there is no model folder /nofolder"),
         ((*WITH_LOCAL, "--slm", "nofolder"), "there is no folder nofolder"),
         ((*WITH_LOCAL, "--adapter", "/nofolder"), "no adapter in /nofolder"),
+        ((*UP, "--slm", "/nofolder"), "--no-local means no local model"),
         ((*UP, "--vault-key", "file"), "add --vault FILE"),
         ((*UP, "--vault-key", "auto"), "add --vault FILE"),
     ],

@@ -62,6 +62,8 @@ def gateway(
     as_json: JsonOption = False,
 ) -> None:
     """Serve until SIGTERM or SIGINT. TACIT_UPSTREAM_KEY: the upstream's key. TACIT_TOKEN: clients' bearer token."""
+    if no_local and (slm or adapter):
+        raise BadInput("--no-local means no local model; leave out --slm and --adapter, or --no-local")
     changes: dict[str, Any] = {
         "upstream.url": upstream,
         "upstream.model": model,

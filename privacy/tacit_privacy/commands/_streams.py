@@ -167,6 +167,18 @@ def readers(files: list[Path] | None) -> Iterator[Reader]:
             yield reader
 
 
+def check_files(files: list[Path] | None) -> None:
+    """Before anything is made: raises BadInput for a file that cannot be read, and for a folder."""
+    for path in files or []:
+        if path == Path("-"):
+            continue
+        if path.is_dir():
+            raise BadInput(f"cannot read {path}: it is a folder; name files")
+        if not path.is_fifo():  # opening one would wait for its writer
+            with Reader(path):
+                pass
+
+
 def await_stdin(files: list[Path] | None) -> None:
     """Wait until another process has written to stdin, where that is read first."""
     if (files or [Path("-")])[0] == Path("-") and sys.stdin is not None and not sys.stdin.isatty():

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from tacit_privacy.cli import JsonOption, check_stdout, json_on_stdout
+from tacit_privacy.commands._streams import check_files
 from tacit_privacy.commands._vaults import (
     CONVERSATION,
     ConversationOption,
@@ -57,6 +58,7 @@ def redact(
     if vault is None and key != "auto":
         raise BadInput("--key says how a vault is locked; add --vault")
     check_stdout()
+    check_files(files)
     with json_on_stdout(as_json) as write:
         from tacit_privacy.commands import _redacting as work
         from tacit_privacy.commands._detecting import Detecting, Job

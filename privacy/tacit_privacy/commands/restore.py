@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from tacit_privacy.cli import JsonOption, check_stdout, json_on_stdout
+from tacit_privacy.commands._streams import check_files
 from tacit_privacy.commands._vaults import (
     CONVERSATION,
     ConversationOption,
@@ -49,6 +50,7 @@ def restore(
     if (replace or field) and not jsonl:
         raise BadInput("--field and --replace speak of JSONL; add --jsonl")
     check_stdout()
+    check_files(files)
     with json_on_stdout(as_json) as write:
         from tacit_privacy.commands import _restoring as work
         from tacit_privacy.commands._streams import await_stdin
