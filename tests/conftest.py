@@ -2,8 +2,20 @@
 
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 SUPPORT = str(Path(__file__).parent / "support")
 sys.path.insert(0, SUPPORT)  # worker processes inherit this one...
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [SUPPORT, os.environ.get("PYTHONPATH")]))  # ...and Ray's that
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    from browsers import installed_browser
+
+    with installed_browser() as found:
+        yield found
