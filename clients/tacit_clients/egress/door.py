@@ -115,13 +115,13 @@ class Gate:
         start: float,
     ) -> Draft:
         content = _bytes(after)
-        fictions = conversation.fictions() if conversation else {}
-        issued = {*conversation.issued(), *fictions} if conversation else set[str]()
-        # whoever calls himself by one of our own placeholders gives nothing away
-        known = [Values(conversation.values() - issued, conversation.people() - issued)] if conversation else []
+        fictions = conversation.fictions().keys() if conversation else frozenset[str]()
+        issued = conversation.issued().keys() if conversation else frozenset[str]()
+        own = issued | fictions  # whoever calls himself by one of our own placeholders gives nothing away
+        known = [Values(conversation.values() - own, conversation.people() - own)] if conversation else []
         if self.policy.action("PERSON") != "keep":  # nor does a made-up name that somebody bears elsewhere
             known.append(self.names.values.without(fictions))
-        self.last_look.check(content, known, issued)
+        self.last_look.check(content, known, issued, fictions)
         spent = (time.perf_counter() - start) * 1e3
         return Draft(
             content, conversation, _tool_names(before, after), dict(masked), dropped, stream, spent, _asks_json(before)

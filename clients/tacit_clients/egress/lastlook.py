@@ -16,7 +16,7 @@ from tacit_privacy.pii.detection.common import COMMON
 from tacit_privacy.pii.entities import Detector
 from tacit_privacy.pii.policy import RedactionPolicy
 from tacit_privacy.pii.pseudonyms.folding import WORD, Folded, fold, joins
-from tacit_privacy.pii.pseudonyms.grammar import CORE, occurrences, parse
+from tacit_privacy.pii.pseudonyms.grammar import CORE, occurrences
 from tacit_privacy.pii.pseudonyms.joined import JoinedNames
 
 HIGH_CONFIDENCE: Final = 0.8
@@ -110,18 +110,21 @@ class LastLook:
     def __post_init__(self) -> None:
         object.__setattr__(self, "_clean", _Clean())
 
-    def check(self, outbound: bytes, values: Iterable[Values], issued: Set[str]) -> None:
-        """``values``: what must not be there; ``issued``: placeholders and surrogates, which may look like entities."""
+    def check(
+        self, outbound: bytes, values: Iterable[Values], issued: Set[str], fictions: Set[str] = frozenset()
+    ) -> None:
+        """``values``: what must not be there; ``issued``: placeholders, and ``fictions``: made-up values, both of which
+        may look like entities.
+        """
         texts = [view for leaf in dict.fromkeys(leaves(json.loads(outbound), self.structural)) for view in views(leaf)]
-        tokens = {each for each in issued if parse(each) is not None}
-        texts = list(dict.fromkeys(_without_tokens(tokens, text) for text in texts))
+        texts = list(dict.fromkeys(_without_tokens(issued, text) for text in texts))
         if any(kind.in_any(texts) for kind in values):
             raise TextRefused("known_value", "a value that was masked before was about to leave")
         if self.patterns is not None:
-            fictions = [each for each in issued - tokens if sum(map(str.isalnum, each)) >= _SHORTEST_NUMBER]
-            self._patterns([_without_fictions(fictions, text) for text in texts], issued)
+            long = [each for each in fictions if sum(map(str.isalnum, each)) >= _SHORTEST_NUMBER]
+            self._patterns([_without_fictions(long, text) for text in texts], fictions)
 
-    def _patterns(self, texts: list[str], issued: Set[str]) -> None:
+    def _patterns(self, texts: list[str], fictions: Set[str]) -> None:
         clean: _Clean = self._clean  # type: ignore[attr-defined]
         fresh = [text for text in dict.fromkeys(texts) if not clean.knows(text)]
         if not fresh or self.patterns is None:
@@ -130,19 +133,19 @@ class LastLook:
             for entity in found:
                 if entity.score < max(HIGH_CONFIDENCE, self.policy.detection.least(entity.type)):
                     continue
-                if self.policy.action(entity.type) == "keep" or text[entity.start : entity.end] in issued:
+                if self.policy.action(entity.type) == "keep" or text[entity.start : entity.end] in fictions:
                     continue
                 raise TextRefused("pattern", f"something that looks like {entity.type} was about to leave")
             if not any(entity.score >= HIGH_CONFIDENCE for entity in found):
                 clean.add(text)
 
 
-def _without_tokens(tokens: Set[str], text: str) -> str:
+def _without_tokens(issued: Set[str], text: str) -> str:
     """``text`` with a sign that is neither letter nor space in place of every issued placeholder.
 
     A value such as "NHS" is no leak inside ``UK_NHS_ewa39``, and beside "account no." a stem is no account's number.
     """
-    return CORE.sub(lambda core: _SIGN if core.group() in tokens else core.group(), text)
+    return CORE.sub(lambda core: _SIGN if core.group() in issued else core.group(), text)
 
 
 def _without_fictions(fictions: Iterable[str], text: str) -> str:
