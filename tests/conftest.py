@@ -19,3 +19,12 @@ def browser() -> Iterator[Any]:
 
     with installed_browser() as found:
         yield found
+
+
+@pytest.fixture(scope="module")
+def end() -> Iterator[Any]:
+    """An OpenAI-compatible server that a test scripts and asks what it received."""
+    from upstreams import upstream
+
+    with upstream() as found:
+        yield found

@@ -6,15 +6,9 @@ from typing import Any
 
 import pytest
 from gateways import ANNA, EMAIL, Listed, Running, Scripted, policy_of, running, user
-from upstreams import Body, Reply, Upstream, echo, last_text, message, streamed_text, upstream, whole
+from upstreams import Body, Reply, Upstream, echo, last_text, message, streamed_text, whole
 
 from tacit_privacy.errors import Busy
-
-
-@pytest.fixture(scope="module")
-def end() -> Iterator[Upstream]:
-    with upstream() as found:
-        yield found
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from gateways import ANNA, EMAIL, ROBERT, Failing, Listed, Running, Scripted, policy_of, running, user
-from upstreams import Body, Reply, Upstream, chunk, echo, last_text, message, stream, upstream, whole
+from upstreams import Body, Reply, Upstream, chunk, echo, last_text, message, stream, whole
 
 from tacit_clients.egress.lastlook import LastLook, Values
 from tacit_clients.egress.wire import structural
@@ -24,12 +24,6 @@ from tacit_privacy.pii.vault.store import Vault
 
 TOKEN = re.compile(r"[A-Z][A-Z_]*_[a-z0-9]{5,}(?:_[a-z]+)?")
 SOURCE = Path(__file__).parents[2] / "clients" / "tacit_clients"
-
-
-@pytest.fixture(scope="module")
-def end() -> Iterator[Upstream]:
-    with upstream() as found:
-        yield found
 
 
 @pytest.fixture(scope="module")

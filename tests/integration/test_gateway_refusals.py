@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 from gateways import ANNA, Failing, Running, Scripted, policy_of, running, user
-from upstreams import Reply, Upstream, echo, upstream
+from upstreams import Reply, Upstream, echo
 
 from tacit_clients.egress.breaker import CircuitOpen
 from tacit_clients.gateway.errors import problem_of
@@ -22,12 +22,6 @@ from tacit_privacy.pii.vault.store import Vault
 SECRET = "sk-proj-AbCdEfGhIjKlMnOpQrStUvWxYz0123456789abcdEFGH"
 PICTURE = "data:image/png;base64,iVBORw0KGgo="
 TOOL = {"type": "function", "function": {"name": "f"}}
-
-
-@pytest.fixture(scope="module")
-def end() -> Iterator[Upstream]:
-    with upstream() as found:
-        yield found
 
 
 @pytest.fixture(scope="module")

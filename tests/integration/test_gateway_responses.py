@@ -7,16 +7,10 @@ from typing import Any
 
 import pytest
 from gateways import ANNA, EMAIL, ROBERT, Running, policy_of, running
-from upstreams import Body, Reply, Upstream, chunk, echo, message, stream, upstream, whole
+from upstreams import Body, Reply, Upstream, chunk, echo, message, stream, whole
 
 from tacit_privacy.pii.vault.keys import RawKey
 from tacit_privacy.pii.vault.store import Vault
-
-
-@pytest.fixture(scope="module")
-def end() -> Iterator[Upstream]:
-    with upstream() as found:
-        yield found
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from fastapi import APIRouter
 from gateways import ANNA, JSON, Running, running, user
-from upstreams import Upstream, upstream
+from upstreams import Upstream
 
 from tacit_clients.gateway.session import Sessions
 from tacit_clients.gateway.settings import GatewaySettings
@@ -18,12 +18,6 @@ from tacit_privacy.errors import BadInput
 
 CHAT = {"model": "tacit/llm", "messages": [user(f"I am {ANNA}")]}
 TOKEN = "a-token-of-the-owner"
-
-
-@pytest.fixture(scope="module")
-def end() -> Iterator[Upstream]:
-    with upstream() as found:
-        yield found
 
 
 @pytest.fixture(scope="module")

@@ -19,17 +19,10 @@ from upstreams import (
     last_text,
     stream,
     streamed_text,
-    upstream,
     usage_chunk,
 )
 
 TOKEN = re.compile(r"[A-Z][A-Z_]*_[a-z0-9]{5,}(?:_[a-z]+)?")
-
-
-@pytest.fixture(scope="module")
-def end() -> Iterator[Upstream]:
-    with upstream() as found:
-        yield found
 
 
 @pytest.fixture(scope="module")

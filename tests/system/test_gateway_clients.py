@@ -16,17 +16,11 @@ from openai.types.chat import ChatCompletionToolParam
 from openai.types.responses import FunctionToolParam
 from processes import Process, gateway
 from pydantic import BaseModel
-from upstreams import Body, Reply, Upstream, chunk, echo, message, stream, upstream, whole
+from upstreams import Body, Reply, Upstream, chunk, echo, message, stream, whole
 
 TOKEN = re.compile(r"PERSON_[a-z0-9]{5,}")
 POLICY = '[detection]\nrecogniser = "none"\ndeny = ["Anna Kowalska"]\n[restore]\ntools = ["send_mail"]\n'
 TEXT = f"Write to {ANNA} at {EMAIL}."
-
-
-@pytest.fixture(scope="module")
-def end() -> Iterator[Upstream]:
-    with upstream() as found:
-        yield found
 
 
 @pytest.fixture(scope="module")

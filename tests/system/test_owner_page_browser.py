@@ -13,16 +13,10 @@ import httpx
 import pytest
 from browsers import FAINT, WIDTHS, Opened
 from gateways import ANNA, EMAIL, ROBERT, Running, Scripted, running
-from upstreams import Upstream, upstream
+from upstreams import Upstream
 
 SECRET = "sk-proj-Zx81kQw93mTnB72LpVcR5dYhA6uJ0sEf"
 HOSTILE = "<img src=x onerror=alert(1)><script>alert(2)</script>"
-
-
-@pytest.fixture(scope="module")
-def end() -> Iterator[Upstream]:
-    with upstream() as found:
-        yield found
 
 
 @pytest.fixture
