@@ -79,7 +79,7 @@ def gateway(
         "local.model": slm,
         "local.adapter": adapter,
         "local.enabled": False if no_local else None,
-        "routing.threshold": threshold,
+        "auto.threshold": threshold,
     }
     with json_on_stdout(as_json) as write:
         from tacit_clients.gateway.settings import GatewaySettings

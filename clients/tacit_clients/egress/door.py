@@ -172,23 +172,24 @@ class Egress:
         """What would leave, by the very road that a request takes; nothing is sent or recorded. Raises TextRefused."""
         return await self.in_thread(self.gate.draft, body, conversation, stream)
 
-    async def chat(self, ask: Ask, why: str) -> AsyncGenerator[Event]:
+    async def chat(self, ask: Ask, why: str, clean: bool = False) -> AsyncGenerator[Event]:
         """Ask the upstream. ``why``: a short stable word for the owner's record.
 
-        Raises TextRefused or UpstreamFailed, the first before anything was sent.
+        ``clean`` lets no masked text leave either: what holds anything to mask is refused as ``masked``. Raises
+        TextRefused or UpstreamFailed, the first before anything was sent.
         """
         if self._paused():
             await self.in_thread(self._note_refusal, ask, "paused")
             raise TextRefused("paused", "the owner has paused all traffic to the large model")
         self.transport.breaker.refuse_if_open()  # before the gate's work, which would be for nothing
-        draft, number = await self._drafted(ask, why)
+        draft, number = await self._drafted(ask, why, clean)
         if self._paused():  # meanwhile
             self._note_ending(number, "paused", ask.provenance)
             raise TextRefused("paused", "the owner has paused all traffic to the large model")
         account = ask.provenance
         account.masked, account.dropped = dict(draft.masked), list(draft.dropped)
         account.gate_ms += draft.milliseconds
-        account.answered_by = "llm"
+        account.answered_by, account.calls = "llm", account.calls + 1
         inbound = Inbound(draft.conversation, self.gate.policy.restore, draft.names, account, draft.json_asked)
         outcome = "gone"
         try:
@@ -237,14 +238,16 @@ class Egress:
         self._pool.shutdown(wait=True, cancel_futures=True)
         self._flush()
 
-    async def _drafted(self, ask: Ask, why: str) -> tuple[Draft, int]:
+    async def _drafted(self, ask: Ask, why: str, clean: bool) -> tuple[Draft, int]:
         """Drafted and recorded as leaving, or refused and recorded as that."""
-        return await self.in_thread(self._draft_and_record, ask, why)
+        return await self.in_thread(self._draft_and_record, ask, why, clean)
 
-    def _draft_and_record(self, ask: Ask, why: str) -> tuple[Draft, int]:
+    def _draft_and_record(self, ask: Ask, why: str, clean: bool) -> tuple[Draft, int]:
         refusal: TextRefused | None = None
         try:
-            draft = self.gate.draft(ask.body, ask.conversation, ask.stream)
+            draft = self.gate.draft(ask.body, None if clean else ask.conversation, ask.stream)
+            if clean and draft.masked:
+                raise TextRefused("masked", "it was to leave without placeholders, and holds something to mask")
         except TextRefused as error:
             refusal = error
         if refusal is not None:

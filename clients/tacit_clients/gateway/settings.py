@@ -8,7 +8,7 @@ from pydantic import BaseModel, Field, NonNegativeInt, PositiveFloat, PositiveIn
 from pydantic import model_validator as validator
 
 from tacit_clients.egress.settings import UpstreamSettings, is_loopback
-from tacit_clients.modes.routing import RoutingSettings
+from tacit_clients.modes.auto import AutoSettings
 from tacit_privacy.errors import BadInput
 from tacit_privacy.wording import sentence
 
@@ -74,7 +74,7 @@ class GatewaySettings(BaseModel, frozen=True, extra="forbid"):
     server: ServerSettings = ServerSettings()
     local: LocalSettings = LocalSettings()
     keeping: KeepingSettings = KeepingSettings()
-    routing: RoutingSettings = RoutingSettings()
+    auto: AutoSettings = AutoSettings()
     policy: Path | None = None
     gate_threads: PositiveInt = 2
 

@@ -8,6 +8,10 @@ from typing import Any, Final, Literal, Protocol, TypeAlias
 
 Json: TypeAlias = Any  # what json.loads gives
 TextField = Literal["content", "reasoning_content", "refusal"]
+_SUMS: Final = (
+    *("tokens_up", "tokens_down", "bytes_up", "bytes_down", "gate_ms", "restored", "unknown", "malformed", "withheld"),
+    *("attempts", "calls", "local_in", "local_out"),
+)
 FieldNames: Final[tuple[TextField, ...]] = ("content", "reasoning_content", "refusal")
 
 
@@ -85,15 +89,39 @@ class Provenance:
     withheld: int = 0
     confidence: float | None = None
     attempts: int = 0
+    calls: int = 0  # of the large model
+    local_in: int = 0  # tokens that the local model read, over all its turns
+    local_out: int = 0  # and wrote
+    agreement: float | None = None  # of the answers of both sides, 0 to 1, where both gave one
+    flags: list[str] = dataclasses.field(default_factory=list)  # short stable words; see tacit_clients.modes.trust
 
     def row(self) -> dict[str, Json]:
         """The field ``tacit`` of a response."""
         names = ("answered_by", "mode", "escalated", "reason", "masked", "dropped", "tokens_up", "tokens_down")
-        counts = ("bytes_up", "bytes_down", "restored", "unknown", "malformed", "withheld", "attempts")
-        row: dict[str, Json] = {name: getattr(self, name) for name in (*names, *counts)}
+        counts = ("bytes_up", "bytes_down", "restored", "unknown", "malformed", "withheld", "attempts", "calls")
+        turns = ("local_in", "local_out", "flags")
+        row: dict[str, Json] = {name: getattr(self, name) for name in (*names, *counts, *turns)}
         row |= {name: round(getattr(self, name), 3) for name in ("gate_ms", "latency_ms", "ttft_ms")}
-        row["confidence"] = None if self.confidence is None else round(self.confidence, 4)
+        for name in ("confidence", "agreement"):
+            value = getattr(self, name)
+            row[name] = None if value is None else round(value, 4)
         return row
+
+    def flag(self, word: str) -> None:
+        """Say something about the answer, once."""
+        if word not in self.flags:
+            self.flags.append(word)
+
+    def absorb(self, part: "Provenance") -> None:
+        """Add what one of several calls cost; who answered, and why, the mode itself says."""
+        for name in _SUMS:
+            setattr(self, name, getattr(self, name) + getattr(part, name))
+        self.masked = {
+            type: max(self.masked.get(type, 0), part.masked.get(type, 0)) for type in {*self.masked, *part.masked}
+        }
+        self.dropped = list(dict.fromkeys([*self.dropped, *part.dropped]))
+        for word in part.flags:
+            self.flag(word)
 
 
 @dataclass(frozen=True, slots=True)

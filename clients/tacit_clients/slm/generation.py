@@ -141,6 +141,14 @@ class LocalModel:
         """Load now, off the event loop. Raises BadInput where the model or an adapter cannot be used."""
         await asyncio.to_thread(self._ensure)
 
+    async def form(self) -> Literal["chat", "plain"]:
+        """How the model is spoken to, which loads it: by its chat template, or in single plain requests.
+
+        Raises LocalUnusable.
+        """
+        loaded = await asyncio.to_thread(self._usable)
+        return "chat" if loaded.resident.chat else "plain"
+
     async def stream(
         self,
         messages: Messages,

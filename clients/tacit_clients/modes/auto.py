@@ -7,13 +7,13 @@ from threading import Event as Flag
 from pydantic import BaseModel, Field, PositiveInt
 
 from tacit_clients.egress import Egress
+from tacit_clients.modes.asking import delegated
 from tacit_clients.modes.local import Confidence, LocalMode, events_of, local_request, needs_more
 from tacit_clients.modes.protocol import Ask, Event
 from tacit_clients.slm.answers import LocalUnusable
-from tacit_privacy.errors import TextRefused, UpstreamFailed
 
 
-class RoutingSettings(BaseModel, frozen=True, extra="forbid"):
+class AutoSettings(BaseModel, frozen=True, extra="forbid"):
     """When the local model is sure: ``threshold`` is on exp of its tokens' mean log-probability."""
 
     threshold: float = Field(default=0.8, ge=0, le=1)
@@ -25,7 +25,7 @@ class AutoMode:
 
     name = "auto"
 
-    def __init__(self, egress: Egress, local: LocalMode | None, settings: RoutingSettings) -> None:
+    def __init__(self, egress: Egress, local: LocalMode | None, settings: AutoSettings) -> None:
         self._egress, self._local, self._settings = egress, local, settings
 
     async def answer(self, ask: Ask) -> AsyncGenerator[Event]:
@@ -43,22 +43,7 @@ class AutoMode:
                 local, why = None, "local_unusable"
             if sure or ask.cancelled.is_set():
                 return
-        begun = False
-        failure: TextRefused | UpstreamFailed | None = None
-        try:
-            async with aclosing(self._egress.chat(ask, why)) as events:
-                async for event in events:
-                    if not begun:
-                        begun, ask.provenance.reason, ask.provenance.escalated = True, why, True
-                    yield event
-        except (TextRefused, UpstreamFailed) as error:
-            failure = type(error)(*error.args)
-        if failure is None:
-            return
-        if begun or local is None or needs:
-            raise failure
-        ask.provenance.reason = failure.reason
-        async with aclosing(local.answer(ask)) as events:
+        async with aclosing(delegated(self._egress, None if needs else local, ask, why)) as events:
             async for event in events:
                 yield event
 
