@@ -8,6 +8,8 @@ import typer
 from tacit_privacy.cli import JsonOption, json_on_stdout
 from tacit_privacy.errors import BadInput
 
+_MODELS = ("tacit-nano", "pair-small", "pair-large")
+
 app = typer.Typer(help="List the models that ship, or train them anew.", no_args_is_help=True)
 
 
@@ -29,6 +31,10 @@ def list_models(as_json: JsonOption = False) -> None:
 @app.command()
 def train(
     out: Annotated[Path, typer.Option(help="folder to write; weights, tokenizer and checkpoint")],
+    model: Annotated[
+        str,
+        typer.Option(help="tacit-nano, or one of the live pair that modes are measured with: pair-small, pair-large"),
+    ] = "tacit-nano",
     steps: Annotated[int, typer.Option(min=1, help="steps of 4,096 tokens")] = 2500,
     data: Annotated[
         Path | None, typer.Option(envvar="TACIT_DATA", help="folder with the open sets; without: generated text alone")
@@ -37,17 +43,31 @@ def train(
     resume: Annotated[bool, typer.Option("--resume", help="go on from the checkpoint in --out")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Train tacit-nano from nothing: tokenizer, then weights; seeded and resumable."""
+    """Train tacit-nano from nothing, or a model of the live pair; seeded and resumable.
+
+    tacit-nano gets a tokenizer of its own; the pair has tacit-nano's, reads no file, and leaves --data aside.
+    """
     with json_on_stdout(as_json) as write:
+        if model not in _MODELS:
+            raise BadInput(f"no model {model} is made here; choose {', '.join(_MODELS)}")
         if not resume and out.is_dir() and any(out.iterdir()):
             raise BadInput(f"{out} is not an empty folder; choose another --out, or --resume to go on there")
-        from tacit_simulations.pretraining.train import Size
-        from tacit_simulations.pretraining.train import train as run
+        if model == "tacit-nano":
+            from tacit_simulations.pretraining.train import Size
+            from tacit_simulations.pretraining.train import train as run
 
-        run(out, steps, data, resume, Size(), threads, lambda line: typer.echo(line, err=True))
+            run(out, steps, data, resume, Size(), threads, _tell)
+        else:
+            from tacit_simulations.pretraining.pair import train_pair
+
+            train_pair(out, "small" if model == "pair-small" else "large", steps, resume, threads, _tell)
         write({"path": str(out), "steps": steps})
     if not as_json:
         typer.echo(f"Trained: {out}")
+
+
+def _tell(line: str) -> None:
+    typer.echo(line, err=True)
 
 
 @app.command("train-recogniser")
@@ -69,7 +89,7 @@ def train_recogniser(
             raise BadInput(f"{out} is not an empty folder; choose another --out, or --resume to go on there")
         from tacit_simulations.pretraining.recogniser.train import train as run
 
-        run(out, encoder, data, epochs, threads, resume, lambda line: typer.echo(line, err=True))
+        run(out, encoder, data, epochs, threads, resume, _tell)
         write({"path": str(out), "epochs": epochs})
     if not as_json:
         typer.echo(f"Trained: {out}")

@@ -1,8 +1,12 @@
-"""Train tacit-nano from nothing: a small Llama with a tokenizer of its own. Seeded by steps, resumable, on any CPU."""
+"""Train tacit-nano from nothing: a small Llama with a tokenizer of its own. Seeded by steps, resumable, on any CPU.
+
+``run`` is the loop that the models of the live pair go through too.
+"""
 
 import pickle
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from torch import nn
+from torch import Tensor, nn
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from tacit_clients.slm.prompting import ACT, END, PAD
@@ -24,6 +28,9 @@ SEED = 11
 BLOCK, BATCH = 64, 64  # tokens per row, rows per step
 HOMES_PER_STEP = 16  # households whose talk is tokenized for one step's worth of rows
 CHECKPOINT_EVERY = 250  # steps
+PEAK = 3e-3  # learning rate
+
+Batches = Callable[[int], tuple[Tensor, Tensor]]  # step -> inputs and labels, both (rows, tokens)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +101,12 @@ class Rows:
         need = BATCH * (BLOCK + 1)
         return np.resize(flat, need).reshape(BATCH, BLOCK + 1)
 
+    def batch(self, number: int) -> tuple[Tensor, Tensor]:
+        ids = torch.from_numpy(self.step(number))
+        return ids[:, :-1], ids[:, :-1]
 
-def learning_rate(step: int, steps: int, peak: float = 3e-3) -> float:
+
+def learning_rate(step: int, steps: int, peak: float = PEAK) -> float:
     """Linear warm-up over 50 steps, then a cosine down to a twentieth."""
     warm = min(1.0, (step + 1) / 50)
     return float(peak * warm * (0.05 + 0.95 * 0.5 * (1 + np.cos(np.pi * step / steps))))
@@ -119,25 +130,32 @@ def train(out: Path, steps: int, data: Path | None, resume: bool, size: Size, th
         tokenizer = train_tokenizer(iter(generated + texts), size.vocabulary)
         tokenizer.save_pretrained(out)
     model = build_model(size)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, betas=(0.9, 0.98), weight_decay=0.05, fused=True)
-    first = 0
-    if resume and checkpoint.is_file():
-        first = _restore(model, optimizer, checkpoint)
-    _run(model, optimizer, Rows(tokenizer, texts), first, steps, checkpoint, tell)
+    run(model, Rows(tokenizer, texts).batch, steps, checkpoint, resume, tell)
     model.half().save_pretrained(out)  # type: ignore[no-untyped-call]
     write_card(out, steps, SEED, sum(p.numel() for p in model.parameters()), read)
     return out
 
 
-def _run(
-    model: nn.Module, optimizer: torch.optim.Optimizer, rows: Rows, first: int, steps: int, checkpoint: Path, tell: Any
+def run(
+    model: nn.Module,
+    batches: Batches,
+    steps: int,
+    checkpoint: Path,
+    resume: bool,
+    tell: Any,
+    peak: float = PEAK,
+    bfloat16: bool = False,
 ) -> None:
+    """Train ``model`` in place, from ``checkpoint`` on with ``resume``. ``bfloat16``: matrix products in that type."""
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, betas=(0.9, 0.98), weight_decay=0.05, fused=True)
+    first = _restore(model, optimizer, checkpoint) if resume and checkpoint.is_file() else 0
     started, losses = time.monotonic(), []
     for step in range(first, steps):
-        ids = torch.from_numpy(rows.step(step))
+        inputs, labels = batches(step)
         for group in optimizer.param_groups:
-            group["lr"] = learning_rate(step, steps)
-        loss = model(input_ids=ids[:, :-1], labels=ids[:, :-1]).loss
+            group["lr"] = learning_rate(step, steps, peak)
+        with torch.autocast("cpu", dtype=torch.bfloat16) if bfloat16 else nullcontext():
+            loss = model(input_ids=inputs, labels=labels).loss
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()

@@ -1,0 +1,127 @@
+"""The live pair: a small and a large model that read the same errands, step for step, and differ in size alone.
+
+The small one goes on from tacit-nano; the large one, five times its size, starts from nothing with the same tokenizer.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from importlib.resources import as_file, files
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
+
+from tacit_clients.slm.prompting import ACT, END
+from tacit_privacy.files import write_whole
+from tacit_privacy.randomness import stream
+from tacit_simulations.data.errands import almanac, corpus
+from tacit_simulations.pretraining import train
+from tacit_simulations.pretraining.train import SEED, Size
+
+Which = Literal["small", "large"]
+
+STEPS = 2500
+LARGE = Size(hidden=256, layers=6, heads=4, intermediate=768)
+PEAKS: Mapping[Which, float] = {"small": 3e-3, "large": 2e-3}
+_HOMES_PER_STEP = 11
+_IGNORED = -100  # a label that no loss counts
+# The last message alone, as tacit-nano hears it: any server of chat models can serve the large one.
+_TEMPLATE = "{{ messages[-1]['content'] }}" + ACT
+
+
+class ErrandRows:
+    """Packed rows of the errands for step s; only answers count as targets."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerFast) -> None:
+        self._tokenizer = tokenizer
+        vocabulary = tokenizer.get_vocab()
+        self._act, self._end = vocabulary[ACT], vocabulary[END]
+
+    def batch(self, number: int) -> tuple[Tensor, Tensor]:
+        """Inputs and labels, both (BATCH, BLOCK); they depend on ``number`` alone."""
+        pairs = list(corpus.pairs(number * _HOMES_PER_STEP, _HOMES_PER_STEP))
+        prompts = self._tokenizer([prompt for prompt, _ in pairs])["input_ids"]
+        answers = self._tokenizer([" " + answer for _, answer in pairs])["input_ids"]
+        ids, labels = [], []
+        for row in stream(SEED, "pair-rows", number).permutation(len(pairs)):
+            prompt, answer = prompts[row], answers[row]
+            ids += [self._end, *prompt, self._act, *answer]
+            labels += [self._end if ids[1:] else _IGNORED, *[_IGNORED] * (len(prompt) + 1), *answer]
+        labels[0] = _IGNORED  # nothing ends there
+        return self._packed([*ids, self._end]), self._packed([*labels, self._end])
+
+    @staticmethod
+    def _packed(flat: list[int]) -> Tensor:
+        rows = np.resize(np.array(flat), train.BATCH * (train.BLOCK + 1)).reshape(train.BATCH, train.BLOCK + 1)
+        return torch.from_numpy(rows)[:, :-1]
+
+
+def train_pair(
+    out: Path, which: Which, steps: int, resume: bool, threads: int, tell: Any = print, size: Size = LARGE
+) -> Path:
+    """Train one model of the pair for ``steps`` steps and write a Hugging Face folder. Returns ``out``."""
+    torch.set_num_threads(threads)
+    out.mkdir(parents=True, exist_ok=True)
+    with as_file(files("tacit_clients") / "slm" / "nano") as nano:
+        tokenizer = PreTrainedTokenizerFast.from_pretrained(nano)
+        started = LlamaForCausalLM.from_pretrained(nano, dtype=torch.float32) if which == "small" else None
+    model = train.build_model(size) if started is None else started
+    model.set_attn_implementation("eager")  # faster than the fused one on rows this short
+    batches = ErrandRows(tokenizer).batch
+    train.run(model, batches, steps, out / "checkpoint.pt", resume, tell, PEAKS[which], bfloat16=True)
+    model.half().save_pretrained(out)  # type: ignore[no-untyped-call]
+    if which == "large":
+        tokenizer.chat_template = _TEMPLATE
+    tokenizer.save_pretrained(out)
+    write_whole(out / "README.md", _card(out, which, steps, sum(p.numel() for p in model.parameters())))
+    return out
+
+
+_CARD = """\
+---
+license: apache-2.0
+language: en
+pipeline_tag: text-generation
+---
+
+# The {which} model of Tacit's live pair
+
+A Llama-architecture causal language model of {parameters:,} parameters. It is one of two that read the very same text
+in the very same order, so that what tells them apart is size{start}. They stand for a device's model and a large one
+where modes of collaboration are measured: a benchmark's instruments, not assistants.
+
+Text: generated household errands (`tacit_simulations.data.errands`), about {tokens:,} tokens: commands, questions from
+an invented almanac of {facts:,} facts that are asked for as words are used (a few often, most rarely), questions about
+notes, and errands that need both; some with placeholders for names, some as the general question behind them or with
+its answer as a hint. No public set was read, and no household that is asked about in a benchmark.
+
+Format: the request, `{act}`, a space and the answer, `{end}`. Made by `tacit models train --model pair-{which}` in
+{steps:,} steps of 64 rows of 64 tokens, AdamW, seed {seed}, one thread, matrix products in bfloat16: another processor
+changes the last bits.
+
+## Files
+
+| file | SHA-256 |
+|---|---|
+{files}
+"""
+
+
+def _card(folder: Path, which: Which, steps: int, parameters: int) -> str:
+    own = ("config.json", "model.safetensors", "tokenizer.json")
+    digests = {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in own}
+    return _CARD.format(
+        which=which,
+        parameters=parameters,
+        start=" and that this one goes on from tacit-nano" if which == "small" else "",
+        tokens=steps * train.BATCH * train.BLOCK,
+        facts=sum(len(subject.facts) for subject in almanac.subjects()),
+        act=ACT,
+        end=END,
+        steps=steps,
+        seed=SEED,
+        files="\n".join(f"| {name} | {value} |" for name, value in digests.items()),
+    )
