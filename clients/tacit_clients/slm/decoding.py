@@ -1,8 +1,9 @@
 """One answer, token by token, with a cache of keys and values."""
 
 import inspect
+import math
 import secrets
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -14,6 +15,7 @@ from tacit_privacy.errors import BadInput, EngineFailed
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
+_SCORED = 64  # tokens whose distributions are held at once: 40 MB of float32 for a large vocabulary
 _CHUNK = 256  # tokens of a prompt that are read at once: a cancelled request waits for one chunk at most
 
 
@@ -33,7 +35,7 @@ def decode(
         for start in range(0, len(fresh), _CHUNK):
             if cancelled():
                 return
-            logits = reader.read(fresh[start : start + _CHUNK])
+            logits = reader.read(fresh[start : start + _CHUNK])[-1]
         if logits is None:
             raise BadInput("the prompt holds no token; say something")
         token = choose(logits, sampling, generator)
@@ -44,9 +46,7 @@ def decode(
 @torch.inference_mode()
 def choose(logits: Tensor, sampling: Sampling, generator: torch.Generator) -> Token:
     """One token from ``logits`` (vocabulary,). Temperature first, then top_p; ties go to the smaller id."""
-    logprobs = torch.log_softmax(logits.float(), dim=-1)
-    if not bool(torch.isfinite(logprobs.max())):
-        raise EngineFailed("the local model computes NaN; its weights or its adapter are damaged")
+    logprobs = _logprobs(logits)
     if sampling.temperature == 0:
         chosen = int(logprobs.argmax())
     else:
@@ -60,23 +60,92 @@ def choose(logits: Tensor, sampling: Sampling, generator: torch.Generator) -> To
     return Token(chosen, float(logprobs[chosen]))
 
 
+def likelihood(
+    network: "PreTrainedModel",
+    prompt: Sequence[int],
+    answer: Sequence[int],
+    ends: Collection[int],
+    cancelled: Callable[[], bool],
+) -> float | None:
+    """Log-probability, in nats, that ``answer`` follows ``prompt`` and then any of ``ends``. None where cancelled."""
+    wanted = [[token] for token in answer] + [sorted(ends)]
+    total, seen = 0.0, 0
+    for rows in distributions(network, prompt, answer, cancelled):
+        for row in rows:
+            total += float(torch.logsumexp(row[wanted[seen]], dim=-1))
+            seen += 1
+    return total if seen == len(wanted) else None
+
+
+def weights(
+    network: "PreTrainedModel",
+    prompt: Sequence[int],
+    answer: Sequence[int],
+    places: Sequence[Sequence[int | None]],
+    cancelled: Callable[[], bool],
+) -> list[list[float]]:
+    """Log-probability of each token of ``places[n]`` after the first n of ``answer``; -inf for None.
+
+    At most one place more than ``answer`` is long; fewer than asked for where it is cancelled.
+    """
+    found: list[list[float]] = []
+    for rows in distributions(network, prompt, answer, cancelled):
+        for row in rows:
+            if len(found) == len(places):
+                return found
+            found.append([-math.inf if token is None else float(row[token]) for token in places[len(found)]])
+    return found
+
+
+def distributions(
+    network: "PreTrainedModel", prompt: Sequence[int], answer: Sequence[int], cancelled: Callable[[], bool]
+) -> Iterator[Tensor]:
+    """Log-probabilities of the next token, (some, vocabulary): after ``prompt``, then after each token of ``answer``.
+
+    ``len(answer) + 1`` rows in all. ``cancelled`` is asked before every forward pass, and ends them early.
+    """
+    reader = _Reader(network)
+    logits = None
+    for start in range(0, len(prompt), _CHUNK):
+        if cancelled():
+            return
+        logits = reader.read(prompt[start : start + _CHUNK])
+    if logits is None:
+        raise BadInput("the prompt holds no token; say something")
+    yield _logprobs(logits)
+    for start in range(0, len(answer), _SCORED):
+        if cancelled():
+            return
+        part = answer[start : start + _SCORED]
+        yield _logprobs(reader.read(part, len(part)))
+
+
+@torch.inference_mode()
+def _logprobs(logits: Tensor) -> Tensor:
+    """The same shape, (..., vocabulary). Raises EngineFailed on NaN."""
+    logprobs = torch.log_softmax(logits.float(), dim=-1)
+    if not bool(torch.isfinite(logprobs.amax(dim=-1)).all()):
+        raise EngineFailed("the local model computes NaN; its weights or its adapter are damaged")
+    return logprobs
+
+
 class _Reader:
     """A network that has read some tokens and remembers their keys and values."""
 
     def __init__(self, network: "PreTrainedModel") -> None:
         self._network = network
         self._past: Any = None
-        # Only the last position's logits matter; those of a long prompt would be its largest tensor.
-        parameters = inspect.signature(network.forward).parameters
-        self._options: dict[str, Any] = {"logits_to_keep": 1} if "logits_to_keep" in parameters else {}
+        # A long prompt's logits would be its largest tensor, and only those of its end matter.
+        self._can_keep = "logits_to_keep" in inspect.signature(network.forward).parameters
 
     @torch.inference_mode()
-    def read(self, ids: Sequence[int]) -> Tensor:
-        """Logits (vocabulary,) after ``ids``, which follow all that was read before."""
+    def read(self, ids: Sequence[int], keep: int = 1) -> Tensor:
+        """Logits (keep, vocabulary) after each of the last ``keep`` of ``ids``, which follow all read before."""
         tokens = torch.tensor([list(ids)])  # (1, length)
-        output = self._network(input_ids=tokens, past_key_values=self._past, use_cache=True, **self._options)
+        options: dict[str, Any] = {"logits_to_keep": keep} if self._can_keep else {}
+        output = self._network(input_ids=tokens, past_key_values=self._past, use_cache=True, **options)
         self._past = getattr(output, "past_key_values", None)
         if self._past is None:
             raise BadInput(f"models of type {self._network.config.model_type} keep no cache of keys and values")
-        last: Tensor = output.logits[0, -1]
-        return last
+        kept: Tensor = output.logits[0, -keep:]
+        return kept

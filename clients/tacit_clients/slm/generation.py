@@ -7,23 +7,28 @@ import asyncio
 import threading
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, field
+from concurrent.futures import ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 
 from tacit_clients.slm.answers import Answer as Answer
 from tacit_clients.slm.answers import LocalUnusable as LocalUnusable
 from tacit_clients.slm.answers import Piece as Piece
 from tacit_clients.slm.answers import Writer
+from tacit_clients.slm.jobs import Job
 from tacit_clients.slm.places import check
 from tacit_clients.slm.sampling import Flag, Sampling
 from tacit_privacy.errors import BadInput, Busy, EngineFailed, TacitError
 
 if TYPE_CHECKING:
+    from concurrent.futures import Future
+
     from tacit_clients.slm.resident import Resident, Variants
 
+T = TypeVar("T")
 Messages = Sequence[Mapping[str, Any]]
 _LOADING = threading.Lock()  # transformers' lazy imports are not made for several threads
 _THREAD = threading.local()
@@ -46,36 +51,6 @@ class _Loaded:
     variants: "Variants"
 
 
-@dataclass(eq=False)
-class _Job:
-    """One request on its way between the event loop that asks and the thread that writes."""
-
-    messages: Messages = field(repr=False)
-    sampling: Sampling
-    personal: bool
-    flag: Flag | None
-    loop: asyncio.AbstractEventLoop = field(repr=False)
-    pieces: "asyncio.Queue[Piece | TacitError]" = field(default_factory=asyncio.Queue, repr=False)
-    started: float = field(default_factory=time.perf_counter)
-    _abandoned: threading.Event = field(default_factory=threading.Event)
-    future: "Future[Piece] | None" = field(default=None, repr=False)
-
-    def cancelled(self) -> bool:
-        return self._abandoned.is_set() or (self.flag is not None and self.flag.is_set())
-
-    def abandon(self) -> None:
-        """Nobody waits any more: leave the queue, or stop at the next token."""
-        self._abandoned.set()
-        if self.future is not None:
-            self.future.cancel()
-
-    def post(self, item: Piece | TacitError) -> None:
-        try:
-            self.loop.call_soon_threadsafe(self.pieces.put_nowait, item)
-        except RuntimeError:  # the loop is closed, and with it whoever asked
-            self._abandoned.set()
-
-
 class LocalModel:
     """A causal language model that answers conversations on this device. Made by ``open``; never logs a text."""
 
@@ -87,7 +62,7 @@ class LocalModel:
         self._threads, self._queue = threads, queue
         self._loaded: _Loaded | None = None
         self._failed: tuple[float, str] | None = None  # when loading failed, and how
-        self._jobs: set[_Job] = set()
+        self._jobs: set[Job[Any]] = set()
         self._lock = threading.Lock()  # guards _jobs and _closed
         self._swapping = threading.Lock()
         self._closed = False
@@ -168,15 +143,13 @@ class LocalModel:
         the first step: Busy where the queue is full, PromptTooLong, LocalUnusable, or BadInput.
         """
         sampling = Sampling.of(max_tokens, temperature, top_p, stop, seed)
-        job = _Job(messages, sampling, personal, cancelled, asyncio.get_running_loop())
+        job = Job(partial(self._run, messages, sampling, personal), _unbegun, cancelled, asyncio.get_running_loop())
         self._admit(job)
         try:
             while True:
-                item = await job.pieces.get()
-                if isinstance(item, TacitError):
-                    raise item
-                yield item
-                if item.finish is not None:
+                piece = await job.next()
+                yield piece
+                if piece.finish is not None:
                     return
         finally:
             job.abandon()
@@ -187,6 +160,45 @@ class LocalModel:
             if piece.answer is not None:
                 return piece.answer
         raise EngineFailed("the local model ended without an answer")
+
+    async def score(
+        self, messages: Messages, completion: str, *, cancelled: Flag | None = None, personal: bool = True
+    ) -> float | None:
+        """How likely the model finds ``completion`` as the whole answer: mean log-probability per token, in nats.
+
+        The end of the answer counts as one token more, so 0 is the most. It takes a place in the queue like a request,
+        and the work of reading prompt and answer once. None where the two are longer than the model reads or than
+        ``longest``, or where nobody waits any more. Raises as ``stream`` does.
+        """
+        return await self._asked(partial(self._score, messages, completion, personal), None, cancelled)
+
+    async def weigh(
+        self,
+        messages: Messages,
+        written: Sequence[str],
+        candidates: Sequence[Sequence[str]],
+        *,
+        cancelled: Flag | None = None,
+        personal: bool = False,
+    ) -> list[list[float]]:
+        """Log-probabilities of ``candidates`` for each place of an answer whose tokens are ``written``, in one pass.
+
+        Tokens are given as the texts that they spell; place n is after the first n of ``written``. -inf for a
+        candidate that is no token of this model; the list ends before a place that only such a token leads to, where
+        the model's context ends, and where nobody waits any more. The personal adapter is off unless it is asked for:
+        what is chosen by these numbers may leave the device. Raises as ``stream`` does.
+        """
+        nothing: list[list[float]] = []
+        return await self._asked(partial(self._weigh, messages, written, candidates, personal), nothing, cancelled)
+
+    async def length(self, messages: Messages, completion: str = "") -> int:
+        """Tokens of a prompt and its whole answer. Raises BadInput, PromptTooLong and LocalUnusable."""
+
+        def counted() -> int:
+            resident = self._usable().resident
+            return len(resident.encode(messages)) + len(resident.encode_answer(completion)) + 1
+
+        return await asyncio.to_thread(counted)
 
     async def swap(self, adapter: Path | None) -> None:
         """Use another shared adapter, or none, from the next request on; running ones end with theirs.
@@ -213,7 +225,16 @@ class LocalModel:
     ) -> None:
         await self.close(0.0 if kind else 5.0)
 
-    def _admit(self, job: _Job) -> None:
+    async def _asked(self, work: Callable[[Job[T]], T], nothing: T, flag: Flag | None) -> T:
+        """What ``work`` returns, in turn with the requests; ``nothing`` where it never began."""
+        job = Job(work, lambda _: nothing, flag, asyncio.get_running_loop())
+        self._admit(job)
+        try:
+            return await job.next()
+        finally:
+            job.abandon()
+
+    def _admit(self, job: Job[Any]) -> None:
         with self._lock:
             gone = [other for other in self._jobs if other.cancelled()]
         for other in gone:
@@ -223,42 +244,64 @@ class LocalModel:
             if len(self._jobs) >= self._threads + self._queue:
                 raise Busy(self._threads, len(self._jobs) - self._threads)
             self._jobs.add(job)
-            job.future = self._pool.submit(self._run, job)
+            job.future = self._pool.submit(job.work, job)
         job.future.add_done_callback(lambda future: self._settle(job, future))
 
-    def _settle(self, job: _Job, future: "Future[Piece]") -> None:
-        """A request is over, well or not: nobody may wait for ever, and no text may be in what they are told."""
+    def _settle(self, job: Job[Any], future: "Future[Any]") -> None:
         with self._lock:
             self._jobs.discard(job)
-        if future.cancelled():
-            seconds = time.perf_counter() - job.started
-            job.post(Piece("", "cancelled", None, Answer("", 0, 0, 0.0, 0.0, "cancelled", seconds, seconds)))
-            return
-        error = future.exception()
-        if error is None:
-            job.post(future.result())
-        elif isinstance(error, TacitError):
-            job.post(error)
-        else:
-            job.post(EngineFailed(f"the local model failed ({type(error).__name__})"))
+        job.settle(future)
 
-    def _run(self, job: _Job) -> Piece:
+    def _run(self, messages: Messages, sampling: Sampling, personal: bool, job: Job[Piece]) -> Piece:
         """In a thread of the pool: the whole answer. Its last piece is returned, and sent once the place is free."""
         loaded = self._usable()
         from tacit_clients.slm.decoding import decode
 
         resident = loaded.resident
 
-        ids = resident.encode(job.messages)
-        limit = min(job.sampling.max_tokens or self._cap, self._cap, resident.context - len(ids))
-        writer = Writer(resident.text_stream(job.sampling.stop), resident.ends, len(ids), job.started)
-        with loaded.variants.choose(job.personal).network() as network:
-            tokens = decode(network, ids, job.sampling, limit, job.cancelled)
+        ids = resident.encode(messages)
+        limit = min(sampling.max_tokens or self._cap, self._cap, resident.context - len(ids))
+        writer = Writer(resident.text_stream(sampling.stop), resident.ends, len(ids), job.started)
+        with loaded.variants.choose(personal).network() as network:
+            tokens = decode(network, ids, sampling, limit, job.cancelled)
             for piece in writer.pieces(tokens, job.cancelled):
                 if piece.finish is not None:
                     return piece
                 job.post(piece)
         raise EngineFailed("the local model ended without an answer")
+
+    def _score(self, messages: Messages, completion: str, personal: bool, job: Job[float | None]) -> float | None:
+        loaded = self._usable()
+        from tacit_clients.slm.decoding import likelihood
+
+        resident = loaded.resident
+        ids, answer = resident.encode(messages), resident.encode_answer(completion)
+        if len(answer) >= min(self._cap, resident.context - len(ids)):  # the end needs a place too
+            return None
+        with loaded.variants.choose(personal).network() as network:
+            total = likelihood(network, ids, answer, resident.ends, job.cancelled)
+        return None if total is None else total / (len(answer) + 1)
+
+    def _weigh(
+        self,
+        messages: Messages,
+        written: Sequence[str],
+        candidates: Sequence[Sequence[str]],
+        personal: bool,
+        job: Job[list[list[float]]],
+    ) -> list[list[float]]:
+        loaded = self._usable()
+        from tacit_clients.slm.decoding import weights
+
+        resident = loaded.resident
+        ids = resident.encode(messages)
+        answer = resident.known_tokens(written)[: resident.context - len(ids)]
+        places = [
+            [resident.token_of(text, first=number == 0) for text in texts]
+            for number, texts in enumerate(candidates[: len(answer) + 1])
+        ]
+        with loaded.variants.choose(personal).network() as network:
+            return weights(network, ids, answer, places, job.cancelled)
 
     def _usable(self) -> _Loaded:
         """The loaded model for a request. Raises LocalUnusable: to find out is not the request's fault."""
@@ -310,6 +353,12 @@ class LocalModel:
             job.abandon()
         self._pool.shutdown(wait=True)
         self._loaded = None
+
+
+def _unbegun(job: Job[Piece]) -> Piece:
+    """What is left of a request that nobody waited for when its turn came."""
+    seconds = time.perf_counter() - job.started
+    return Piece("", "cancelled", None, Answer("", 0, 0, 0.0, 0.0, "cancelled", seconds, seconds))
 
 
 def _one_thread() -> None:

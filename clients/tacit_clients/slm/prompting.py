@@ -43,6 +43,11 @@ def encode_question(tokenizer: Any, prompt: str) -> list[int]:
     return [*ids, _separator(tokenizer)]
 
 
+def encode_answer(tokenizer: Any, answer: str) -> list[int]:
+    """Ids of an INSTRUCT row's target without its end. ``answer`` is text: a special token in it is none."""
+    return list(tokenizer(" " + answer, add_special_tokens=False, split_special_tokens=True)["input_ids"])
+
+
 def end_of_answer(tokenizer: Any) -> int:
     """The id that ends the target of an INSTRUCT row."""
     return _end(tokenizer)

@@ -5,6 +5,7 @@ from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -14,7 +15,7 @@ from tacit_clients.slm.adapters import AdaptedModel
 from tacit_clients.slm.decoding import decode
 from tacit_clients.slm.models import Kind, LanguageModel, load
 from tacit_clients.slm.sampling import Sampling
-from tacit_clients.slm.text_stream import Detokeniser, StopStrings, TextStream
+from tacit_clients.slm.text_stream import BROKEN, Detokeniser, StopStrings, TextStream
 from tacit_privacy.errors import BadInput, PromptTooLong
 
 if TYPE_CHECKING:
@@ -115,6 +116,43 @@ class Resident:
     def _encode_plain(self, messages: Sequence[Mapping[str, Any]]) -> list[int]:
         return prompting.encode_question(self._tokenizer, _last_of_user(messages))
 
+    def encode_answer(self, text: str) -> list[int]:
+        """Ids of an answer as the model itself would write it, without its end; a special token in it is text."""
+        if self.chat:
+            return self._tokens(self._broken_up(_encodable(text)))
+        return prompting.encode_answer(self._tokenizer, _encodable(text))
+
+    def token_of(self, text: str, first: bool = False) -> int | None:
+        """The token that spells ``text``, special ones apart; ``first``: at the beginning of an answer."""
+        if first and not self.chat:
+            return self._spelled.get(" " + text, self._spelled.get(text))
+        return self._spelled.get(text)
+
+    def known_tokens(self, texts: Sequence[str]) -> list[int]:
+        """Ids of the texts up to the first that is no token of this model."""
+        known: list[int] = []
+        for number, text in enumerate(texts):
+            token = self.token_of(text, first=number == 0)
+            if token is None:
+                break
+            known.append(token)
+        return known
+
+    @cached_property
+    def _spelled(self) -> dict[str, int]:
+        """Tokens by what they spell inside a text. Parts of characters spell nothing; the smaller id wins.
+
+        Made at the first use, since it decodes the whole vocabulary.
+        """
+        anchor = self.encode_answer("a")[-1]  # some decoders take the space from a first token
+        before = self._decode([anchor])
+        found: dict[str, int] = {}
+        for token in range(min(len(self._tokenizer), self._model.vocabulary)):
+            text = self._decode([anchor, token]).removeprefix(before)
+            if text and BROKEN not in text:
+                found.setdefault(text, token)
+        return found
+
     def _tokens(self, text: str) -> list[int]:
         """Ids of a text whose special tokens are meant."""
         encoded = self._tokenizer(text, add_special_tokens=False, split_special_tokens=False, verbose=False)
@@ -135,11 +173,13 @@ class Resident:
 
     def _harmless(self, message: Mapping[str, Any]) -> dict[str, Any]:
         """A message whose text cannot end its turn: special tokens in it are broken up by a space."""
-        text = text_of(message)
+        role = message.get("role")
+        return {"role": "system" if role == "developer" else role, "content": self._broken_up(text_of(message))}
+
+    def _broken_up(self, text: str) -> str:
         for token in self._special:
             text = text.replace(token, f"{token[0]} {token[1:]}")
-        role = message.get("role")
-        return {"role": "system" if role == "developer" else role, "content": text}
+        return text
 
     def text_stream(self, stop: Sequence[str]) -> TextStream:
         """For one answer. An answer in the plain form begins after a space, as it was trained."""
