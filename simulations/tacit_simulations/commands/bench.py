@@ -88,6 +88,88 @@ def pii(
         raise typer.Exit(1)
 
 
+@app.command()
+def modes(
+    data: Annotated[
+        Path, typer.Option(help='JSON lines {"id", "prompt", "answer"}, optional "answers", "units", "family"')
+    ],
+    upstream: Annotated[str | None, typer.Option(help="base URL of the large model", metavar="URL")] = None,
+    model: Annotated[str | None, typer.Option(help="with --upstream: its name there", metavar="ID")] = None,
+    llm: Annotated[
+        str | None,
+        typer.Option(help="in place of --upstream: a causal model, served on loopback by a process", metavar="MODEL"),
+    ] = None,
+    slm: Annotated[
+        str | None, typer.Option(help="local model: tacit-nano, a folder or a Hugging Face id", metavar="MODEL")
+    ] = None,
+    adapter: Annotated[Path | None, typer.Option(help="its adapter, a folder in peft's format", metavar="DIR")] = None,
+    modes: Annotated[
+        str | None, typer.Option(help="which modes, with commas; without: all of the gateway", metavar="NAMES")
+    ] = None,
+    sweep: Annotated[
+        bool, typer.Option("--sweep/--no-sweep", help="try several values of each mode's knob, or its setting alone")
+    ] = True,
+    change: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", help="a setting of the gateway, like auto.probe_tokens=8; repeat it", metavar="KEY=VALUE"
+        ),
+    ] = None,
+    policy: Annotated[Path | None, typer.Option(help="redaction policy, TOML; without: the default one")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="only the first questions, so many")] = None,
+    max_tokens: Annotated[int, typer.Option(min=1, help="most tokens of an answer, of either model")] = 64,
+    seed: Annotated[int, typer.Option(min=0, help="of every request, of placeholders and of intervals")] = 0,
+    price_in: Annotated[float, typer.Option(min=0, help="of a million tokens that the large model reads")] = 0.0,
+    price_out: Annotated[float, typer.Option(min=0, help="of a million tokens that it writes")] = 0.0,
+    profile: Annotated[
+        list[str] | None,
+        typer.Option(help="emulate also on DEVICE or DEVICE@LINK of the fleet's catalogue; repeat it", metavar="NAME"),
+    ] = None,
+    traces: Annotated[
+        Path | None, typer.Option(help="folder of throughput traces that mobile links replay", metavar="DIR")
+    ] = None,
+    llm_rate: Annotated[
+        float | None,
+        typer.Option(min=0.001, help="emulation: tokens a second of the large model; without: as long as it took here"),
+    ] = None,
+    outage: Annotated[int, typer.Option(min=0, help="questions asked again while the large model is gone")] = 8,
+    out: Annotated[
+        Path | None, typer.Option(help="empty folder for rows.jsonl, result.json and report.html", metavar="DIR")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Compare the modes of collaboration: quality, cost, latency, energy and what leaves, on the same questions.
+
+    Every mode runs through the parts of a real gateway, beside five baselines: a coin, the prompt's length, the small
+    model alone, the large one always, redacted and raw. TACIT_UPSTREAM_KEY: the upstream's key.
+    """
+    with json_on_stdout(as_json) as write:
+        from tacit_simulations.commands import _bench_modes
+        from tacit_simulations.evaluation.modes.asking import Asking
+        from tacit_simulations.evaluation.modes.profiles import Remote
+        from tacit_simulations.evaluation.modes.rows import Prices
+
+        choices = _bench_modes.Choices(
+            data=data,
+            modes=modes,
+            sweep=sweep,
+            changes=change or (),
+            policy=policy,
+            limit=limit,
+            asking=Asking(max_tokens, seed=seed),
+            prices=Prices(price_in, price_out),
+            remote=Remote(llm_rate),
+            places=profile or (),
+            traces=traces,
+            outage_questions=outage,
+            out=out,
+        )
+        found = _bench_modes.compare(_bench_modes.Models(upstream, model, llm, slm, adapter), choices)
+        write(found)
+    if not as_json:
+        _bench_modes.show(found, out)
+
+
 def _show(machine: dict[str, Any], fleet: "FleetSpeed", trained: "TrainingSpeed | None") -> None:
     from rich.console import Console
     from rich.table import Table

@@ -1,0 +1,242 @@
+"""What `tacit bench modes` compares, where it writes it and how people see it."""
+
+import asyncio
+import json
+import os
+import sys
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+
+import tacit_simulations
+from tacit_clients.gateway.settings import GatewaySettings
+from tacit_clients.slm.generation import LocalModel
+from tacit_clients.slm.places import NANO
+from tacit_privacy.errors import BadInput
+from tacit_privacy.files import write_whole
+from tacit_privacy.pii.policy import RedactionPolicy
+from tacit_simulations.evaluation.modes import profiles, tasks
+from tacit_simulations.evaluation.modes.asking import Asking
+from tacit_simulations.evaluation.modes.llm_server import Endpoint, serving
+from tacit_simulations.evaluation.modes.rows import HERE, Prices
+from tacit_simulations.evaluation.modes.run import Plan, evaluate
+from tacit_simulations.evaluation.speed import machine
+
+PAIR = Path(tacit_simulations.__file__).parents[1] / "pair"  # of a clone of the repository: a small and a large model
+_LOCAL_THREADS = 2
+
+
+@dataclass(frozen=True)
+class Models:
+    """Which pair. All None: the repository's own, where it is."""
+
+    upstream: str | None = None
+    model: str | None = None
+    llm: str | None = None
+    slm: str | None = None
+    adapter: Path | None = None
+
+    @property
+    def small(self) -> str:
+        if self.slm is not None:
+            return self.slm
+        return str(PAIR / "small") if (PAIR / "small" / "config.json").is_file() else NANO
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What was typed beside the models."""
+
+    data: Path
+    modes: str | None
+    sweep: bool
+    changes: Sequence[str]
+    policy: Path | None
+    limit: int | None
+    asking: Asking
+    prices: Prices
+    remote: profiles.Remote
+    places: Sequence[str]
+    traces: Path | None
+    outage_questions: int
+    out: Path | None
+
+
+def compare(models: Models, choices: Choices) -> dict[str, Any]:
+    """The document of ``--json``; with ``out`` the folder's files too. Raises BadInput, mostly before any work."""
+    rows = tasks.read(choices.data, choices.limit)
+    places = [profiles.place(name) for name in choices.places or profiles.DEFAULTS]
+    policy, changes = RedactionPolicy.load(choices.policy), assignments(choices.changes)
+    parameters = profiles.parameters_of(models.small)
+    local = LocalModel.open(
+        models.small, models.adapter, max_concurrent=_LOCAL_THREADS, longest=choices.asking.max_tokens
+    )
+    local.check()
+    with folder(choices.out), endpoint(models, choices.asking.max_tokens) as large:
+        base = {"upstream.url": large.url, "upstream.model": large.model, "local.max_tokens": choices.asking.max_tokens}
+        base |= {"upstream.key": os.environ.get("TACIT_UPSTREAM_KEY") or None} if models.upstream else {}
+        plan = Plan(
+            dataset=choices.data.stem,
+            tasks=rows,
+            endpoint=large,
+            settings=GatewaySettings.read(None, base | changes),
+            change=lambda more: GatewaySettings.read(None, base | changes | dict(more)),
+            policy=policy,
+            local=local,
+            parameters=parameters,
+            places=places,
+            modes=None if choices.modes is None else [name.strip() for name in choices.modes.split(",")],
+            sweep=choices.sweep,
+            asking=choices.asking,
+            prices=choices.prices,
+            remote=choices.remote,
+            traces=choices.traces,
+            outage_questions=choices.outage_questions,
+        )
+        found = asyncio.run(_evaluated(plan, local))
+        told = {
+            "dataset": found["dataset"],
+            "n": found["n"],
+            "models": {
+                "slm": _shown(models.small),
+                "adapter": None if models.adapter is None else models.adapter.name,
+                "slm_parameters": parameters,
+                "llm": _shown(large.name),
+            },
+            "settings": _stated(choices),
+            "machine": machine(),
+            "rows": found["rows"],
+            "baselines": found["baselines"],
+        }
+        if choices.out is not None:
+            _write(choices.out, told)
+    return told
+
+
+async def _evaluated(plan: Plan, local: LocalModel) -> dict[str, Any]:
+    async with local:
+        await local.ready()
+        return await evaluate(plan, lambda line: print(line, file=sys.stderr, flush=True))
+
+
+def _stated(choices: Choices) -> dict[str, Any]:
+    """What figures rest on beside the models."""
+    return {
+        "seed": choices.asking.seed,
+        "max_tokens": choices.asking.max_tokens,
+        "price_in": choices.prices.into,
+        "price_out": choices.prices.out,
+        "llm_tokens_per_s": choices.remote.tokens_per_s,
+        "policy": "default" if choices.policy is None else choices.policy.name,
+        "changes": list(choices.changes),
+        "traces": None if choices.traces is None else choices.traces.name,
+    }
+
+
+def _shown(model: str) -> str:
+    """A model's name without the folders above it, which are nobody's business."""
+    return Path(model).name if model.startswith(("/", ".", "~")) else model
+
+
+def assignments(words: Sequence[str]) -> dict[str, Any]:
+    """``auto.probe_tokens=8`` as a change of the settings; values are TOML, else text. Raises BadInput."""
+    changes: dict[str, Any] = {}
+    for word in words:
+        name, equals, value = word.partition("=")
+        if not equals or not name or name.startswith("upstream.key"):
+            raise BadInput(f"--set {name} is no setting; write it like --set auto.probe_tokens=8")
+        try:
+            changes[name] = tomllib.loads(f"value = {value}")["value"]
+        except tomllib.TOMLDecodeError:
+            changes[name] = value
+    return changes
+
+
+@contextmanager
+def endpoint(models: Models, max_tokens: int) -> Iterator[Endpoint]:
+    """The large model: somebody's endpoint, or one of our own that runs while the block does. Raises BadInput."""
+    if models.upstream is not None or models.model is not None:
+        if models.upstream is None or models.model is None or models.llm is not None:
+            raise BadInput("a large model is --upstream URL with --model ID, or --llm MODEL alone")
+        yield Endpoint(models.upstream, models.model, models.model)
+        return
+    own = models.llm or (str(PAIR / "large") if (PAIR / "large" / "config.json").is_file() else None)
+    if own is None:
+        raise BadInput("no large model to ask: give --upstream URL and --model ID, or --llm FOLDER of a causal model")
+    with serving(own, max_tokens) as large:
+        yield large
+
+
+@contextmanager
+def folder(out: Path | None) -> Iterator[None]:
+    """An empty folder for the results; one that was made here is gone again after an error. Raises BadInput."""
+    if out is None:
+        yield
+        return
+    made = not out.exists()
+    if not made and (not out.is_dir() or any(out.iterdir())):
+        raise BadInput(f"{out} is not an empty folder; choose another --out")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BadInput(f"cannot write to {out}: {error.strerror}; choose another --out") from error
+    try:
+        yield
+    except BaseException:
+        if made and not any(out.iterdir()):
+            out.rmdir()
+        raise
+
+
+def _write(out: Path, told: Mapping[str, Any]) -> None:
+    lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in told["rows"])
+    write_whole(out / "rows.jsonl", lines)
+    write_whole(out / "result.json", json.dumps(told, indent=2, ensure_ascii=False) + "\n")
+
+
+# --- for people
+
+
+def show(told: Mapping[str, Any], out: Path | None) -> None:
+    """One line a run, as measured here."""
+    models = told["models"]
+    table = Table(
+        title=f"{told['dataset']}: {told['n']:,} questions",
+        caption=f"{models['slm']} and {models['llm']}; leak: units found in what left; asked: the large model was",
+        box=SIMPLE_HEAD,
+        pad_edge=False,
+        padding=(0, 1, 0, 0),
+    )
+    for index, column in enumerate(("", "right", "95 %", "asked", "tokens", "leak", "words out", "p50", "p95")):
+        table.add_column(column, justify="right" if index else "left", no_wrap=True)
+    for row in told["rows"]:
+        if row["device_profile"] == HERE:
+            table.add_row(*_line(row))
+    console = Console()
+    console.print(table)
+    if out is not None:
+        console.print(f"Every figure: {out / 'rows.jsonl'}", highlight=False)
+
+
+def _line(row: Mapping[str, Any]) -> list[str]:
+    name = row["baseline"] or row["mode"]
+    knob = "" if row["knob"] is None else f" {row['knob'].rpartition('.')[2]} {row['value']}"
+    leak = "" if row["strict_leakage"] is None else f"{row['strict_leakage']:.3f}"
+    return [
+        name + knob,
+        f"{100 * row['quality']:.1f}%",
+        f"{100 * row['quality_low']:.0f}-{100 * row['quality_high']:.0f}",
+        f"{100 * row['escalation_rate']:.0f}%",
+        f"{row['llm_tokens']:.1f}",
+        leak,
+        f"{100 * row['exposed_words']:.0f}%",
+        f"{row['latency_ms_p50']:,.0f} ms",
+        f"{row['latency_ms_p95']:,.0f} ms",
+    ]

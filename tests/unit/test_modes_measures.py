@@ -1,0 +1,94 @@
+"""The arithmetic of the comparison, against figures worked out by hand."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from tacit_simulations.evaluation.modes import baselines, measures
+from tacit_simulations.evaluation.modes.asking import Outcome
+from tacit_simulations.evaluation.modes.leaving import Crossing
+from tacit_simulations.evaluation.modes.measures import Pool, right
+from tacit_simulations.evaluation.modes.tapping import Work
+from tacit_simulations.evaluation.modes.tasks import Task
+
+BLANK = Outcome("a", "all", False, True, "", "local", None, 10.0, 1.0, Work(), Work(), Crossing(), 1)
+
+
+def outcome(is_right: bool, calls: int = 0, **more: object) -> Outcome:
+    return replace(BLANK, right=is_right, whole=Work(calls=calls, llm_in=10 * calls), **more)  # type: ignore[arg-type]
+
+
+LOCAL = [outcome(r) for r in (True, False, False, True)]
+LLM = [outcome(r, 1) for r in (True, True, False, False)]
+TASKS = [Task(str(at), "x" * length, ("y",)) for at, length in enumerate((3, 9, 9, 1))]
+
+
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 1.0])
+def test_random_is_the_straight_line_between_both_models(share: float) -> None:
+    llm = [outcome(True, 1) for _ in LLM]
+    pool = baselines.random(LOCAL, llm, share)
+    assert pool.mean(right) == pytest.approx((1 - share) * 0.5 + share * 1.0)
+    assert pool.mean(measures.escalated) == pytest.approx(share)
+    assert pool.mean(lambda o: o.whole.llm_in) == pytest.approx(10 * share)
+    assert measures.area_recovered([(share, pool.mean(right))], 0.5, 1.0) == pytest.approx(0.5)
+
+
+def test_length_sends_the_longest_prompts_and_of_equal_ones_the_earlier() -> None:
+    assert [o.whole.calls for o in baselines.length(TASKS, LOCAL, LLM, 0.25).outcomes] == [0, 1, 0, 0]
+    assert [o.whole.calls for o in baselines.length(TASKS, LOCAL, LLM, 0.75).outcomes] == [1, 1, 1, 0]
+    assert baselines.length(TASKS, LOCAL, LLM, 0.25).mean(right) == 0.75
+
+
+def test_quantiles_are_nearest_rank_and_follow_weights() -> None:
+    values = np.array([4.0, 1.0, 3.0, 2.0])
+    assert [measures.quantile(values, np.ones(4), p) for p in (0.25, 0.5, 0.51, 0.95, 1.0)] == [1, 2, 3, 4, 4]
+    assert measures.quantile(values, np.array([0.0, 1.0, 0.0, 9.0]), 0.5) == 2
+    assert measures.quantile(np.array([5.0]), np.ones(1), 0.99) == 5
+
+
+def test_an_interval_holds_the_mean_is_repeatable_and_shrinks() -> None:
+    few, many = np.array([1.0, 0.0] * 10), np.array([1.0, 0.0] * 1000)
+    low, high = measures.interval(few, 3)
+    assert low < 0.5 < high and measures.interval(few, 3) == (low, high)
+    # 1.96 standard errors each way
+    assert high - low == pytest.approx(2 * 1.96 * 0.5 / np.sqrt(20), rel=0.15)
+    assert np.diff(measures.interval(many, 3))[0] == pytest.approx(2 * 1.96 * 0.5 / np.sqrt(2000), rel=0.15)
+    assert measures.interval(np.ones(5), 0) == (1.0, 1.0)
+
+
+def test_calibration_error_by_hand() -> None:
+    # bin 0.9 to 1: two answers, mean confidence 0.95, half right: gap 0.45; bin 0.2: one, wrong: gap 0.2
+    confidence, correct = np.array([0.92, 0.98, 0.2, np.nan]), np.array([1.0, 0.0, 0.0, 1.0])
+    assert measures.calibration_error(confidence, correct) == pytest.approx((2 * 0.45 + 0.2) / 3)
+    assert measures.calibration_error(np.array([1.0]), np.array([1.0])) == 0
+    assert measures.calibration_error(np.array([np.nan]), np.array([1.0])) is None
+
+
+def test_gap_recovered() -> None:
+    assert measures.gap_recovered(0.75, 0.5, 1.0) == 0.5
+    assert measures.gap_recovered(0.4, 0.5, 1.0) == pytest.approx(-0.2)
+    assert measures.gap_recovered(0.5, 0.5, 0.5) is None
+
+
+def test_a_sweeps_area_and_calls_by_hand() -> None:
+    # (0, 0.5), (0.2, 0.9), (1, 1): trapezia 0.2 * 0.7 + 0.8 * 0.95 = 0.9, so (0.9 - 0.5) / 0.5
+    points = [(0.2, 0.9)]
+    assert measures.area_recovered(points, 0.5, 1.0) == pytest.approx(0.8)
+    assert measures.calls_to_recover(points, 0.5, 0.5, 1.0) == pytest.approx(0.125)  # half way to 0.9 is 5/8 of 0.2
+    assert measures.calls_to_recover(points, 0.8, 0.5, 1.0) == pytest.approx(0.2)
+    assert measures.calls_to_recover(points, 0.9, 0.5, 1.0) == pytest.approx(0.6)
+    assert measures.area_recovered(points, 0.5, 0.5) is None
+    assert measures.calls_to_recover(points, 0.5, 0.5, 0.4) is None
+
+
+def test_routing_errors_by_hand() -> None:
+    asked, slm, llm = np.array([1.0, 1, 0, 0, 0.5]), np.array([1.0, 0, 0, 0, 0]), np.array([1.0, 0, 1, 0, 1])
+    found = measures.routing_errors(asked, slm, llm)
+    assert found == measures.RoutingErrors(over_escalation=0.2, under_escalation=0.3, both_wrong_waste=0.2)
+
+
+def test_only_keeps_whole_questions() -> None:
+    named = [replace(o, family=name) for o, name in zip(LOCAL, "abab", strict=True)]
+    part = Pool.of(named).only(lambda o: o.family == "b")
+    assert (part.n, part.mean(right)) == (2, 0.5)
