@@ -1,0 +1,142 @@
+"""A request made general by rules: the sentence that asks, without anything that could tell who asks of whom.
+
+Only words in lower case that stand in the request survive, and a few that begin a question. That errs on the safe
+side: a language that writes its nouns with capitals, as German does, loses them.
+"""
+
+import re
+import unicodedata
+from collections.abc import Sequence
+from typing import Final
+
+from tacit_clients.modes.lexical import LINKING, content_words
+from tacit_clients.modes.prompts import NOTHING
+from tacit_privacy.pii.entities import Entity
+
+_NOUNS: Final = {
+    "PERSON": "someone",
+    "LOCATION": "a place",
+    "ADDRESS": "a place",
+    "PUBLIC_PLACE": "a place",
+    "ORGANIZATION": "an organisation",
+    "PUBLIC_ORGANIZATION": "an organisation",
+    "DATE_TIME": "some day",
+    "DATE_OF_BIRTH": "some day",
+    "EMAIL_ADDRESS": "an address",
+    "URL": "an address",
+    "PERSONAL_URL": "an address",
+    "NRP": "a group",
+}
+_THING, _NUMBER, _TEXT, _LINK = "something", "some", "a text", "an address"
+_GENERIC: Final = frozenset(
+    word for noun in (*_NOUNS.values(), _THING, _NUMBER, _TEXT, _LINK) for word in noun.split()
+) | {"a", "an"}
+_QUOTED: Final = re.compile(
+    r"```.{0,20000}?```|`[^`\n]{1,2000}`|\"[^\"]{1,2000}\"|\u201c[^\u201d]{1,2000}\u201d|\u201e[^\u201c]{1,2000}\u201c|"
+    r"«[^»]{1,2000}»|(?<!\w)'[^'\n]{2,2000}'(?!\w)|(?<!\w)\u2018[^\u2019\n]{2,2000}\u2019(?!\w)",
+    re.DOTALL,
+)
+_REACHED: Final = re.compile(r"\S{1,256}@\S{1,256}|\b(?:https?://|www\.)\S{1,2000}")
+_BETWEEN: Final = re.compile(r"(?<=[.!?])\s+|(?<=\u3002)|\n+")
+_CORE: Final = re.compile(r"[^\W\d_]+(?:['\u2019\-][^\W\d_]+)*")
+_END: Final = "?\uff1f"
+_MARKS: Final = "()[]{}<>*_\"'`.,;:!?\u2018\u2019\u201c\u201d\u201e«»\u3001\u3002\u2026\u2013\u2014-"
+_LONGEST_WORD: Final = 30
+_MOST_READ: Final = 20_000  # characters of a request
+
+_STARTS = """
+are can could did do does had has have how is may might must shall should was were what what's when where which who
+whom whose why will would please
+add advise analyse analyze answer book brainstorm calculate cancel check choose compare complete compose compute
+convert correct count create define describe design draft edit evaluate explain extract fill find fix format generate
+give help identify improve invent let let's list make mark name open outline paraphrase pick plan play polish prepare
+proofread propose put read recommend remind remove rename reply rephrase rewrite say schedule search send set shorten
+show simplify solve sort start stop suggest summarise summarize switch teach tell translate turn turn update use verify
+wake write
+i i'd i'm how's where's who's
+bitte erkläre fasse finde gib hilf kann kannst können könnten nenne schreib schreibe sollte übersetze wann warum was
+welche welcher welches wer wie wieso wo zeig
+comment combien donne est-ce explique peux peut pourquoi pouvez pourriez quand que quel quelle quels quelles qui quoi
+résume traduis écris écrivez
+ayúdame cómo cuál cuándo cuánto cuántos dónde escribe explica puede puedes qué quién resume traduce
+"""
+_BEGINNINGS: Final = frozenset(_STARTS.split())
+_PERSONAL: Final = frozenset(("i", "i'd", "i'm", "let"))  # they begin statements just as well
+_BEFORE: Final = frozenset(("please", "bitte", "then", "and", "so", "now", "also", "hi", "hello", "ok", "but"))
+
+
+def asks(sentence: str) -> bool:
+    """Whether a sentence asks or orders something: a question mark at its end, or a verb or question word in front."""
+    sentence = sentence.strip()
+    if sentence and sentence[-1] in _END:
+        return True
+    heads = [word for word in _CORE.findall(sentence[:200].lower().replace("\u2019", "'"))[:4] if word not in _BEFORE]
+    return bool(heads) and heads[0] in _BEGINNINGS - _PERSONAL
+
+
+def generalise(text: str, entities: Sequence[Entity], longest: int = 240) -> str:
+    """The last sentences of ``text`` that ask something, made general; NOTHING where no word of substance is left.
+
+    At most ``longest`` characters. ``entities``: everything a detector found in ``text``. What is in capitals, holds a
+    digit or a sign of an address, or is quoted becomes a general word, whether or not anything found it.
+    """
+    bare = _REACHED.sub(f" {_LINK} ", _QUOTED.sub(f" {_TEXT} ", _flat(_without(text, entities)[:_MOST_READ])))
+    kept: list[str] = []
+    for sentence in reversed([each for each in _BETWEEN.split(bare) if asks(each)]):
+        plain = _general(sentence)
+        if not _says_something(plain):
+            continue
+        if len(plain) + sum(len(each) + 1 for each in kept) > longest:
+            break
+        kept.insert(0, plain)
+    return " ".join(kept) or NOTHING
+
+
+def _without(text: str, entities: Sequence[Entity]) -> str:
+    """``text`` with a general noun in place of each entity."""
+    parts, at = [], 0
+    for entity in sorted(entities):
+        if entity.start >= at:
+            parts += [text[at : entity.start], f" {_NOUNS.get(entity.type, _THING)} "]
+        at = max(at, entity.end)
+    return "".join([*parts, text[at:]])
+
+
+def _flat(text: str) -> str:
+    """``text`` without widths and signs that nobody sees, which could hide a capital or a digit."""
+    plain = unicodedata.normalize("NFKC", text)
+    return "".join(character for character in plain if unicodedata.category(character) not in ("Cf", "Cs", "Co", "Cn"))
+
+
+def _general(sentence: str) -> str:
+    words: list[str] = []
+    for position, written in enumerate(sentence.split()):
+        word = _word(written, position)
+        if word and not (words and word in (_THING, _NUMBER) and words[-1].rstrip(",;:") == word):
+            words.append(word)
+    end = "?" if sentence.rstrip()[-1:] in _END else "."
+    return (" ".join(words).rstrip(",;:.!? ") + end) if words else ""
+
+
+def _word(written: str, position: int) -> str:
+    """A word as it may stand in a general question; empty for what is none."""
+    core = written.strip(_MARKS)
+    comma = "," if written.endswith(",") else ""
+    if not core:
+        return ""
+    if any(character.isdigit() or character.isnumeric() for character in core):
+        return _NUMBER + comma
+    lower = core.lower().replace("\u2019", "'")
+    if len(core) > _LONGEST_WORD or _CORE.fullmatch(core) is None:
+        return _THING + comma
+    if core != core.lower() and not (lower in ("i", "i'm", "i'd", "i've", "i'll") or _begins(lower, position)):
+        return _THING + comma
+    return lower + comma
+
+
+def _begins(lower: str, position: int) -> bool:
+    return position == 0 and (lower in _BEGINNINGS or lower in _BEFORE or lower in LINKING)
+
+
+def _says_something(sentence: str) -> bool:
+    return any(word not in _GENERIC and word not in _BEGINNINGS for word in content_words(sentence))
