@@ -2,13 +2,13 @@
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from threading import Event as Flag
 
 from pydantic import BaseModel, Field, PositiveInt
 
 from tacit_clients.egress import Egress
 from tacit_clients.modes.asking import delegated
-from tacit_clients.modes.local import Confidence, LocalMode, events_of, local_request, needs_more
+from tacit_clients.modes.local import LocalMode, local_request, needs_more
+from tacit_clients.modes.probing import Probe
 from tacit_clients.modes.protocol import Ask, Event
 from tacit_clients.slm.answers import LocalUnusable
 
@@ -50,34 +50,12 @@ class AutoMode:
     async def _if_sure(self, local: LocalMode, ask: Ask) -> AsyncGenerator[Event]:
         """The local answer if its beginning is likely enough; nothing at all if it is not. The first choice decides."""
         request = local_request(ask.body, local.most_tokens)
-        ended = Flag()  # ends the probe alone
-        spoken, held, sure = Confidence(), list[Event](), False
-        account = ask.provenance
-        async with aclosing(local.pieces(request, 0, _Either(ask.cancelled, ended))) as pieces:
-            async for piece in pieces:
-                spoken.add(piece)
-                held += events_of(piece, 0)
-                if not sure and (piece.finish or spoken.tokens >= self._settings.probe_tokens):
-                    account.confidence = spoken.value
-                    sure = spoken.value is not None and spoken.value >= self._settings.threshold
-                    if not sure:
-                        ended.set()
-                        return
-                    account.answered_by, account.reason = "local", "sure"
-                if sure:
-                    for event in held:
-                        yield event
-                    held.clear()
-        async with aclosing(local.choices(request, 1, spoken.prompt, spoken.tokens, ask)) as events:
+        probe = Probe(local, self._settings.threshold, self._settings.probe_tokens)
+        async with aclosing(probe.answer(request, ask)) as events:
             async for event in events:
                 yield event
-
-
-class _Either:
-    """Set when either of two flags is."""
-
-    def __init__(self, first: Flag, second: Flag) -> None:
-        self._first, self._second = first, second
-
-    def is_set(self) -> bool:
-        return self._first.is_set() or self._second.is_set()
+        if not probe.sure:
+            return
+        async with aclosing(local.choices(request, 1, probe.spoken.prompt, probe.spoken.tokens, ask)) as events:
+            async for event in events:
+                yield event
