@@ -1,6 +1,7 @@
 """The road of ``tacit simulate``: prepare, run the private federation and what is set beside it, write the folder."""
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -121,6 +122,8 @@ class Prepared:
     key: SigningKey
     config_digest: str
     left_out: set[int] = field(default_factory=set)  # panel devices that hung or crashed twice
+    # for studies: sees every round's released adapter, and number 0 the untouched one
+    after_round: Callable[[int, NDArray[np.float32]], None] | None = None
 
     @classmethod
     def of(cls, scenario: Scenario) -> "Prepared":
@@ -294,6 +297,8 @@ class Prepared:
         last = record.round == self.scenario.federation.rounds
         if self.scenario.evaluation.devices and (last or record.round % self.scenario.evaluation.every == 0):
             _note_score(journal, record.round, study, adapter.astype(np.float32))
+        if self.after_round is not None:
+            self.after_round(record.round, adapter.astype(np.float32))
         metric = (journal.get(f"score/{record.round}") or {}).get("metric")
         watch.step("" if metric is None else f"metric {metric:.3f}")
 

@@ -25,7 +25,10 @@ def fresh(end: Upstream) -> None:
 
 def test_models_are_listed_and_found(gate: Running) -> None:
     listed = gate.client.get("/v1/models").json()
-    assert [row["id"] for row in listed["data"]] == ["tacit/auto", "tacit/llm", "tacit/local"]
+    assert [row["id"] for row in listed["data"]] == [
+        f"tacit/{name}"
+        for name in ("auto", "llm", "local", "pipeline", "routing", "auxiliary", "distillation", "fusion")
+    ]
     assert gate.client.get("/v1/models/tacit/auto").json()["object"] == "model"
     assert gate.client.get("/v1/models/gpt-9").status_code == 404
 

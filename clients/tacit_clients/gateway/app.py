@@ -35,10 +35,9 @@ from tacit_clients.gateway.runtime import Runtime, switches_beside
 from tacit_clients.gateway.security import Guard, Rules
 from tacit_clients.gateway.session import Sessions, set_cookie
 from tacit_clients.gateway.settings import GatewaySettings
-from tacit_clients.modes.auto import AutoMode
-from tacit_clients.modes.llm import LlmMode
+from tacit_clients.modes.catalogue import registry_of
 from tacit_clients.modes.local import Generator, LocalMode
-from tacit_clients.modes.protocol import Mode, Registry
+from tacit_clients.modes.protocol import Registry
 from tacit_privacy.pii.entities import Detector
 from tacit_privacy.pii.policy import RedactionPolicy
 from tacit_privacy.pii.redactor import Redactor
@@ -93,8 +92,7 @@ def build(
     runtime = Runtime(None if settings.keeping.vault is None else switches_beside(settings.keeping.vault))
     egress, book = _egress(settings, policy, vault, runtime, detector, patterns)
     local_mode = None if local is None else LocalMode(local, settings.local.max_tokens)
-    modes: list[Mode] = [AutoMode(egress, local_mode, settings.auto), LlmMode(egress, local_mode, policy)]
-    registry = Registry(*modes, *([local_mode] if local_mode is not None else []))
+    registry = registry_of(egress, local_mode, policy, vault, settings.auto, settings.modes)
     conversations = Conversations(vault, policy.conversation.expires_days)
     metrics, sessions = Metrics(), Sessions()
     log = logs.logger() if log is None else log

@@ -9,6 +9,7 @@ from pydantic import model_validator as validator
 
 from tacit_clients.egress.settings import UpstreamSettings, is_loopback
 from tacit_clients.modes.auto import AutoSettings
+from tacit_clients.modes.catalogue import ModesSettings
 from tacit_privacy.errors import BadInput
 from tacit_privacy.wording import sentence
 
@@ -75,6 +76,7 @@ class GatewaySettings(BaseModel, frozen=True, extra="forbid"):
     local: LocalSettings = LocalSettings()
     keeping: KeepingSettings = KeepingSettings()
     auto: AutoSettings = AutoSettings()
+    modes: ModesSettings = ModesSettings()
     policy: Path | None = None
     gate_threads: PositiveInt = 2
 
@@ -120,8 +122,11 @@ def _no_secrets(table: dict[str, Any], path: Path) -> None:
 
 
 def _set(table: dict[str, Any], dotted: str, value: Any, file: Path | None) -> None:
-    section, _, name = dotted.rpartition(".")
-    inner = table.setdefault(section, {}) if section else table
-    if not isinstance(inner, dict):
-        raise BadInput(f"{file}: {section} must be a table of settings, written [{section}]")
+    *sections, name = dotted.split(".")
+    inner: Any = table
+    for depth, section in enumerate(sections, 1):
+        inner = inner.setdefault(section, {})
+        if not isinstance(inner, dict):
+            written = ".".join(sections[:depth])
+            raise BadInput(f"{file}: {written} must be a table of settings, written [{written}]")
     inner[name] = value

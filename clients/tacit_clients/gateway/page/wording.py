@@ -12,6 +12,15 @@ _LEFT: Final = {
     "needs_tools": "tools were to be called, which the local model cannot",
     "needs_json": "an answer in JSON was asked for, which the local model cannot promise",
     "needs_images": "more than text was to be read, which the local model cannot",
+    "needs_choices": "several answers were asked for",
+    "delegated": "the mode asks the large model",
+    "plan": "a plan for reading a document was asked for; the document stayed here",
+    "hint": "a general question was asked, without what is yours",
+    "predicted": "the large model was expected to know better",
+    "out_of_scope": "the question was unlike those that the device knows",
+    "inconsistent": "the local model said something else each time it was asked",
+    "unverified": "the local model did not stand by its answer",
+    "relay": "the large model was asked to go on with an answer",
 }
 _REFUSED: Final = {
     "block": "the policy blocks it",

@@ -1,0 +1,120 @@
+"""A simulated fleet's escalations: what households ask, which of it their model is unsure of, what the large one says.
+
+What a device does one prompt at a time (``tacit_clients.modes.distillation``) is done here in batches: the same
+redaction, the same confidence, the same greedy answers; only the gateway and its connection are left out.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tacit_clients.slm.models import LanguageModel
+from tacit_privacy.files import write_whole
+from tacit_privacy.pii.detection.detector import build_detector
+from tacit_privacy.pii.policy import RedactionPolicy
+from tacit_privacy.pii.pseudonyms.conversation import Conversation
+from tacit_privacy.pii.redactor import Redactor
+from tacit_privacy.pii.restoring import restore
+from tacit_simulations.data.errands.asking import Asker, Question
+from tacit_simulations.evaluation.batched import answers
+
+Tell = Callable[[str], None]
+_CHUNK = 2048  # questions that are looked at together
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """One question of one household, as it may leave, with the names that its answer is restored by."""
+
+    household: int
+    question: Question = field(repr=False)
+    redacted: str = field(repr=False)
+    names: Conversation = field(repr=False)
+
+    def right(self, answer: str) -> bool:
+        """Whether an answer in placeholder space is the right one once restored; case does not count."""
+        return restore(answer, self.names).text.strip().casefold() == self.question.answer.strip().casefold()
+
+
+@dataclass(frozen=True)
+class Fleet:
+    """``households`` that ask ``questions`` each, in the families' ``shares``. Seeded; its placeholders too."""
+
+    seed: int
+    households: int
+    questions: int
+    shares: Sequence[float]
+
+    def ask(self, first: int = 0) -> list[Asked]:
+        """Every question, redacted by the default policy. ``first``: the number of the first household."""
+        redactor = Redactor(build_detector(RedactionPolicy()), RedactionPolicy())
+        found = []
+        for index in range(first, first + self.households):
+            said = Asker(self.seed, index, self.shares).ask(self.questions)
+            names = Conversation(str(index), hashlib.sha256(f"{self.seed} {index}".encode()).digest())
+            done = redactor.redact_many([question.prompt for question in said], names)
+            found += [
+                Asked(index, question, each.text, names)
+                for question, each in zip(said, done, strict=True)
+                if each.refused is None
+            ]
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class Escalations:
+    """What a student with confidence below ``threshold`` would have asked: a share of all, and how well all ends.
+
+    ``right_alone``: share of all that the student answers rightly; ``right_kept``: of those it keeps; ``right``: of
+    all, when the large model answers the rest; ``teacher``: share of all that the large model answers rightly.
+    """
+
+    asked: int
+    rate: float
+    right_alone: float
+    right_kept: float
+    right: float
+    teacher: float
+
+
+def escalations(
+    student: LanguageModel, asked: Sequence[Asked], taught: Sequence[str], threshold: float
+) -> tuple[Escalations, list[bool]]:
+    """Let ``student`` answer everything, in placeholder space; ``taught`` are the large model's answers to the same.
+
+    Returns the summary, and for each question whether it would be escalated.
+    """
+    said = answers(student, [each.redacted for each in asked])
+    unsure = [answer.confidence < threshold for answer in said]
+    alone = [each.right(answer.text) for each, answer in zip(asked, said, strict=True)]
+    teacher = [each.right(answer) for each, answer in zip(asked, taught, strict=True)]
+    kept = [good for good, escalated in zip(alone, unsure, strict=True) if not escalated]
+    together = [t if escalated else a for t, a, escalated in zip(teacher, alone, unsure, strict=True)]
+    summary = Escalations(len(asked), _share(unsure), _share(alone), _share(kept), _share(together), _share(teacher))
+    return summary, unsure
+
+
+def taught_by(teacher: LanguageModel, asked: Sequence[Asked], tell: Tell) -> list[str]:
+    """The large model's answers to what may leave of every question."""
+    found: list[str] = []
+    for start in range(0, len(asked), _CHUNK):
+        found += [said.text for said in answers(teacher, [each.redacted for each in asked[start : start + _CHUNK]])]
+        tell(f"{len(found)}/{len(asked)} questions answered by the large model")
+    return found
+
+
+def write_buffers(path: Path, asked: Sequence[Asked], taught: Sequence[str], escalated: Sequence[bool]) -> int:
+    """The fleet's buffers as the rows of a data file: household, redacted prompt, answer. Returns how many."""
+    rows = [
+        json.dumps({"user": f"household-{each.household}", "text": each.redacted, "target": answer})
+        for each, answer, wanted in zip(asked, taught, escalated, strict=True)
+        if wanted and answer
+    ]
+    write_whole(path, "".join(f"{row}\n" for row in rows))
+    return len(rows)
+
+
+def _share(values: Sequence[bool]) -> float:
+    return sum(values) / len(values) if values else float("nan")

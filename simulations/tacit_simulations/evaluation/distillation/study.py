@@ -1,0 +1,120 @@
+"""The fleet's escalation rate over private rounds: devices learn from the answers that they had to ask for."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tacit_clients.slm.adapters import AdaptedModel, initial_vector
+from tacit_clients.slm.models import LanguageModel, load, single_thread
+from tacit_simulations.data.errands.asking import FAMILIES, Family
+from tacit_simulations.engines import make_engine
+from tacit_simulations.evaluation.distillation.fleet import (
+    Asked,
+    Escalations,
+    Fleet,
+    Tell,
+    escalations,
+    taught_by,
+    write_buffers,
+)
+from tacit_simulations.outputs import OutputFolder
+from tacit_simulations.progress import Silent
+from tacit_simulations.run import Prepared
+from tacit_simulations.scenario import Scenario, load_scenario
+
+TEST_HOME = 1_000_000  # households that are asked after every round are none of the fleet's
+
+
+@dataclass(frozen=True)
+class FleetStudy:
+    """What is simulated. ``scenario`` gives everything but model and data; its fleet's size is the households'."""
+
+    scenario: str = "home"
+    student: str = "tacit-nano"
+    teacher: str = ""  # a folder
+    families: Sequence[Family] = ("command",)
+    questions: int = 36
+    test_households: int = 60
+    threshold: float = 0.8
+    least: int = 8  # escalations without which a household does not take part
+    seed: int = 1
+    overrides: Sequence[str] = ()
+
+    def shares(self) -> list[float]:
+        return [1 / len(self.families) if family in self.families else 0.0 for family in FAMILIES]
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """The fleet after a round; round 0 is before any."""
+
+    round: int
+    found: Escalations
+
+
+def run(study: FleetStudy, out: Path, tell: Tell) -> dict[str, Any]:
+    """Simulate the fleet and return what it learnt, with the run's budget. Everything stays in ``out``."""
+    single_thread()
+    out.mkdir(parents=True, exist_ok=True)
+    base = load_scenario(study.scenario, study.overrides)
+    student, teacher = load(study.student), load(study.teacher)
+    fleet = Fleet(study.seed, base.fleet.devices, study.questions, study.shares())
+    asked = fleet.ask()
+    tell(f"{len(asked)} questions of {fleet.households} households redacted")
+    taught = taught_by(teacher, asked, tell)
+    before, unsure = escalations(student, asked, taught, study.threshold)
+    kept = write_buffers(out / "buffers.jsonl", asked, taught, unsure)
+    tell(f"{before.rate:.3f} of them would be escalated; {kept} pairs are in the fleet's buffers")
+    points, result = _federate(_scenario(base, study, out), _tests(study, teacher, tell), study, out, tell)
+    return {
+        "questions": len(asked),
+        "buffered": kept,
+        "before": asdict(before),
+        "rounds": [{"round": point.round, **asdict(point.found)} for point in points],
+        "privacy": result,
+        "student_parameters": student.parameters,
+        "teacher_parameters": teacher.parameters,
+    }
+
+
+def _tests(study: FleetStudy, teacher: LanguageModel, tell: Tell) -> tuple[list[Asked], list[str]]:
+    asked = Fleet(study.seed, study.test_households, study.questions, study.shares()).ask(TEST_HOME)
+    return asked, taught_by(teacher, asked, tell)
+
+
+def _scenario(base: Scenario, study: FleetStudy, out: Path) -> Scenario:
+    """The base scenario over the buffers; nothing is scored inside the run, since every round is measured outside."""
+    table = base.model_dump(mode="json")
+    table["name"] = f"{base.name}-distilled"
+    table["model"] = {**table["model"], "name": study.student}
+    table["data"] = {
+        **{"kind": "file", "path": str(out / "buffers.jsonl"), "task": "instruct", "partition": "natural"},
+        **{"minimum": study.least, "maximum": study.questions, "test_fraction": 0.05},
+    }
+    table["evaluation"] = {**table["evaluation"], "devices": 0, "compare": [], "held_out": 0}
+    return Scenario.model_validate(table)
+
+
+def _federate(
+    scenario: Scenario, tests: tuple[list[Asked], list[str]], study: FleetStudy, out: Path, tell: Tell
+) -> tuple[list[Point], dict[str, Any]]:
+    prepared = Prepared.of(scenario)
+    adapted = AdaptedModel(load(study.student), prepared.spec)
+    points: list[Point] = []
+
+    def measure(number: int, vector: NDArray[np.float32]) -> None:
+        adapted.load_vector(vector, prepared.spec.rank)
+        found, _ = escalations(adapted.model, *tests, study.threshold)
+        points.append(Point(number, found))
+        tell(f"round {number}: escalated {found.rate:.3f}, right {found.right:.3f}, alone {found.right_alone:.3f}")
+
+    measure(0, initial_vector(prepared.spec))
+    prepared.after_round = measure
+    folder = OutputFolder(out / "run")
+    with folder.claimed(scenario.digest, resume=False), make_engine(scenario.runtime) as engine:
+        arm = prepared.arm(engine, folder, private=scenario.privacy.enabled, watch=Silent())
+    return points, dict(arm.journal.get("privacy") or {})
