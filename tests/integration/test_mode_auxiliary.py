@@ -6,12 +6,15 @@ from typing import Any
 
 import pytest
 from gateways import ANNA, EMAIL, NAMES, Failing, Listed, Running, Scripted, Told, Word, policy_of, running, user
-from upstreams import Body, Reply, Upstream, message, whole
+from upstreams import Body, Reply, Upstream, last_text, message, whole
 
 from tacit_clients.modes.auxiliary import SYSTEM, AuxiliaryMode, AuxiliarySettings
 from tacit_clients.modes.local import LocalMode
 from tacit_clients.slm.answers import LocalUnusable
 from tacit_privacy.errors import Busy, PromptTooLong
+from tacit_privacy.pii.detection.detector import build_detector
+from tacit_privacy.pii.policy import RedactionPolicy
+from tacit_simulations.data.errands.asking import Asker, Family
 
 GONE = "http://127.0.0.1:9/v1"
 PROMPT = f"My daughter {ANNA} turned 7, mail {EMAIL}. What can I bake without nuts?"
@@ -52,8 +55,15 @@ def hint(body: Body) -> Reply:
     return whole(message("Use oat flour."))
 
 
+@pytest.fixture(scope="module")
+def gate(end: Upstream) -> Iterator[Running]:
+    with running(end, upstream={"retries": 0}) as found:
+        yield found
+
+
 @pytest.fixture(autouse=True)
-def fresh(end: Upstream) -> Iterator[None]:
+def fresh(end: Upstream, gate: Running) -> Iterator[None]:
+    gate.gateway.runtime.pause(False)
     end.script = hint
     end.received.clear()
     yield
@@ -76,17 +86,16 @@ def said(answered: Body) -> str:
 
 
 @pytest.mark.parametrize("stream", [False, True])
-def test_one_general_question_leaves_and_its_answer_is_a_hint(end: Upstream, stream: bool) -> None:
+def test_one_general_question_leaves_and_its_answer_is_a_hint(end: Upstream, gate: Running, stream: bool) -> None:
     local = Local()
     sampling: Body = {"temperature": 0.5, "stop": [f"Yours {ANNA}"], "seed": 4711, "user": ANNA, "max_tokens": 77}
-    with running(end) as gate:
-        added(gate, local)
-        if stream:
-            streamed = gate.stream({"model": "tacit/auxiliary", "messages": [user(PROMPT)], **sampling})
-            text, told = streamed.text(), streamed.tacit
-        else:
-            answered = ask(gate, **sampling)
-            text, told = said(answered), answered["tacit"]
+    added(gate, local)
+    if stream:
+        streamed = gate.stream({"model": "tacit/auxiliary", "messages": [user(PROMPT)], **sampling})
+        text, told = streamed.text(), streamed.tacit
+    else:
+        answered = ask(gate, **sampling)
+        text, told = said(answered), answered["tacit"]
     system = {"role": "system", "content": SYSTEM}
     assert end.bodies == [{"model": "up-1", "messages": [system, user(GENERAL)], "max_tokens": 256}]
     assert text == "hinted" and "Use oat flour." in local.asked[-1][-1]["content"]
@@ -96,43 +105,38 @@ def test_one_general_question_leaves_and_its_answer_is_a_hint(end: Upstream, str
     assert told["confidence"] is not None and told["tokens_up"] == 7
 
 
-def test_a_plain_large_model_gets_no_system_message(end: Upstream) -> None:
-    with running(end) as gate:
-        ask(added(gate, Local(), style="plain", hint_tokens=9))
+def test_a_plain_large_model_gets_no_system_message(end: Upstream, gate: Running) -> None:
+    ask(added(gate, Local(), style="plain", hint_tokens=9))
     assert end.bodies == [{"model": "up-1", "messages": [user(GENERAL)], "max_tokens": 9}]
 
 
-def test_a_hint_is_asked_for_once(end: Upstream) -> None:
-    with running(end) as gate:
-        added(gate, Local())
-        first, second = ask(gate), ask(gate, "I hate Bob. What can I BAKE without nuts?")
-        third = ask(gate, "What can I bake without milk?")
+def test_a_hint_is_asked_for_once(end: Upstream, gate: Running) -> None:
+    added(gate, Local())
+    first, second = ask(gate), ask(gate, "I hate Bob. What can I BAKE without nuts?")
+    third = ask(gate, "What can I bake without milk?")
     assert [row["tacit"]["calls"] for row in (first, second, third)] == [1, 1, 1]
     assert len(end.received) == 3  # a capital is a name to the rules: the second question is another one
     end.received.clear()
-    with running(end) as gate:
-        added(gate, Local())
-        first, second = ask(gate), ask(gate, "Hello, I am Jürgen Groß!\nwhat can i bake, without nuts?")
+    added(gate, Local())
+    first, second = ask(gate), ask(gate, "Hello, I am Jürgen Groß!\nwhat can i bake, without nuts?")
     assert len(end.received) == 1
     assert second["tacit"]["flags"] == ["hint_cached"] and second["tacit"]["calls"] == 0
     assert second["tacit"]["escalated"] is False and said(second) == "hinted"
     assert (first["tacit"]["flags"], second["tacit"]["reason"]) == ([], "hinted")
 
 
-def test_the_cache_can_be_off_and_can_be_lenient(end: Upstream) -> None:
+def test_the_cache_can_be_off_and_can_be_lenient(end: Upstream, gate: Running) -> None:
     for settings, calls in (({"cached_hints": 0}, 2), ({"similarity": 0.6}, 1), ({"cached_s": 1e-9}, 2)):
         end.received.clear()
-        with running(end) as gate:
-            added(gate, Local(), **settings)
-            ask(gate, "What can I bake without nuts?")
-            ask(gate, "What can I bake without any nuts today?" if calls == 1 else "What can I bake without nuts?")
+        added(gate, Local(), **settings)
+        ask(gate, "What can I bake without nuts?")
+        ask(gate, "What can I bake without any nuts today?" if calls == 1 else "What can I bake without nuts?")
         assert len(end.received) == calls
 
 
-def test_where_nothing_general_is_asked_nobody_is(end: Upstream) -> None:
+def test_where_nothing_general_is_asked_nobody_is(end: Upstream, gate: Running) -> None:
     for local, text in ((Local(), f"I am {ANNA}."), (Local("None.", "chat"), PROMPT), (Local(), "Anna")):
-        with running(end) as gate:
-            answered = ask(added(gate, local), text)
+        answered = ask(added(gate, local), text)
         told = answered["tacit"]
         assert said(answered) == "alone" and told["flags"] == ["nothing_general"] == [told["reason"]]
         assert told["answered_by"] == "local" and told["escalated"] is False and told["calls"] == 0
@@ -142,10 +146,9 @@ def test_where_nothing_general_is_asked_nobody_is(end: Upstream) -> None:
 # --- the local model's own general question
 
 
-def test_a_chat_model_makes_the_question(end: Upstream) -> None:
+def test_a_chat_model_makes_the_question(end: Upstream, gate: Running) -> None:
     local = Local(' "What can one bake without nuts?" ', "chat")
-    with running(end) as gate:
-        told = ask(added(gate, local))["tacit"]
+    told = ask(added(gate, local))["tacit"]
     assert end.bodies[-1]["messages"][-1] == user("What can one bake without nuts?")
     assert told["flags"] == [] and told["local_in"] == 22 and PROMPT in local.asked[0][-1]["content"]
 
@@ -162,18 +165,16 @@ def test_a_chat_model_makes_the_question(end: Upstream) -> None:
         "why " * 100,
     ],
 )
-def test_a_question_that_gives_somebody_away_is_made_by_rules(end: Upstream, question: str) -> None:
-    with running(end) as gate:
-        told = ask(added(gate, Local(question, "chat")))["tacit"]
+def test_a_question_that_gives_somebody_away_is_made_by_rules(end: Upstream, gate: Running, question: str) -> None:
+    told = ask(added(gate, Local(question, "chat")))["tacit"]
     assert end.bodies[-1]["messages"][-1] == user(GENERAL) and told["flags"] == ["fallback_rules"]
 
 
-def test_what_the_door_would_mask_does_not_leave_in_a_question(end: Upstream) -> None:
+def test_what_the_door_would_mask_does_not_leave_in_a_question(end: Upstream, gate: Running) -> None:
     """The prompt does not hold it: the local model brought it from elsewhere, and the door alone knows it."""
-    with running(end) as gate:
-        told = ask(added(gate, Local("Ask Robert Zimmermann what to bake?", "chat")))["tacit"]
-        refused = [entry.reason for entry in gate.gateway.book.entries() if not entry.left]
-    assert refused == ["masked"] and told["flags"] == ["fallback_rules"]
+    told = ask(added(gate, Local("Ask Robert Zimmermann what to bake?", "chat")))["tacit"]
+    refused = [entry.reason for entry in gate.gateway.book.entries() if not entry.left]
+    assert refused[-1:] == ["masked"] and told["flags"] == ["fallback_rules"]
     assert end.bodies[-1]["messages"][-1] == user(GENERAL)
 
 
@@ -251,15 +252,14 @@ def test_a_hint_in_wrong_form_or_too_late_is_done_without(
     assert (answered["tacit"]["reason"], answered["tacit"]["flags"]) == (reason, flags)
 
 
-def test_offline_paused_and_forbidden_prompts_are_answered_at_home(end: Upstream) -> None:
-    with running(GONE, upstream={"retries": 0}) as gate:
-        told = ask(added(gate, Local()))["tacit"]
+def test_offline_paused_and_forbidden_prompts_are_answered_at_home(end: Upstream, gate: Running) -> None:
+    with running(GONE, upstream={"retries": 0}) as lonely:
+        told = ask(added(lonely, Local()))["tacit"]
         assert (told["reason"], told["flags"]) == ("unreachable", ["offline", "fallback_hint"])
-    with running(end) as gate:
-        added(gate, Local())
-        secret = ask(gate, "My key is sk-proj-AbCdEfGhIjKlMnOpQrStUvWxYz0123456789abcdEFGH. What is a key?")["tacit"]
-        gate.gateway.runtime.pause(True)
-        paused = ask(gate)["tacit"]
+    added(gate, Local())
+    secret = ask(gate, "My key is sk-proj-AbCdEfGhIjKlMnOpQrStUvWxYz0123456789abcdEFGH. What is a key?")["tacit"]
+    gate.gateway.runtime.pause(True)
+    paused = ask(gate)["tacit"]
     assert secret["flags"] == ["fallback_refused", "fallback_hint"] and secret["answered_by"] == "local"
     assert (paused["reason"], paused["flags"]) == ("paused", ["fallback_paused", "fallback_hint"])
     assert end.received == []
@@ -273,15 +273,14 @@ def test_a_detector_that_fails_lets_nothing_leave(end: Upstream) -> None:
     assert answered["tacit"]["flags"] == ["fallback_refused", "fallback_hint"]
 
 
-def test_a_hint_that_leaves_no_room_is_dropped(end: Upstream) -> None:
+def test_a_hint_that_leaves_no_room_is_dropped(end: Upstream, gate: Running) -> None:
     local = Local()
     local.longest = len(PROMPT) + 5
-    with running(end) as gate:
-        answered = ask(added(gate, local))
+    answered = ask(added(gate, local))
     assert said(answered) == "alone" and answered["tacit"]["flags"] == ["fallback_hint"]
 
 
-def test_what_the_local_model_cannot_do_is_delegated_where_that_is_allowed(end: Upstream) -> None:
+def test_what_the_local_model_cannot_do_is_delegated_where_that_is_allowed(end: Upstream, gate: Running) -> None:
     tool = [{"type": "function", "function": {"name": "f"}}]
     long, unusable = Local(), Local()
     long.longest, unusable.fails = 1, LocalUnusable("no model")
@@ -292,22 +291,34 @@ def test_what_the_local_model_cannot_do_is_delegated_where_that_is_allowed(end: 
         (long, {}, "too_long", ["fallback_local"]),
         (unusable, {}, "local_unusable", ["fallback_local"]),
     ):
-        with running(end) as gate:
-            added(gate, local)
-            answered = gate.chat("What is rice?", "tacit/auxiliary", **more).json()
-            told = answered["tacit"]
-            assert said(answered) == "from afar"
-            assert (told["answered_by"], told["reason"], told["flags"][-1:]) == ("llm", reason, flags)
-            sent = len(end.received)
-            added(gate, local, delegate=False, cached_hints=0, abstraction="rules")
-            refused = gate.chat(f"What is {ANNA}?", "tacit/auxiliary", **more)
-            assert refused.status_code in (400, 403, 503) and ANNA not in refused.text
-            assert len(end.received) == sent
+        added(gate, local)
+        answered = gate.chat("What is rice?", "tacit/auxiliary", **more).json()
+        told = answered["tacit"]
+        assert said(answered) == "from afar"
+        assert (told["answered_by"], told["reason"], told["flags"][-1:]) == ("llm", reason, flags)
+        sent = len(end.received)
+        added(gate, local, delegate=False, cached_hints=0, abstraction="rules")
+        refused = gate.chat(f"What is {ANNA}?", "tacit/auxiliary", **more)
+        assert refused.status_code in (400, 403, 503) and ANNA not in refused.text
+        assert len(end.received) == sent
 
 
-def test_a_busy_local_model_says_when_to_come_back(end: Upstream) -> None:
+def test_a_busy_local_model_says_when_to_come_back(end: Upstream, gate: Running) -> None:
     local = Local()
     local.fails = Busy(2, 16)
-    with running(end) as gate:
-        answered = added(gate, local).chat("What is rice?", "tacit/auxiliary")
+    answered = added(gate, local).chat("What is rice?", "tacit/auxiliary")
     assert answered.status_code == 429 and answered.headers["retry-after"] == "1"
+
+
+def test_of_what_a_household_asks_no_name_and_no_place_leaves(end: Upstream) -> None:
+    """With the shipped recogniser, on prompts whose people and places are known by construction."""
+    asker = Asker(20_260, 3)
+    families: list[Family] = ["errand", "note"] * 12
+    questions = [asker.ask_one(family) for family in families]
+    with running(end, RedactionPolicy(), detector=build_detector(RedactionPolicy())) as shipped:
+        added(shipped, Local())
+        for question in questions:
+            ask(shipped, question.prompt)
+    sent = " ".join(last_text(body) for body in end.bodies).casefold()
+    assert len(end.bodies) >= 5
+    assert [unit for question in questions for unit in question.units if unit.casefold() in sent] == []

@@ -37,41 +37,47 @@ _QUOTED: Final = re.compile(
     re.DOTALL,
 )
 _REACHED: Final = re.compile(r"\S{1,256}@\S{1,256}|\b(?:https?://|www\.)\S{1,2000}")
-_BETWEEN: Final = re.compile(r"(?<=[.!?])\s+|(?<=\u3002)|\n+")
+SENTENCES: Final = re.compile(r"(?<=[.!?])\s+|(?<=\u3002)|\n+")
 _CORE: Final = re.compile(r"[^\W\d_]+(?:['\u2019\-][^\W\d_]+)*")
 _END: Final = "?\uff1f"
 _MARKS: Final = "()[]{}<>*_\"'`.,;:!?\u2018\u2019\u201c\u201d\u201e«»\u3001\u3002\u2026\u2013\u2014-"
 _LONGEST_WORD: Final = 30
 _MOST_READ: Final = 20_000  # characters of a request
 
-_STARTS = """
-are can could did do does had has have how is may might must shall should was were what what's when where which who
-whom whose why will would please
+_QUESTIONS = """
+are can could did do does had has have how how's is may might must shall should was were what what's when where where's
+which who who's whom whose why will would
+dürfen kann kannst können könnten sollte wann warum was welche welcher welches wer wie wieso wo
+combien est-ce peut peux pourquoi pourriez pouvez quand que quel quelle quelles quels qui quoi
+cuál cuándo cuánto cuántos cómo dónde puede puedes qué quién
+"""
+_ORDERS = """
 add advise analyse analyze answer book brainstorm calculate cancel check choose compare complete compose compute
 convert correct count create define describe design draft edit evaluate explain extract fill find fix format generate
-give help identify improve invent let let's list make mark name open outline paraphrase pick plan play polish prepare
+give help identify improve invent let's list make mark name open outline paraphrase pick plan play polish prepare
 proofread propose put read recommend remind remove rename reply rephrase rewrite say schedule search send set shorten
-show simplify solve sort start stop suggest summarise summarize switch teach tell translate turn turn update use verify
-wake write
-i i'd i'm how's where's who's
-bitte erkläre fasse finde gib hilf kann kannst können könnten nenne schreib schreibe sollte übersetze wann warum was
-welche welcher welches wer wie wieso wo zeig
-comment combien donne est-ce explique peux peut pourquoi pouvez pourriez quand que quel quelle quels quelles qui quoi
-résume traduis écris écrivez
-ayúdame cómo cuál cuándo cuánto cuántos dónde escribe explica puede puedes qué quién resume traduce
+show simplify solve sort start stop suggest summarise summarize switch teach tell translate turn update use verify wake
+write
+bitte erkläre fasse finde gib hilf nenne schreib schreibe zeig übersetze
+comment donne explique résume traduis écris écrivez
+ayúdame escribe explica resume traduce
 """
-_BEGINNINGS: Final = frozenset(_STARTS.split())
-_PERSONAL: Final = frozenset(("i", "i'd", "i'm", "let"))  # they begin statements just as well
+_ASKING: Final = frozenset(_QUESTIONS.split())
+_BEGINNINGS: Final = _ASKING | frozenset(_ORDERS.split())
 _BEFORE: Final = frozenset(("please", "bitte", "then", "and", "so", "now", "also", "hi", "hello", "ok", "but"))
 
 
 def asks(sentence: str) -> bool:
-    """Whether a sentence asks or orders something: a question mark at its end, or a verb or question word in front."""
+    """Whether a sentence asks or orders something: by its question mark, or by the question word or verb in front.
+
+    A question word counts only where the sentence has no full stop: "When she came back, she was ill." asks nothing.
+    """
     sentence = sentence.strip()
     if sentence and sentence[-1] in _END:
         return True
     heads = [word for word in _CORE.findall(sentence[:200].lower().replace("\u2019", "'"))[:4] if word not in _BEFORE]
-    return bool(heads) and heads[0] in _BEGINNINGS - _PERSONAL
+    head = heads[0] if heads else ""
+    return head in _BEGINNINGS and not (head in _ASKING and sentence[-1] in ".\u3002")
 
 
 def generalise(text: str, entities: Sequence[Entity], longest: int = 240) -> str:
@@ -82,7 +88,7 @@ def generalise(text: str, entities: Sequence[Entity], longest: int = 240) -> str
     """
     bare = _REACHED.sub(f" {_LINK} ", _QUOTED.sub(f" {_TEXT} ", _flat(_without(text, entities)[:_MOST_READ])))
     kept: list[str] = []
-    for sentence in reversed([each for each in _BETWEEN.split(bare) if asks(each)]):
+    for sentence in reversed([each for each in SENTENCES.split(bare) if asks(each)]):
         plain = _general(sentence)
         if not _says_something(plain):
             continue

@@ -37,14 +37,16 @@ class Hints:
         self._expire()
         if key not in self._kept and self._similarity < 1.0:
             key = self._nearest(tuple(content_words(question)))
-        if key not in self._kept:
+        if not key or key not in self._kept:
             return None
         self._kept.move_to_end(key)
         return self._kept[key].text
 
     def keep(self, question: str, hint: str) -> None:
-        """Remember ``hint``, if there is room for any."""
+        """Remember ``hint``, if there is room for any and the question has a word to know it by."""
         key = _key(question)
+        if not key:
+            return
         self._kept.pop(key, None)
         self._kept[key] = _Hint(hint, tuple(content_words(question)), self._clock() + self._seconds)
         while len(self._kept) > self._most:

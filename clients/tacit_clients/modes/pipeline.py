@@ -11,12 +11,14 @@ from pydantic import BaseModel
 
 from tacit_clients.egress import Draft, Egress
 from tacit_clients.modes.asking import Whole, ask_llm, ask_local, last_of_user, prompts_of, told, with_last_of_user
+from tacit_clients.modes.documents import Document, DocumentSettings, Reader, document_of
 from tacit_clients.modes.local import LocalMode, needs_more
 from tacit_clients.modes.prompts import CHAT, NOTHING
 from tacit_clients.modes.protocol import Ask, Event, Json
 from tacit_clients.modes.trust import DISAGREE, agreement, flag_of_failure, flags_of_answer
-from tacit_clients.modes.turns import alone, asked
-from tacit_privacy.errors import TacitError, TextRefused, UpstreamFailed
+from tacit_clients.modes.turns import alone, asked, said
+from tacit_clients.slm.answers import LocalUnusable
+from tacit_privacy.errors import PromptTooLong, TacitError, TextRefused, UpstreamFailed
 from tacit_privacy.pii.restoring import restore
 
 WHY: Final = "delegated"
@@ -33,6 +35,7 @@ class PipelineSettings(BaseModel, frozen=True, extra="forbid"):
 
     abstraction: bool = False  # it rewrites the redacted prompt to tell less; the gate comes after it all the same
     aggregate: bool = False  # it fits the large model's answer to the private prompt
+    documents: DocumentSettings = DocumentSettings()
 
 
 class PipelineMode:
@@ -47,6 +50,8 @@ class PipelineMode:
         local, needs = self._local, needs_more(ask.body)
         if local is None or needs:
             events = asked(self._egress, None, ask, needs or WHY)
+        elif (document := self._document(ask)) is not None:
+            events = self._read(local, ask, document)
         elif self._settings.aggregate and ask.body.get("n") in (None, 1):
             events = self._aggregated(local, ask)
         else:
@@ -56,7 +61,45 @@ class PipelineMode:
                 yield event
 
     async def _delegated(self, local: LocalMode, ask: Ask) -> AsyncGenerator[Event]:
-        async with aclosing(asked(self._egress, local, ask, WHY, await self._prepared(local, ask))) as events:
+        """The large model's answer; where it cannot be had, the local one's, in pieces if the prompt is too long."""
+        begun, document = False, None
+        try:
+            async with aclosing(asked(self._egress, local, ask, WHY, await self._prepared(local, ask))) as events:
+                async for event in events:
+                    begun = True
+                    yield event
+            return
+        except PromptTooLong:
+            document = document_of(ask.body.get("messages"))
+            if begun or document is None:
+                raise
+        settings = self._settings.documents.model_copy(update={"plan": "local", "finish": "local"})
+        async with aclosing(Reader(self._egress, local, settings, ask).answer(document)) as events:
+            async for event in events:
+                yield event
+
+    def _document(self, ask: Ask) -> Document | None:
+        """The prompt as a document, where it is long enough to be one."""
+        limit = self._settings.documents.longer_than
+        if not limit or ask.body.get("n") not in (None, 1) or len(said(ask)) <= limit:
+            return None
+        return document_of(ask.body.get("messages"))
+
+    async def _read(self, local: LocalMode, ask: Ask, document: Document) -> AsyncGenerator[Event]:
+        begun = False
+        try:
+            reader = Reader(self._egress, local, self._settings.documents, ask)
+            async with aclosing(reader.answer(document)) as events:
+                async for event in events:
+                    begun = True
+                    yield event
+            return
+        except (LocalUnusable, PromptTooLong):  # not even in pieces
+            if begun:
+                raise
+        ask.provenance.flags.remove("document")
+        ask.provenance.flag("fallback_local")
+        async with aclosing(asked(self._egress, None, ask, "local_unusable")) as events:
             async for event in events:
                 yield event
 

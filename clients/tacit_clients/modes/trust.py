@@ -34,6 +34,8 @@ FLAGS: Final[Mapping[str, str]] = MappingProxyType(
         "nothing_found": "the pieces of the document that were read do not answer the question",
         "nothing_general": "no general question lies behind the prompt, so none was asked",
         "offline": "the large model could not be reached or failed, so the local one answered",
+        "out_of_scope": "the prompt is unlike those that the predictor of routing was trained on",
+        "redaction_damage": "redaction would take what the answer turns on, so the large model was not asked at once",
         "truncated": "parts of the document that might matter were not read",
     }
 )
@@ -101,7 +103,7 @@ def agreement(first: str, second: str) -> float:
     one, other = words(first), words(second)
     if one == other:
         return 1.0
-    verdicts = _verdict(one), _verdict(other)
+    verdicts = verdict(first), verdict(second)
     if None not in verdicts:
         return float(verdicts[0] == verdicts[1])
     told = overlap(content_words(first) or one, content_words(second) or other)
@@ -114,11 +116,10 @@ def agreement(first: str, second: str) -> float:
     return (told + alike + (counted[-1] == also[-1])) / 3
 
 
-def _verdict(said: list[str]) -> bool | None:
+def verdict(text: str) -> bool | None:
     """What an answer that begins with yes or no says."""
-    if not said or said[0] not in _YES | _NO:
-        return None
-    return said[0] in _YES
+    first = next(iter(words(text[:200])), "")
+    return first in _YES if first in _YES | _NO else None
 
 
 def carries_instructions(text: str) -> bool:
