@@ -4,15 +4,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from made_up_modes import BLANK
 
 from tacit_simulations.evaluation.modes import baselines, measures
 from tacit_simulations.evaluation.modes.asking import Outcome
-from tacit_simulations.evaluation.modes.leaving import Crossing
 from tacit_simulations.evaluation.modes.measures import Pool, right
 from tacit_simulations.evaluation.modes.tapping import Work
 from tacit_simulations.evaluation.modes.tasks import Task
-
-BLANK = Outcome("a", "all", False, True, "", "local", None, 10.0, 1.0, Work(), Work(), Crossing(), 1)
 
 
 def outcome(is_right: bool, calls: int = 0, **more: object) -> Outcome:
@@ -80,6 +78,14 @@ def test_a_sweeps_area_and_calls_by_hand() -> None:
     assert measures.calls_to_recover(points, 0.9, 0.5, 1.0) == pytest.approx(0.6)
     assert measures.area_recovered(points, 0.5, 0.5) is None
     assert measures.calls_to_recover(points, 0.5, 0.5, 0.4) is None
+
+
+def test_a_curve_of_confidences_asks_the_least_sure_first_and_equals_together() -> None:
+    confidence, slm = np.array([0.9, 0.1, 0.5, 0.5]), np.array([1.0, 0, 0, 1])
+    found = measures.confidence_curve(confidence, slm, np.ones(4))
+    assert found == [(0.25, 0.75), (0.75, 1.0), (1.0, 1.0)]
+    same = measures.confidence_curve(np.full(4, 0.5), slm, np.ones(4))
+    assert measures.area_recovered(same, 0.5, 1.0) == pytest.approx(0.5)  # says nothing: a coin
 
 
 def test_routing_errors_by_hand() -> None:

@@ -25,9 +25,11 @@ from tacit_privacy.pii.policy import RedactionPolicy
 from tacit_simulations.evaluation.modes import profiles, tasks
 from tacit_simulations.evaluation.modes.asking import Asking
 from tacit_simulations.evaluation.modes.llm_server import Endpoint, serving
+from tacit_simulations.evaluation.modes.pareto import label
 from tacit_simulations.evaluation.modes.rows import HERE, Prices
 from tacit_simulations.evaluation.modes.run import Plan, evaluate
 from tacit_simulations.evaluation.speed import machine
+from tacit_simulations.report.comparison import comparison_report
 
 PAIR = Path(tacit_simulations.__file__).parents[1] / "pair"  # of a clone of the repository: a small and a large model
 _LOCAL_THREADS = 2
@@ -114,6 +116,7 @@ def compare(models: Models, choices: Choices) -> dict[str, Any]:
             "machine": machine(),
             "rows": found["rows"],
             "baselines": found["baselines"],
+            "pareto": found["pareto"],
         }
         if choices.out is not None:
             _write(choices.out, told)
@@ -199,38 +202,46 @@ def _write(out: Path, told: Mapping[str, Any]) -> None:
     lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in told["rows"])
     write_whole(out / "rows.jsonl", lines)
     write_whole(out / "result.json", json.dumps(told, indent=2, ensure_ascii=False) + "\n")
+    write_whole(out / "report.html", comparison_report(told))
 
 
 # --- for people
 
 
 def show(told: Mapping[str, Any], out: Path | None) -> None:
-    """One line a run, as measured here."""
+    """The best run of each mode and each baseline, as measured here; of equal ones the cheapest."""
     models = told["models"]
     table = Table(
         title=f"{told['dataset']}: {told['n']:,} questions",
-        caption=f"{models['slm']} and {models['llm']}; leak: units found in what left; asked: the large model was",
+        caption=f"{models['slm']} and {models['llm']}; asked: the large model was.\n"
+        "leak: units found in what left; words: of the prompt, that left",
         box=SIMPLE_HEAD,
         pad_edge=False,
         padding=(0, 1, 0, 0),
     )
-    for index, column in enumerate(("", "right", "95 %", "asked", "tokens", "leak", "words out", "p50", "p95")):
+    for index, column in enumerate(("", "right", "95 %", "asked", "tokens", "leak", "words", "p50")):
         table.add_column(column, justify="right" if index else "left", no_wrap=True)
+    best: dict[str, Mapping[str, Any]] = {}
     for row in told["rows"]:
-        if row["device_profile"] == HERE:
-            table.add_row(*_line(row))
+        name = row["baseline"] or row["mode"]
+        if row["device_profile"] == HERE and (name not in best or _worth(row) > _worth(best[name])):
+            best[name] = row
+    for row in best.values():
+        table.add_row(*_line(row))
     console = Console()
     console.print(table)
     if out is not None:
-        console.print(f"Every figure: {out / 'rows.jsonl'}", highlight=False)
+        console.print(f"To read: {out / 'report.html'}. Every figure: {out / 'rows.jsonl'}", highlight=False)
+
+
+def _worth(row: Mapping[str, Any]) -> tuple[float, float]:
+    return row["quality"], -row["llm_tokens"]
 
 
 def _line(row: Mapping[str, Any]) -> list[str]:
-    name = row["baseline"] or row["mode"]
-    knob = "" if row["knob"] is None else f" {row['knob'].rpartition('.')[2]} {row['value']}"
     leak = "" if row["strict_leakage"] is None else f"{row['strict_leakage']:.3f}"
     return [
-        name + knob,
+        label(row),
         f"{100 * row['quality']:.1f}%",
         f"{100 * row['quality_low']:.0f}-{100 * row['quality_high']:.0f}",
         f"{100 * row['escalation_rate']:.0f}%",
@@ -238,5 +249,4 @@ def _line(row: Mapping[str, Any]) -> list[str]:
         leak,
         f"{100 * row['exposed_words']:.0f}%",
         f"{row['latency_ms_p50']:,.0f} ms",
-        f"{row['latency_ms_p95']:,.0f} ms",
     ]

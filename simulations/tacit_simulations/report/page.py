@@ -1,25 +1,11 @@
-"""``report``: result.json to one HTML file that opens anywhere, offline, without a script.
-
-Charts are SVG written here, not plotly: plotly's library alone is 4.8 MB in every file (plotly 7.1,
-``plotly.offline.get_plotlyjs()``), needs a script to show anything, prints badly and hides its figures from
-assistive technology. These charts cost about ten kilobytes each, are there before the first frame, follow the
-reader's dark mode by CSS alone, and let the page forbid every script and every connection by its content security
-policy. What is given up is zooming; every chart has its numbers as a table under it.
-"""
+"""``report``: result.json of a simulated fleet to one HTML file that opens anywhere, offline, without a script."""
 
 from collections.abc import Mapping
-from functools import lru_cache
 from typing import Any
 
-from jinja2 import Template
-from markupsafe import Markup
-
-from tacit_privacy.templating import templates
-from tacit_simulations.report.document import Exhibit, Section
 from tacit_simulations.report.extra import extra
 from tacit_simulations.report.glossary import GLOSSARY
 from tacit_simulations.report.headline import headline, notes, standfirst, tiles
-from tacit_simulations.report.palette import stylesheet
 from tacit_simulations.report.reading import Run, read
 from tacit_simulations.report.sections.budget import budget
 from tacit_simulations.report.sections.cost import cost
@@ -27,6 +13,7 @@ from tacit_simulations.report.sections.fairness import fairness
 from tacit_simulations.report.sections.learning import learning
 from tacit_simulations.report.sections.setup import setup
 from tacit_simulations.report.sections.turnout import turnout
+from tacit_simulations.report.shell import Page, render
 
 CHAPTERS = (learning, budget, turnout, cost, fairness, setup)
 
@@ -43,36 +30,24 @@ def report(result: Mapping[str, Any], charts_extra: Mapping[str, Any] | None = N
     added = extra(charts_extra or {})
     if added is not None:
         chapters.insert(len(chapters) - 1, added)
-    return _template().render(
-        run=run,
-        title=f"{run.scenario}: federated simulation",
-        headline=headline(run),
-        standfirst=standfirst(run),
-        notes=notes(run),
-        tiles=tiles(run),
-        chapters=[(chapter, _rows_of(chapter)) for chapter in chapters],
-        glossary=GLOSSARY,
-        tones=Markup(stylesheet()),
-        version=_version(run),
+    return render(
+        Page(
+            title=f"{run.scenario}: federated simulation",
+            kind="simulated fleet report",
+            about="Scenario",
+            name=run.scenario,
+            seed=run.seed,
+            headline=headline(run),
+            standfirst=standfirst(run),
+            notes=notes(run),
+            tiles=tiles(run),
+            chapters=chapters,
+            glossary=GLOSSARY,
+            version=_version(run),
+        )
     )
-
-
-def _rows_of(chapter: Section) -> list[tuple[bool, list[Exhibit]]]:
-    """Exhibits in order, neighbouring small ones together so that they can stand side by side."""
-    rows: list[tuple[bool, list[Exhibit]]] = []
-    for exhibit in chapter.exhibits:
-        if exhibit.small and rows and rows[-1][0]:
-            rows[-1][1].append(exhibit)
-        else:
-            rows.append((exhibit.small, [exhibit]))
-    return rows
 
 
 def _version(run: Run) -> str:
     version = run.versions.get("tacit")
     return version if isinstance(version, str) else ""
-
-
-@lru_cache(maxsize=1)
-def _template() -> Template:
-    return templates("tacit_simulations.report").get_template("report.html.j2")

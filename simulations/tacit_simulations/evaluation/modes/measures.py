@@ -132,6 +132,19 @@ def calls_to_recover(points: Sequence[tuple[float, float]], part: float, slm: fl
     return None
 
 
+def confidence_curve(confidence: F64, slm: F64, llm: F64) -> list[tuple[float, float]]:
+    """(share escalated, quality) when the least confident questions are asked of the large model first.
+
+    Shapes ``(n,)``; ``slm`` and ``llm`` are 1 for right. Equally confident questions go together: within them the line
+    is straight, as if a coin chose.
+    """
+    order = np.argsort(confidence, kind="stable")
+    gains = np.cumsum((llm - slm)[order])
+    last = np.flatnonzero(np.append(np.diff(confidence[order]) > 0, True))  # of each run of equals
+    start = float(slm.mean())
+    return [(float(at + 1) / len(order), start + float(gains[at]) / len(order)) for at in last]
+
+
 def _curve(points: Sequence[tuple[float, float]], slm: float, llm: float) -> tuple[F64, F64]:
     """Points in order of share with both ends; of several at one share the mean."""
     found: dict[float, list[float]] = {}

@@ -17,6 +17,7 @@ from tacit_simulations.evaluation.modes import baselines, measures, profiles, ro
 from tacit_simulations.evaluation.modes.asking import KEEP_ALL, Asking, Outcome, ask, house, names
 from tacit_simulations.evaluation.modes.llm_server import Endpoint
 from tacit_simulations.evaluation.modes.measures import Pool
+from tacit_simulations.evaluation.modes.pareto import fronts
 from tacit_simulations.evaluation.modes.sweeps import SWEEPS, Run, Sweep, runs_of
 from tacit_simulations.evaluation.modes.tasks import Task
 from tacit_simulations.fleet.network import Network
@@ -81,6 +82,11 @@ class _Detectors:
 async def evaluate(plan: Plan, tell: Tell) -> dict[str, Any]:
     """Everything that ``tacit bench modes --json`` prints but the names of the models. Raises BadInput."""
     network = profiles.network_of(plan.traces, plan.asking.seed)  # first: a folder without traces costs nobody an hour
+    return compared(plan, await measured(plan, tell), network)
+
+
+async def measured(plan: Plan, tell: Tell) -> list[Measured]:
+    """Every answer: the baselines first, then each mode with each value of its knob. Raises BadInput."""
     asked = _Asked(plan, tell, _Detectors.of(plan.policy))
     chosen = await asked.choose()
     local, llm = await asked.answers(Run(LOCAL)), await asked.answers(Run(LLM))
@@ -89,19 +95,35 @@ async def evaluate(plan: Plan, tell: Tell) -> dict[str, Any]:
         Measured(Run(LOCAL), baselines.ALWAYS_LOCAL, Pool.of(local), await asked.outage(LOCAL)),
         Measured(Run(LLM), baselines.ALWAYS_REDACTED, Pool.of(llm), await asked.outage(LLM)),
         Measured(Run(LLM), baselines.ALWAYS_RAW, Pool.of(raw), ()),
-        *_drawn(plan.tasks, local, llm),
+        *drawn(plan.tasks, local, llm),
     ]
     for run in runs_of([mode for mode in chosen if mode not in (LOCAL, LLM)], plan.sweep, plan.sweeps):
         found.append(Measured(run, None, Pool.of(await asked.answers(run)), await asked.outage(run.mode)))
+    return found
+
+
+def compared(plan: Plan, found: Sequence[Measured], network: Network) -> dict[str, Any]:
+    """What the answers come to. ``found`` holds the baselines that ask one model."""
+    alone = {each.baseline: each.pool for each in found if not each.run.knob}
+    local, llm, raw = (
+        alone[name] for name in (baselines.ALWAYS_LOCAL, baselines.ALWAYS_REDACTED, baselines.ALWAYS_RAW)
+    )
     against = rows.Reference(
-        slm=Pool.of(local).per_question(measures.right),
-        llm=Pool.of(llm).per_question(measures.right),
-        raw_quality=Pool.of(raw).mean(measures.right),
-        raw_tokens=Pool.of(raw).total(lambda o: o.whole.llm_in + o.whole.llm_out),
+        slm=local.per_question(measures.right),
+        llm=llm.per_question(measures.right),
+        raw_quality=raw.mean(measures.right),
+        raw_tokens=raw.total(lambda o: o.whole.llm_in + o.whole.llm_out),
     )
     curves = _curves(found, against)
     told = [row for each in found for row in _rows(plan, each, against, curves.get(each.run.mode), network)]
-    return {"dataset": plan.dataset, "n": len(plan.tasks), "rows": told, "baselines": _summary(found)}
+    here = [row for row in told if row["device_profile"] == rows.HERE]
+    return {
+        "dataset": plan.dataset,
+        "n": len(plan.tasks),
+        "rows": told,
+        "baselines": _summary(found),
+        "pareto": fronts(here),
+    }
 
 
 class _Asked:
@@ -149,7 +171,7 @@ class _Asked:
             return [await ask(at, mode, task) for task in tasks]
 
 
-def _drawn(tasks: Sequence[Task], local: Sequence[Outcome], llm: Sequence[Outcome]) -> list[Measured]:
+def drawn(tasks: Sequence[Task], local: Sequence[Outcome], llm: Sequence[Outcome]) -> list[Measured]:
     """The rows that need no run of their own."""
     found = []
     for share in baselines.SHARES:
@@ -171,23 +193,27 @@ class _Curve:
 
 
 def _curves(found: Sequence[Measured], against: rows.Reference) -> dict[str, _Curve]:
-    """By mode, from the values of its knob: of modes with two or more."""
+    """By mode: from the values of its knob where it has two or more, else from its confidences where it tells all."""
     slm, llm = float(against.slm.mean()), float(against.llm.mean())
     points: dict[str, list[tuple[float, float]]] = {}
+    told: dict[str, list[tuple[float, float]]] = {}
     for each in found:
         if each.run.knob:
             point = each.pool.mean(measures.escalated), each.pool.mean(measures.right)
             points.setdefault(each.run.mode, []).append(point)
+        confidence = each.pool.values(lambda o: np.nan if o.confidence is None else o.confidence)
+        if each.baseline is None and np.isfinite(confidence).all():
+            told[each.run.mode] = measures.confidence_curve(confidence, against.slm, against.llm)
+    swept = {mode: some for mode, some in points.items() if len(some) > 1}
     return {
         mode: _Curve(
             apgr=measures.area_recovered(some, slm, llm),
             cpt20=measures.calls_to_recover(some, 0.2, slm, llm),
             cpt50=measures.calls_to_recover(some, 0.5, slm, llm),
             cpt80=measures.calls_to_recover(some, 0.8, slm, llm),
-            curve_from="sweep",
+            curve_from="sweep" if mode in swept else "confidence",
         )
-        for mode, some in points.items()
-        if len(some) > 1
+        for mode, some in (told | swept).items()
     }
 
 

@@ -13,8 +13,14 @@ class Sweep:
     values: tuple[Any, ...]
 
 
+_CONFIDENCES: Final = (0.2, 0.5, 0.7, 0.8, 0.9, 0.95, 0.98)  # from which a local answer stands
 SWEEPS: Final[Mapping[str, Sweep]] = {
-    "auto": Sweep("auto.threshold", (0.2, 0.5, 0.7, 0.8, 0.9, 0.95, 0.98)),
+    "auto": Sweep("auto.threshold", _CONFIDENCES),
+    "pipeline": Sweep("modes.pipeline.aggregate", (False, True)),
+    "routing": Sweep("modes.routing.sure", _CONFIDENCES),
+    "auxiliary": Sweep("modes.auxiliary.abstraction", ("rules", "slm")),
+    "distillation": Sweep("modes.distillation.threshold", _CONFIDENCES),
+    "fusion": Sweep("modes.fusion.llm_prior", (0.25, 0.5, 0.75, 0.9)),
 }
 """By mode. One that is not here runs once, with its settings as they are."""
 

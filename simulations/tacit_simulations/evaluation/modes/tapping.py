@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -11,6 +11,7 @@ from tacit_clients.egress.settings import UpstreamSettings
 from tacit_clients.egress.transport import Reply, Transport
 from tacit_clients.modes.local import Generator, Piece
 
+_PASSES: Final = ("score", "weigh")  # of a local model, where it has them
 _BYTES_PER_TOKEN: Final = 4  # of an endpoint that counts none; a rule of thumb for English
 
 
@@ -112,7 +113,8 @@ class Counted:
         self._lengths: dict[str, int] = {}  # tokens of each prompt that was ever told
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._model, name)
+        found = getattr(self._model, name)
+        return self._weighed(found) if name in _PASSES else found
 
     @property
     def name(self) -> str:
@@ -133,6 +135,20 @@ class Counted:
                     yield piece
         finally:
             turn.ended = time.perf_counter()
+
+    def _weighed(self, work: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+        """``score`` or ``weigh``, counted: one pass over a prompt and what is given as its answer, nothing written."""
+
+        async def counted(messages: list[dict[str, Any]], given: str | Sequence[str], *more: Any, **named: Any) -> Any:
+            text = given if isinstance(given, str) else "".join(given)
+            turn = Turn(f"{_text(messages)}\n{text}", time.perf_counter())
+            self.turns.append(turn)
+            try:
+                return await work(messages, given, *more, **named)
+            finally:
+                turn.ended = time.perf_counter()
+
+        return counted
 
     def read(self, turn: Turn) -> int:
         """Tokens of the turn's prompt; of one that nobody counted, as another turn had them or by the usual length."""

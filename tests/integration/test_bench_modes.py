@@ -1,0 +1,337 @@
+"""`tacit bench modes` against a real endpoint: what is counted is what was sent, and every baseline is there."""
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from gateways import Listed, Scripted
+from made_up_modes import plan_of
+from upstreams import Body, Reply, Upstream, last_text, message, streamed_text, upstream, whole
+
+from tacit_clients.modes.auto import AutoMode
+from tacit_privacy import cli
+from tacit_privacy.errors import BadInput, EngineFailed
+from tacit_simulations.evaluation.modes import llm_server, run
+from tacit_simulations.evaluation.modes.asking import Asking, Outcome, ask, house
+from tacit_simulations.evaluation.modes.rows import FIELDS
+from tacit_simulations.evaluation.modes.sweeps import Sweep
+from tacit_simulations.evaluation.modes.tasks import Task
+
+EMAIL = "anna.kowalska@example.net"
+TASKS = [
+    Task("1", f"mail {EMAIL} about the two dogs", (EMAIL,), (EMAIL,), "errand"),
+    Task("2", "what is seven times six in short", ("42",), (), "sum"),
+    Task("3", "say from the device", ("from the device",), None, "local"),
+]
+ANSWERS = {"mail": "send it to {0}", "what": "it is 42", "say": "something else"}
+
+
+def answering(body: Body) -> Reply:
+    """Right about the second question, wrong about the third; the first is right only where the address is known."""
+    words = last_text(body).split()
+    said = words[1] if words[0] == "mail" else ANSWERS.get(words[0], "ok")
+    return streamed_text(said) if body.get("stream") else whole(message(said))
+
+
+@pytest.fixture
+def end() -> Iterator[Upstream]:
+    with upstream(answering) as found:
+        yield found
+
+
+def compared(end: Upstream, local: Any = None, **more: Any) -> dict[str, Any]:
+    plan = plan_of(end, TASKS, local or Scripted(), **({"outage_questions": 2} | more))
+    return asyncio.run(run.evaluate(plan, lambda line: None))
+
+
+def here(found: dict[str, Any], mode: str, value: Any = None, baseline: str | None = None) -> dict[str, Any]:
+    """The one row of a run on this machine."""
+    (row,) = [
+        row
+        for row in found["rows"]
+        if not row["emulated"] and (row["mode"], row["value"], row["baseline"]) == (mode, value, baseline)
+    ]
+    return dict(row)
+
+
+SWEEPS = {"auto": Sweep("auto.threshold", (0.0, 0.9999))}
+
+
+def test_what_leaks_is_what_was_sent(end: Upstream) -> None:
+    found = compared(end, modes=["local", "llm"])
+    raw = here(found, "llm", baseline="always-llm-raw")
+    redacted = here(found, "llm", baseline="always-llm-redacted")
+    local = here(found, "local", baseline="always-local")
+    assert (raw["strict_leakage"], raw["any_leak"], raw["units"]) == (1.0, 1.0, 1.0)
+    assert (redacted["strict_leakage"], redacted["units_leaked"]) == (0.0, 0.0)
+    assert (local["strict_leakage"], local["exposed_bytes"], local["calls"]) == (0.0, 0.0, 0.0)
+    assert raw["exposed_bytes_share"] == 1.0 > redacted["exposed_bytes_share"] > 0.5
+    assert raw["exposed_words"] == 1.0 > redacted["exposed_words"]
+    with_address = [body for body in end.received if EMAIL.encode() in body]
+    assert len(with_address) == 1  # the raw one
+    assert (raw["quality"], redacted["quality"], local["quality"]) == pytest.approx((2 / 3, 2 / 3, 1 / 3))
+
+
+def test_bytes_and_tokens_are_those_of_the_wire(end: Upstream) -> None:
+    found = compared(end, modes=["llm"], outage_questions=0)
+    redacted = here(found, "llm", baseline="always-llm-redacted")
+    raw = here(found, "llm", baseline="always-llm-raw")
+    assert 3 * redacted["bytes_up"] == pytest.approx(sum(map(len, end.received[:3])))
+    assert 3 * raw["bytes_up"] == pytest.approx(sum(map(len, end.received[3:])))
+    assert (redacted["tokens_up"], redacted["tokens_down"], redacted["tokens_told"]) == (7, 5, True)  # as upstreams say
+    assert redacted["llm_tokens_share"] == 1.0
+    local = here(found, "local", baseline="always-local")
+    assert (local["local_tokens_in"], local["local_tokens_out"]) == (11, 4)  # as Scripted says
+    assert local["llm_tokens"] == 0
+
+
+def test_random_is_the_mean_line_and_length_a_real_mixture(end: Upstream) -> None:
+    found = compared(end, modes=["llm"], outage_questions=0)
+    slm, llm = (found["baselines"][name]["quality"] for name in ("always-local", "always-llm-redacted"))
+    for point in found["baselines"]["random"]:
+        assert point["quality"] == pytest.approx((1 - point["share"]) * slm + point["share"] * llm)
+    half = here(found, "random", 0.5, "random")
+    assert half["llm_tokens"] == pytest.approx(6.0) and half["escalation_rate"] == 0.5
+    assert half["units_leaked"] == 0
+    # two of three questions, the longest two: the third stays with the small model, which knows it
+    assert here(found, "length", 0.75, "length")["quality"] == 1.0
+
+
+def test_a_knob_is_turned_and_its_curve_told(end: Upstream) -> None:
+    found = compared(end, modes=["auto"], sweeps=SWEEPS)
+    never, always = here(found, "auto", 0.0), here(found, "auto", 0.9999)
+    assert (never["escalation_rate"], always["escalation_rate"]) == (0.0, 1.0)
+    assert never["quality"] == here(found, "local", baseline="always-local")["quality"]
+    assert always["both_wrong_waste"] == 0 and always["over_escalation"] == pytest.approx(1 / 3)
+    assert never["under_escalation"] == pytest.approx(2 / 3)
+    assert never["apgr"] == always["apgr"] == pytest.approx(0.5) and never["curve_from"] == "sweep"
+    assert always["pgr"] == 1.0 and never["pgr"] == 0.0
+    assert always["local_tokens_out"] > 0  # its probe counts
+    assert always["local_tokens_in"] == 11  # though the probe was stopped before it told so
+
+
+def test_every_row_has_every_field_and_each_device_its_own(end: Upstream) -> None:
+    found = compared(end, modes=["auto"], sweeps=SWEEPS)
+    assert all(tuple(row) == FIELDS for row in found["rows"])
+    assert json.loads(json.dumps(found)) == found
+    auto = [row for row in found["rows"] if row["mode"] == "auto" and row["value"] == 0.0]
+    assert [row["device_profile"] for row in auto] == ["here", "phone-sd730", "laptop-mainstream", "pi-5-8gb"]
+    assert [row["emulated"] for row in auto] == [False, True, True, True]
+    assert auto[0]["energy_j"] is None and auto[1]["energy_j"] > auto[2]["network_energy_j"] == 0
+    assert {row["baseline"] for row in found["rows"]} == {
+        None,
+        "always-local",
+        "always-llm-raw",
+        "always-llm-redacted",
+        "random",
+        "length",
+    }
+
+
+def test_families_are_told_apart(end: Upstream) -> None:
+    found = compared(end, modes=["llm"], outage_questions=0)["rows"]
+    (redacted,) = [row for row in found if row["baseline"] == "always-llm-redacted" and not row["emulated"]]
+    assert redacted["families"]["sum"] == {"questions": 1, "quality": 1.0, "escalation_rate": 1.0}
+    assert redacted["families"]["local"]["quality"] == 0.0
+
+
+def test_while_the_large_model_is_gone_the_device_answers_or_not(end: Upstream) -> None:
+    found = compared(end, modes=["auto", "llm"], sweep=False)
+    local, llm, auto = (
+        here(found, "local", baseline="always-local"),
+        here(found, "llm", baseline="always-llm-redacted"),
+        here(found, "auto"),
+    )
+    assert [row["outage_questions"] for row in (local, llm, auto)] == [2, 2, 2]
+    assert [row["outage_answered"] for row in (local, llm, auto)] == [1.0, 0.0, 1.0]
+
+
+def test_failures_are_wrong_answers_and_named(end: Upstream) -> None:
+    end.script = lambda body: Reply([b"{}"], status=500)
+    found = here(compared(end, modes=["llm"], outage_questions=0), "llm", baseline="always-llm-redacted")
+    assert (found["quality"], found["failed"], found["failures"]) == (0.0, 1.0, {"status": 1.0})
+    assert found["units"] == 1  # what was to leave counts all the same
+
+
+def test_the_same_seed_sends_the_same_bytes(end: Upstream) -> None:
+    async def asked(seed: int) -> list[bytes]:
+        plan, before = plan_of(end, TASKS, Scripted()), len(end.received)
+        async with house(plan.settings, plan.policy, None, Asking(seed=seed), Listed(plan.policy)) as at:
+            await ask(at, "llm", TASKS[0])
+        return end.received[before:]
+
+    first, again, other = (asyncio.run(asked(seed)) for seed in (1, 1, 2))
+    assert first == again != other
+    assert EMAIL.encode() not in first[0]
+
+
+def test_an_answer_is_timed_to_its_first_text(end: Upstream) -> None:
+    async def asked() -> Outcome:
+        plan = plan_of(end, TASKS, None)
+        local = Scripted(pause_s=0.03)
+        async with house(plan.settings, plan.policy, local, Asking()) as at:
+            return await ask(at, "local", TASKS[2])
+
+    found = asyncio.run(asked())
+    assert found.right and 30 <= found.ttft_ms < found.latency_ms and found.latency_ms >= 90
+    assert (found.first.local_out, found.whole.local_out) == (1, 4)
+    assert found.first.local_in == found.whole.local_in == 11
+    assert found.first.local_ms < found.whole.local_ms
+
+
+def test_a_defect_is_no_wrong_answer(end: Upstream, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*words: Any) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(AutoMode, "answer", broken)
+    with pytest.raises(ZeroDivisionError):
+        compared(end, modes=["auto"])
+
+
+def test_a_mode_that_is_not_there_is_refused_before_anything_is_asked(end: Upstream) -> None:
+    with pytest.raises(BadInput, match="no mode telepathy; it has auto"):
+        compared(end, modes=["telepathy"])
+    with pytest.raises(BadInput, match="threshold"):
+        compared(end, modes=["auto"], sweeps={"auto": Sweep("auto.threshold", (7.0,))})
+    assert end.received == []
+
+
+# --- the command
+
+
+@pytest.fixture
+def rows(tmp_path: Path) -> Path:
+    file = tmp_path / "questions.jsonl"
+    told = [{"id": t.id, "prompt": t.prompt, "answer": t.answers[0], "family": t.family} for t in TASKS]
+    told[0]["units"] = [EMAIL]  # type: ignore[assignment]
+    file.write_text("".join(json.dumps(row) + "\n" for row in told))
+    return file
+
+
+@pytest.fixture
+def words(rows: Path, tmp_path: Path) -> list[str]:
+    (tmp_path / "policy.toml").write_text('[detection]\nrecogniser = "none"\n')
+    quick = ["--modes", "auto", "--no-sweep", "--outage", "0", "--max-tokens", "4", "--slm", "tacit-nano"]
+    return ["bench", "modes", "--data", str(rows), "--policy", str(tmp_path / "policy.toml"), *quick]
+
+
+def test_one_document_on_stdout_and_three_files(
+    end: Upstream, words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    assert cli.main([*words, "--upstream", end.url, "--model", "up-1", "--out", str(out), "--json"]) == 0
+    printed = capsys.readouterr()
+    found = json.loads(printed.out)
+    assert (found["dataset"], found["n"], found["models"]["llm"]) == ("questions", 3, "up-1")
+    assert "auto: 3 questions" in printed.err
+    assert json.loads((out / "result.json").read_text()) == found
+    lines = (out / "rows.jsonl").read_text().splitlines()
+    assert [json.loads(line) for line in lines] == found["rows"]
+    page = (out / "report.html").read_text()
+    assert page.rstrip().endswith("</html>") and "<script" not in page
+    for text in (printed.out, page, *lines):
+        assert EMAIL not in text and "two dogs" not in text  # figures alone
+
+
+def test_people_get_a_table(end: Upstream, words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main([*words, "--upstream", end.url, "--model", "up-1"]) == 0
+    printed = capsys.readouterr().out
+    for word in ("always-local", "always-llm-raw", "random", "length", "auto", "66.7%"):
+        assert word in printed
+
+
+@pytest.mark.parametrize(
+    ("more", "sentence"),
+    [
+        (["--upstream", "http://127.0.0.1:9/v1"], "--upstream URL with --model ID"),
+        (["--upstream", "http://127.0.0.1:9/v1", "--model", "x", "--llm", "y"], "--upstream URL with --model ID"),
+        (["--llm", "/nowhere"], "there is no model folder /nowhere"),
+        (["--profile", "toaster"], "no device profile toaster"),
+        (["--set", "nonsense"], "--set nonsense is no setting"),
+        (["--set", "auto.threshold=9", "--upstream", "http://127.0.0.1:9/v1", "--model", "x"], "auto.threshold"),
+        (["--data", "/nowhere.jsonl"], "cannot read /nowhere.jsonl"),
+    ],
+)
+def test_what_cannot_be_is_one_sentence(
+    words: list[str], more: list[str], sentence: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main([*words, "--out", str(tmp_path / "out"), *more]) == 2
+    printed = capsys.readouterr()
+    assert printed.out == "" and sentence in printed.err
+    assert not (tmp_path / "out").exists()
+
+
+def test_without_a_large_model_it_says_what_to_pass(
+    words: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from tacit_simulations.commands import _bench_modes
+
+    monkeypatch.setattr(_bench_modes, "PAIR", tmp_path / "pair")
+    assert cli.main(words) == 2
+    assert "give --upstream URL and --model ID, or --llm FOLDER" in capsys.readouterr().err
+
+
+def test_a_folder_that_holds_something_is_left_alone(
+    words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main([*words, "--llm", "tacit-nano", "--out", str(tmp_path)]) == 2
+    assert "is not an empty folder" in capsys.readouterr().err
+
+
+# --- a large model of one's own
+
+
+def test_a_model_is_served_over_real_http_and_its_process_ends() -> None:
+    before = set(psutil.Process().children())
+    with llm_server.serving("tacit-nano", 4) as large:
+        (child,) = set(psutil.Process().children()) - before
+        plan = plan_of_url(large)
+
+        async def asked() -> Outcome:
+            async with house(plan.settings, plan.policy, None, Asking(max_tokens=4)) as at:
+                return await ask(at, "llm", TASKS[2])
+
+        found = asyncio.run(asked())
+        assert (found.answered, found.failed, found.answered_by) == (True, "", "llm")
+        assert 1 <= found.whole.llm_out <= 4 and found.whole.tokens_told
+    assert not child.is_running()
+
+
+def plan_of_url(large: llm_server.Endpoint) -> run.Plan:
+    from made_up_modes import plan
+
+    return plan(TASKS, None, large)
+
+
+def test_the_child_ends_when_its_parent_is_killed() -> None:
+    code = (
+        "import sys\nfrom tacit_simulations.evaluation.modes.llm_server import serving\n"
+        "with serving('tacit-nano', 4):\n    print('up', flush=True)\n    sys.stdin.read()\n"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    try:
+        assert parent.stdout is not None and parent.stdin is not None
+        assert parent.stdout.readline() == b"up\n"
+        (child,) = psutil.Process(parent.pid).children()
+        os.kill(parent.pid, signal.SIGKILL)
+        parent.wait(10)
+        psutil.wait_procs([child], timeout=20)
+        assert not child.is_running()
+    finally:
+        parent.kill()
+        parent.communicate(timeout=10)
+
+
+def test_a_child_that_cannot_start_shows_its_last_words(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    (tmp_path / "sitecustomize.py").write_text("raise SystemExit('no place to sit')\n")
+    with pytest.raises(EngineFailed, match="no place to sit"), llm_server.serving("tacit-nano", 4):
+        pass
