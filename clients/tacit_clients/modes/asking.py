@@ -17,7 +17,7 @@ _KEPT: Final = ("model", "max_tokens", "max_completion_tokens", "temperature", "
 
 @dataclass(frozen=True, slots=True)
 class Whole:
-    """An answer's first choice. ``confidence`` is exp of the mean log-probability of its tokens, where they are told."""
+    """An answer's first choice. ``confidence``: exp of the mean log-probability of its tokens, where they are told."""
 
     text: str = field(repr=False)
     finish: str

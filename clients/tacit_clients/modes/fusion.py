@@ -1,7 +1,7 @@
 """``tacit/fusion``: both models answer at once, and the device makes one answer of the two, with all it knows."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Coroutine, Mapping
+from collections.abc import AsyncGenerator, Coroutine
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, Self, TypeVar
@@ -21,8 +21,9 @@ from tacit_clients.modes.asking import (
     told,
     with_last_of_user,
 )
-from tacit_clients.modes.local import LocalMode, local_request, needs_more
-from tacit_clients.modes.protocol import Ask, Delta, Event, Finish, Json, Usage
+from tacit_clients.modes.local import LocalMode, local_request
+from tacit_clients.modes.probing import needs_llm
+from tacit_clients.modes.protocol import Ask, Delta, Event, Finish, Usage
 from tacit_clients.modes.tokens import Relay
 from tacit_clients.modes.trust import agreement, flag_of_failure, flags_of_answer, watched
 from tacit_clients.modes.weighing import Evidence, Weights, agreed_confidence, local_share
@@ -88,7 +89,7 @@ class FusionMode:
             self._relay = Relay(egress, local, settings.alpha, settings.most_calls)
 
     async def answer(self, ask: Ask) -> AsyncGenerator[Event]:
-        local, needs = self._local, _needs(ask.body)
+        local, needs = self._local, needs_llm(ask.body)
         if local is None or needs:
             alone = delegated(self._egress, None, ask, needs or "no_local_model")
             async with aclosing(watched(alone, ask, _prompt(ask))) as events:
@@ -229,12 +230,6 @@ async def both(first: Coroutine[Any, Any, T], second: Coroutine[Any, Any, S]) ->
         one.cancel()
         other.cancel()
         await asyncio.gather(one, other, return_exceptions=True)
-
-
-def _needs(body: Mapping[str, Json]) -> str:
-    """Why the large model alone must answer: what no local model can do, and several choices; fusing makes one."""
-    several = body.get("n") not in (None, 1)
-    return needs_more(body) or ("needs_choices" if several else "")
 
 
 def _prompt(ask: Ask) -> str:

@@ -1,11 +1,11 @@
 """A local answer that is given only where its beginning is likely enough."""
 
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
 from threading import Event as Flag
 
-from tacit_clients.modes.local import Confidence, LocalMode, LocalRequest, Piece, events_of
-from tacit_clients.modes.protocol import Ask, Event
+from tacit_clients.modes.local import Confidence, LocalMode, LocalRequest, Piece, events_of, needs_more
+from tacit_clients.modes.protocol import Ask, Event, Json
 
 Shown = Callable[[Piece, int], list[Event]]  # a piece as events of a choice
 
@@ -39,6 +39,12 @@ class Probe:
                     for event in held:
                         yield event
                     held.clear()
+
+
+def needs_llm(body: Mapping[str, Json]) -> str:
+    """Why the large model alone must answer where a mode makes one answer: what no local model can do, and several."""
+    several = body.get("n") not in (None, 1)
+    return needs_more(body) or ("needs_choices" if several else "")
 
 
 class _Either:

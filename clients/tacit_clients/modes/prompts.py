@@ -1,7 +1,7 @@
 """The words in which a mode asks its models for part of the work.
 
-A model with a chat template is told what to do. A plain one, such as tacit-nano, has learnt single requests: it is asked
-in the short forms that ``tacit models train`` puts before its rows.
+A model with a chat template is told what to do. A plain one, such as tacit-nano, has learnt single requests: it is
+asked in the short forms that ``tacit models train`` puts before its rows.
 """
 
 from dataclasses import dataclass

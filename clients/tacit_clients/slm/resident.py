@@ -83,7 +83,7 @@ class Resident:
     def _variant(self, folders: Sequence[Path]) -> Variant:
         network = _twin(self._model.network)
         if folders:
-            _adapt(LanguageModel(self._model.name, network, self._tokenizer, Kind.CAUSAL), folders)
+            adapt(LanguageModel(self._model.name, network, self._tokenizer, Kind.CAUSAL), folders)
         return Variant(deque([network, *(_twin(network) for _ in range(self._threads - 1))]))
 
     def _warm(self) -> None:
@@ -226,7 +226,7 @@ def _twin(network: "PreTrainedModel") -> "PreTrainedModel":
     return copy.deepcopy(network, {id(weight): weight for weight in network.parameters()})
 
 
-def _adapt(model: LanguageModel, folders: Sequence[Path]) -> None:
+def adapt(model: LanguageModel, folders: Sequence[Path]) -> None:
     """Put adapters on a model for good: one that is the sum of them all."""
     spec, vector = stack(model, [read_adapter(folder, model) for folder in folders])
     AdaptedModel(model, spec).load_vector(vector, spec.rank)

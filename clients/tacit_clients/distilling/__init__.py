@@ -1,0 +1,1 @@
+"""What a device learns from a large model's answers: pairs in placeholder space, and a student made of them."""

@@ -1,0 +1,92 @@
+"""A fleet that learns from what it had to ask: batches answer as the gateway does, and no name is in any buffer."""
+
+import asyncio
+import json
+from pathlib import Path
+
+import pytest
+
+from tacit_clients.slm.generation import LocalModel
+from tacit_clients.slm.models import load
+from tacit_simulations.data.errands.asking import Asker
+from tacit_simulations.evaluation.batched import answers
+from tacit_simulations.evaluation.distillation import study
+from tacit_simulations.evaluation.distillation.fleet import Fleet, escalations, taught_by, write_buffers
+from tacit_simulations.evaluation.distillation.students import before_and_after
+
+COMMANDS, NOTES = (1.0, 0.0, 0.0, 0.0), (0.0, 0.0, 1.0, 0.0)
+
+
+def test_answers_in_batches_are_those_of_the_local_model() -> None:
+    prompts = [question.prompt for question in Asker(9, 0).ask(20)] + ["on", "what is this about in the end"]
+
+    async def one_by_one() -> list[tuple[str, float, str]]:
+        async with LocalModel.open("tacit-nano", max_concurrent=1) as model:
+            asked = [[{"role": "user", "content": prompt}] for prompt in prompts]
+            said = [await model.answer(messages, max_tokens=24) for messages in asked]
+            return [(answer.text, answer.confidence, answer.finish) for answer in said]
+
+    batched = answers(load("tacit-nano"), prompts, most_tokens=24, batch=5)
+    for (text, confidence, finish), said in zip(asyncio.run(one_by_one()), batched, strict=True):
+        assert said.text == text.strip()
+        assert said.confidence == (pytest.approx(confidence, abs=1e-4) if finish == "stop" else 0.0)
+
+
+def test_a_fleet_sends_no_name_and_reads_its_answers_with_names() -> None:
+    asked = Fleet(3, 6, 10, NOTES).ask()
+    assert len(asked) == 60
+    missed = [each for each in asked for unit in each.question.units if unit in each.redacted]
+    assert len(missed) < 0.05 * len(asked)  # the recogniser finds nearly all of them
+    hidden = [each for each in asked if each not in missed]
+    whose = next(each for each in hidden if each.question.answer in each.question.units)
+    placeholder = next(word for word in whose.redacted.replace(",", " ").replace(".", " ").split() if "PERSON_" in word)
+    assert whose.right(whose.question.answer.upper()) and not whose.right("somebody else")
+    assert placeholder not in whose.question.prompt
+
+
+def test_what_is_kept_and_what_is_escalated_follow_the_threshold(tmp_path: Path) -> None:
+    model = load("tacit-nano")
+    asked = Fleet(3, 4, 12, COMMANDS).ask()
+    taught = [each.question.answer for each in asked]
+    never, none = escalations(model, asked, taught, 0.0)
+    always, every = escalations(model, asked, taught, 1.1)
+    assert never.rate == 0 and not any(none) and never.right == never.right_alone
+    assert always.rate == 1 and all(every) and always.right == always.teacher == 1.0
+    some, unsure = escalations(model, asked, taught, 0.9)
+    assert 0 < some.rate < 1 and some.right_alone <= some.right <= 1
+    rows = write_buffers(tmp_path / "rows.jsonl", asked, taught, unsure)
+    kept = [json.loads(line) for line in (tmp_path / "rows.jsonl").read_text().splitlines()]
+    assert rows == len(kept) == sum(unsure)
+    assert {row["text"] for row in kept} == {e.redacted for e, wanted in zip(asked, unsure, strict=True) if wanted}
+
+
+def test_rounds_are_private_and_each_is_measured(tmp_path: Path) -> None:
+    overrides = ("fleet.devices=24", "federation.cohort=8", "federation.rounds=2", 'runtime.engine="inline"')
+    chosen = study.FleetStudy(
+        teacher="tacit-nano", questions=16, least=2, test_households=2, threshold=0.9, overrides=overrides
+    )
+    lines: list[str] = []
+    found = study.run(chosen, tmp_path, lines.append)
+    assert [row["round"] for row in found["rounds"]] == [0, 1, 2]
+    assert 0 < found["privacy"]["epsilon"] <= 8.0 and found["buffered"] > 24
+    assert found["rounds"][0] != found["rounds"][2]  # the rounds changed the student
+    assert all(row["asked"] == 32 for row in found["rounds"])
+    assert (tmp_path / "buffers.jsonl").is_file() and any("round 2" in line for line in lines)
+
+
+def test_the_large_models_answers_come_in_order() -> None:
+    model = load("tacit-nano")
+    asked = Fleet(5, 2, 6, COMMANDS).ask()
+    alone = [taught_by(model, [each], lambda line: None)[0] for each in asked]
+    assert taught_by(model, asked, lambda line: None) == alone
+
+
+def test_a_student_learns_what_it_is_taught(tmp_path: Path) -> None:
+    """Some forty answers, many times over: the student gives them back, and its adapter is a folder that serves."""
+    asked = Fleet(6, 2, 20, COMMANDS).ask()
+    pairs = [(each.redacted, each.question.answer) for each in asked]
+    said = [each.question.answer for each in asked]
+    row = before_and_after("tacit-nano", said, asked, pairs * 6, 4, tmp_path / "student")
+    assert row["teacher"]["all"] == 1.0 and row["after"]["all"] > max(0.8, row["before"]["all"])
+    assert row["kept"] == row["after"]["all"] and set(row["after"]) == {"all", "command"}
+    assert (tmp_path / "student" / "adapter_config.json").is_file()
