@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from tacit_privacy.accounting.budget import Budget
+from tacit_privacy.adapter_folder import save_adapter
 from tacit_privacy.adapters import initial_vector
 from tacit_privacy.contract import AdapterSpec, LocalTraining, canonical, digest
 from tacit_privacy.errors import BadInput
@@ -34,7 +35,6 @@ from tacit_server.grid_roster import GridRoster, JoiningConfig
 from tacit_server.planning import begun_for, mechanism_for, policy_for, sampling_for
 from tacit_server.rounds import RoundRecord
 from tacit_server.store import Store
-from tacit_server.store.adapters import save_adapter
 
 DEVICE_KEYS = frozenset(
     {"model", "data", "data-settings", "devices"}

@@ -17,6 +17,7 @@ from tacit_clients.slm.adapters import build_spec, initial_vector
 from tacit_clients.slm.models import LanguageModel, load
 from tacit_privacy.accounting.budget import Budget
 from tacit_privacy.accounting.policy import BudgetPolicy
+from tacit_privacy.adapter_folder import save_adapter
 from tacit_privacy.audit.canaries import claim_of
 from tacit_privacy.contract import LEVELS, AdapterSpec
 from tacit_privacy.errors import BadInput
@@ -33,7 +34,6 @@ from tacit_server.coordinator import Coordinator, Job
 from tacit_server.planning import begun_for, mechanism_for, policy_for, sampling_for
 from tacit_server.rounds import RoundRecord
 from tacit_server.store import Store
-from tacit_server.store.adapters import save_adapter
 from tacit_simulations.canaries import Canaries, CanaryWatch
 from tacit_simulations.canaries import lines as canary_lines
 from tacit_simulations.clock import VirtualClock

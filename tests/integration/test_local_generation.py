@@ -25,10 +25,10 @@ from tacit_clients.slm.prompting import ACT, encode
 from tacit_clients.slm.sampling import Sampling
 from tacit_clients.training.examples import Example, Task
 from tacit_clients.training.personal import personal_spec
+from tacit_privacy.adapter_folder import save_adapter
 from tacit_privacy.contract import AdapterSpec
 from tacit_privacy.errors import BadInput, Busy, EngineFailed, PromptTooLong, TacitError
 from tacit_privacy.randomness import stream
-from tacit_server.store.adapters import save_adapter
 
 T = TypeVar("T")
 ASKED = [

@@ -24,7 +24,6 @@ from tacit_clients.distilling.space import Canon, stem
 from tacit_clients.distilling.student import StudentSettings, distil
 from tacit_clients.modes.distillation import DistillationMode, DistillationSettings
 from tacit_clients.modes.local import LocalMode
-from tacit_clients.slm.adapter_files import write_adapter
 from tacit_clients.slm.adapters import AdaptedModel, build_spec, initial_vector
 from tacit_clients.slm.answers import LocalUnusable
 from tacit_clients.slm.generation import LocalModel
@@ -40,7 +39,6 @@ from tacit_privacy.pii.restoring import restore
 from tacit_privacy.pii.vault.keys import RawKey
 from tacit_privacy.pii.vault.store import Vault
 from tacit_privacy.randomness import stream
-from tacit_server.store.adapters import save_adapter
 
 
 class Student(Scripted):
@@ -397,20 +395,6 @@ def test_a_student_learns_to_answer_what_it_escalated(end: Upstream, tmp_path: P
     assert (text, told["answered_by"]) == (f"fetch tea for {ROBERT}, at once", "local")
     assert end.received == []
     asyncio.run(model.close())
-
-
-def test_an_adapter_is_written_as_the_server_writes_one(tmp_path: Path) -> None:
-    single_thread()
-    nano = load(NANO)
-    for spec in (build_spec(nano, method, 2, 4.0, 3, ("q_proj", "o_proj")) for method in ("ffa", "lora")):
-        vector = np.arange(spec.dimension, dtype=np.float32)
-        write_adapter(tmp_path / "ours", spec, vector)
-        save_adapter(tmp_path / "theirs", spec, vector)
-        names = sorted(path.name for path in (tmp_path / "theirs").iterdir())
-        assert sorted(path.name for path in (tmp_path / "ours").iterdir()) == names
-        assert all((tmp_path / "ours" / n).read_bytes() == (tmp_path / "theirs" / n).read_bytes() for n in names)
-    with pytest.raises(BadInput):
-        write_adapter(tmp_path / "x", build_spec(nano, "ffa", 2, 4.0, 3, ("q_proj",), labels=2), vector)
 
 
 def test_nothing_to_learn_from_is_one_clear_sentence(tmp_path: Path) -> None:

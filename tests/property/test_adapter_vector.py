@@ -17,10 +17,10 @@ from tacit_clients.slm.models import NANO, LanguageModel, load, single_thread
 from tacit_clients.training.examples import Example, Task
 from tacit_clients.training.local import evaluate, train
 from tacit_clients.training.personal import evaluate_personal, personal_spec, train_personal
+from tacit_privacy.adapter_folder import save_adapter
 from tacit_privacy.contract import AdapterSpec, LocalTraining
 from tacit_privacy.errors import BadInput
 from tacit_privacy.randomness import stream
-from tacit_server.store.adapters import save_adapter
 
 Vector = NDArray[np.float32]
 Method = Literal["ffa", "lora"]

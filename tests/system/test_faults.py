@@ -22,6 +22,7 @@ from runs import content
 from tiny import TINY
 
 from tacit_privacy import cli
+from tacit_privacy.adapter_folder import save_adapter
 from tacit_privacy.contract import AdapterSpec, LinearSpec, LocalTraining
 from tacit_privacy.errors import BadInput
 from tacit_privacy.ledger.keys import SigningKey
@@ -31,7 +32,6 @@ from tacit_server.charging import NoBudget
 from tacit_server.config import FederationConfig, PrivacyConfig
 from tacit_server.coordinator import Coordinator, Job
 from tacit_server.store import Store
-from tacit_server.store.adapters import save_adapter
 from tacit_simulations import run
 from tacit_simulations.clock import VirtualClock
 from tacit_simulations.engines import RuntimeConfig, make_engine

@@ -8,11 +8,11 @@ from typing import Literal
 import numpy as np
 from pydantic import BaseModel, Field, PositiveFloat, PositiveInt
 
-from tacit_clients.slm.adapter_files import write_adapter
 from tacit_clients.slm.adapters import AdaptedModel, build_spec, initial_vector
 from tacit_clients.slm.models import NANO, load, single_thread
 from tacit_clients.training.examples import Example, Task
 from tacit_clients.training.local import train
+from tacit_privacy.adapter_folder import save_adapter
 from tacit_privacy.contract import LocalTraining
 from tacit_privacy.errors import BadInput
 
@@ -65,5 +65,5 @@ def distil(
         done = train(adapted, examples, Task.INSTRUCT, start, spec.rank, chosen.training, order)
     finally:
         adapted.remove()
-    write_adapter(folder, spec, start + done.delta)
+    save_adapter(folder, spec, start + done.delta)
     return Distilled(folder, done.examples, done.steps, done.loss_first, done.loss_last)

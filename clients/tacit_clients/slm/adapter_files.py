@@ -1,8 +1,5 @@
-"""Adapter folders in peft's format: read, whoever wrote them, stacked into one flat vector, and written."""
+"""Reads adapter folders in peft's format, written by Tacit or by peft, and stacks them into one flat vector."""
 
-import json
-import os
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,15 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import ValidationError
 from safetensors import SafetensorError
-from safetensors.numpy import save
 from safetensors.torch import load_file
 
 from tacit_clients.slm.models import LanguageModel
 from tacit_clients.slm.places import ADAPTER_WEIGHTS, adapter_config
-from tacit_privacy.adapters import offsets
 from tacit_privacy.contract import AdapterSpec, LinearSpec
 from tacit_privacy.errors import BadInput
-from tacit_privacy.randomness import frozen_factor
 
 Vector = NDArray[np.float32]
 _PREFIX = "base_model.model."
@@ -75,57 +69,6 @@ def stack(model: LanguageModel, adapters: Sequence[Factors]) -> tuple[AdapterSpe
     total = sum(ranks)
     spec = AdapterSpec(model=model.name, method="lora", rank=total, alpha=total, seed=0, linear=tuple(linear))
     return spec, vector
-
-
-def write_adapter(folder: Path, spec: AdapterSpec, vector: Vector) -> None:
-    """Write an adapter that a device trained: ``vector`` (dimension,) float32, byte for byte as the server writes one.
-
-    The folder appears whole or not at all. Raises BadInput for a classifier's adapter, and where it cannot be written.
-    """
-    if spec.dense:
-        raise BadInput("an adapter that classifies cannot write answers; train one for instructions or language")
-    beside = folder.with_name(f".{folder.name}.{os.getpid()}")
-    shutil.rmtree(beside, ignore_errors=True)
-    try:
-        beside.mkdir(parents=True)
-        for name, content in _files(spec, vector).items():
-            (beside / name).write_bytes(content)
-        shutil.rmtree(folder, ignore_errors=True)
-        beside.replace(folder)
-    except OSError as error:
-        shutil.rmtree(beside, ignore_errors=True)
-        raise BadInput(f"cannot write {folder}: {error.strerror}; make room or choose another folder") from error
-
-
-def _files(spec: AdapterSpec, vector: Vector) -> dict[str, bytes]:
-    config = {
-        "peft_type": "LORA",
-        "base_model_name_or_path": spec.model,
-        "r": spec.rank,
-        "lora_alpha": spec.alpha,
-        "lora_dropout": 0.0,
-        "bias": "none",
-        "target_modules": [module.name for module in spec.linear],
-        "inference_mode": True,
-    }
-    return {
-        "adapter_config.json": (json.dumps(config, indent=2) + "\n").encode(),
-        ADAPTER_WEIGHTS: save(_tensors(spec, vector), metadata={"format": "pt"}),
-        "tacit_spec.json": spec.to_bytes(),
-    }
-
-
-def _tensors(spec: AdapterSpec, vector: Vector) -> dict[str, Vector]:
-    block = vector.reshape(spec.rank, spec.width)
-    found: dict[str, Vector] = {}
-    for module, start in zip(spec.linear, offsets(spec), strict=True):
-        name, middle = f"{_PREFIX}{module.name}", start + module.rows
-        found[name + _UP] = np.ascontiguousarray(block[:, start:middle].T)
-        if spec.method == "lora":
-            found[name + _DOWN] = np.ascontiguousarray(block[:, middle : middle + module.columns])
-        else:
-            found[name + _DOWN] = frozen_factor(spec.seed, module.name, spec.rank, module.columns)
-    return found
 
 
 def _by_rank(factors: tuple[Vector, Vector], which: int) -> Vector:

@@ -1,4 +1,4 @@
-"""Adapters on disk in peft's format, written without torch or peft."""
+"""Adapters on disk in peft's format, written without torch or peft: by servers, and by devices that distil."""
 
 import json
 import os
