@@ -19,6 +19,7 @@ from upstreams import Body, Reply, Upstream, last_text, message, streamed_text, 
 from tacit_clients.modes.auto import AutoMode
 from tacit_privacy import cli
 from tacit_privacy.errors import BadInput, EngineFailed
+from tacit_simulations import pair
 from tacit_simulations.evaluation.modes import llm_server, run
 from tacit_simulations.evaluation.modes.asking import Asking, Outcome, ask, house
 from tacit_simulations.evaluation.modes.rows import FIELDS
@@ -270,11 +271,9 @@ def test_what_cannot_be_is_one_sentence(
 
 
 def test_without_a_large_model_it_says_what_to_pass(
-    words: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    words: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from tacit_simulations.commands import _bench_modes
-
-    monkeypatch.setattr(_bench_modes, "PAIR", tmp_path / "pair")
+    monkeypatch.setattr(pair, "LARGE", None)
     assert cli.main(words) == 2
     assert "give --upstream URL and --model ID, or --llm FOLDER" in capsys.readouterr().err
 

@@ -66,7 +66,7 @@ def plan(tasks: Sequence[Task], local: Any, endpoint: Endpoint, **more: Any) -> 
         "parameters": 10**6,
         "places": [profiles.place(name) for name in profiles.DEFAULTS],
     }
-    return Plan("made-up", tasks, endpoint, change({}), change, local=local, **(found | more))
+    return Plan("made-up", tasks, change({}), change, local=local, **(found | more))
 
 
 def plan_of(end: Upstream, tasks: Sequence[Task], local: Any, **more: Any) -> Plan:

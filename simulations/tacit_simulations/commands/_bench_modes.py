@@ -15,13 +15,13 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-import tacit_simulations
 from tacit_clients.gateway.settings import GatewaySettings
 from tacit_clients.slm.generation import LocalModel
 from tacit_clients.slm.places import NANO
 from tacit_privacy.errors import BadInput
 from tacit_privacy.files import write_whole
 from tacit_privacy.pii.policy import RedactionPolicy
+from tacit_simulations import pair
 from tacit_simulations.evaluation.modes import profiles, tasks
 from tacit_simulations.evaluation.modes.asking import Asking
 from tacit_simulations.evaluation.modes.llm_server import Endpoint, serving
@@ -31,7 +31,6 @@ from tacit_simulations.evaluation.modes.run import Plan, evaluate
 from tacit_simulations.evaluation.speed import machine
 from tacit_simulations.report.comparison import comparison_report
 
-PAIR = Path(tacit_simulations.__file__).parents[1] / "pair"  # of a clone of the repository: a small and a large model
 _LOCAL_THREADS = 2
 
 
@@ -49,7 +48,13 @@ class Models:
     def small(self) -> str:
         if self.slm is not None:
             return self.slm
-        return str(PAIR / "small") if (PAIR / "small" / "config.json").is_file() else NANO
+        return NANO if pair.SMALL is None else str(pair.SMALL)
+
+    def upstream_settings(self, large: Endpoint) -> dict[str, Any]:
+        """The gateway's, with the key of the environment for somebody else's endpoint."""
+        key = os.environ.get("TACIT_UPSTREAM_KEY") or None
+        found = {"upstream.url": large.url, "upstream.model": large.model}
+        return found | ({"upstream.key": key} if self.upstream is not None else {})
 
 
 @dataclass(frozen=True)
@@ -82,12 +87,10 @@ def compare(models: Models, choices: Choices) -> dict[str, Any]:
     )
     local.check()
     with folder(choices.out), endpoint(models, choices.asking.max_tokens) as large:
-        base = {"upstream.url": large.url, "upstream.model": large.model, "local.max_tokens": choices.asking.max_tokens}
-        base |= {"upstream.key": os.environ.get("TACIT_UPSTREAM_KEY") or None} if models.upstream else {}
+        base = models.upstream_settings(large) | {"local.max_tokens": choices.asking.max_tokens}
         plan = Plan(
             dataset=choices.data.stem,
             tasks=rows,
-            endpoint=large,
             settings=GatewaySettings.read(None, base | changes),
             change=lambda more: GatewaySettings.read(None, base | changes | dict(more)),
             policy=policy,
@@ -107,10 +110,10 @@ def compare(models: Models, choices: Choices) -> dict[str, Any]:
             "dataset": found["dataset"],
             "n": found["n"],
             "models": {
-                "slm": _shown(models.small),
+                "slm": shown(models.small),
                 "adapter": None if models.adapter is None else models.adapter.name,
                 "slm_parameters": parameters,
-                "llm": _shown(large.name),
+                "llm": shown(large.name),
             },
             "settings": _stated(choices),
             "machine": machine(),
@@ -143,7 +146,7 @@ def _stated(choices: Choices) -> dict[str, Any]:
     }
 
 
-def _shown(model: str) -> str:
+def shown(model: str) -> str:
     """A model's name without the folders above it, which are nobody's business."""
     return Path(model).name if model.startswith(("/", ".", "~")) else model
 
@@ -170,10 +173,10 @@ def endpoint(models: Models, max_tokens: int) -> Iterator[Endpoint]:
             raise BadInput("a large model is --upstream URL with --model ID, or --llm MODEL alone")
         yield Endpoint(models.upstream, models.model, models.model)
         return
-    own = models.llm or (str(PAIR / "large") if (PAIR / "large" / "config.json").is_file() else None)
+    own = models.llm or pair.LARGE
     if own is None:
         raise BadInput("no large model to ask: give --upstream URL and --model ID, or --llm FOLDER of a causal model")
-    with serving(own, max_tokens) as large:
+    with serving(str(own), max_tokens) as large:
         yield large
 
 

@@ -170,6 +170,55 @@ def modes(
         _bench_modes.show(found, out)
 
 
+@app.command()
+def latency(
+    slm: Annotated[
+        str | None, typer.Option(help="local model: tacit-nano, a folder or a Hugging Face id", metavar="MODEL")
+    ] = None,
+    adapter: Annotated[Path | None, typer.Option(help="its adapter, a folder in peft's format", metavar="DIR")] = None,
+    prompt_tokens: Annotated[int, typer.Option(min=2, help="about so many in each prompt, of common words")] = 64,
+    answer_tokens: Annotated[int, typer.Option(min=1, help="most tokens of an answer")] = 16,
+    requests: Annotated[int, typer.Option(min=1, help="that are timed, one at a time")] = 30,
+    seed: Annotated[int, typer.Option(min=0, help="of the prompts")] = 0,
+    predictor: Annotated[
+        Path | None, typer.Option(help="also time the decisions of a trained router", metavar="FILE")
+    ] = None,
+    upstream: Annotated[
+        str | None, typer.Option(help="also time every mode: base URL of a large model", metavar="URL")
+    ] = None,
+    model: Annotated[str | None, typer.Option(help="with --upstream: its name there", metavar="ID")] = None,
+    llm: Annotated[
+        str | None,
+        typer.Option(help="in place of --upstream: a causal model, served on loopback by a process", metavar="MODEL"),
+    ] = None,
+    profile: Annotated[
+        list[str] | None,
+        typer.Option(help="emulate the modes also on DEVICE or DEVICE@LINK; repeat it", metavar="NAME"),
+    ] = None,
+    llm_rate: Annotated[
+        float | None,
+        typer.Option(min=0.001, help="emulation: tokens a second of the large model; without: as long as it took here"),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Time the device's own answers, by the model itself and through the gateway, and what checking them adds.
+
+    With a large model also every mode end to end, here and on emulated devices. Other work on the machine is not
+    corrected for: measure on an idle one.
+    """
+    with json_on_stdout(as_json) as write:
+        from tacit_simulations.commands import _bench_latency
+        from tacit_simulations.commands._bench_modes import Models
+
+        choices = _bench_latency.Choices(
+            prompt_tokens, answer_tokens, requests, seed, predictor, profile or (), llm_rate
+        )
+        found = _bench_latency.measure(Models(upstream, model, llm, slm, adapter), choices)
+        write(found)
+    if not as_json:
+        _bench_latency.show(found)
+
+
 def _show(machine: dict[str, Any], fleet: "FleetSpeed", trained: "TrainingSpeed | None") -> None:
     from rich.console import Console
     from rich.table import Table

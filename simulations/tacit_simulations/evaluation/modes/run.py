@@ -15,7 +15,6 @@ from tacit_privacy.pii.entities import Detector
 from tacit_privacy.pii.policy import RedactionPolicy
 from tacit_simulations.evaluation.modes import baselines, measures, profiles, rows
 from tacit_simulations.evaluation.modes.asking import KEEP_ALL, Asking, Outcome, ask, house, names
-from tacit_simulations.evaluation.modes.llm_server import Endpoint
 from tacit_simulations.evaluation.modes.measures import Pool
 from tacit_simulations.evaluation.modes.pareto import fronts
 from tacit_simulations.evaluation.modes.sweeps import SWEEPS, Run, Sweep, runs_of
@@ -34,7 +33,6 @@ class Plan:
 
     dataset: str
     tasks: Sequence[Task]
-    endpoint: Endpoint
     settings: GatewaySettings  # as every mode has them; a run changes its knob
     change: Callable[[Mapping[str, Any]], GatewaySettings]
     policy: RedactionPolicy
@@ -153,14 +151,14 @@ class _Asked:
 
     async def outage(self, mode: str) -> list[Outcome]:
         """Answers to the first questions while nobody listens at the upstream's address, once for each mode."""
-        if mode not in self._outages:
-            plan = self._plan
-            tasks = plan.tasks[: plan.outage_questions]
+        plan = self._plan
+        tasks = plan.tasks[: plan.outage_questions]
+        if tasks and mode not in self._outages:
             self._tell(f"{mode} without the large model: {len(tasks)} questions")
             gone = plan.settings.upstream.model_copy(update={"url": _NOBODY, "retries": 0})
             settings = plan.settings.model_copy(update={"upstream": gone})
             self._outages[mode] = await self._put(settings, mode, tasks, None)
-        return self._outages[mode]
+        return self._outages.get(mode, [])
 
     async def _put(
         self, settings: GatewaySettings, mode: str, tasks: Sequence[Task], policy: RedactionPolicy | None
