@@ -78,6 +78,8 @@ def test_what_leaks_is_what_was_sent(end: Upstream) -> None:
     assert raw["exposed_words"] == 1.0 > redacted["exposed_words"]
     with_address = [body for body in end.received if EMAIL.encode() in body]
     assert len(with_address) == 1  # the raw one
+    assert (redacted["masked"], raw["masked"], local["masked"]) == pytest.approx((1 / 3, 0, 0))
+    assert redacted["restored"] == pytest.approx(1 / 3)  # the endpoint repeats it
     assert (raw["quality"], redacted["quality"], local["quality"]) == pytest.approx((2 / 3, 2 / 3, 1 / 3))
 
 

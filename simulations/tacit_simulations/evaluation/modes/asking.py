@@ -80,6 +80,17 @@ class Asking:
 
 
 @dataclass(frozen=True, slots=True)
+class Placeholders:
+    """How many values were masked on the way out, and what became of placeholders in what came back."""
+
+    masked: int = 0
+    restored: int = 0
+    unknown: int = 0
+    malformed: int = 0
+    withheld: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Outcome:
     """One answer in figures. ``failed``: a short stable word where none came; it is wrong then."""
 
@@ -96,6 +107,8 @@ class Outcome:
     first: Work  # up to the first text
     crossing: Crossing
     rss_bytes: int  # of this process, when the answer had ended
+    placeholders: Placeholders = Placeholders()
+    flags: tuple[str, ...] = ()  # short stable words; see tacit_clients.modes.trust
 
 
 @dataclass(frozen=True)
@@ -162,6 +175,10 @@ async def ask(at: House, mode: str, task: Task) -> Outcome:
         first=at.meter.work(first or last, first_gate_ms if first else account.gate_ms),
         crossing=crossing(task, [call.sent for call in at.meter.tap.calls]),
         rss_bytes=psutil.Process().memory_info().rss,
+        placeholders=Placeholders(
+            sum(account.masked.values()), account.restored, account.unknown, account.malformed, account.withheld
+        ),
+        flags=tuple(account.flags),
     )
 
 

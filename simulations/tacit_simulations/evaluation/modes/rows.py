@@ -133,6 +133,18 @@ class Privacy:
 
 
 @dataclass(frozen=True, slots=True)
+class Redaction:
+    """Values masked and what became of their placeholders in answers, a question; flags: shares of questions."""
+
+    masked: float
+    restored: float
+    unknown: float
+    malformed: float
+    withheld: float
+    flags: dict[str, float]
+
+
+@dataclass(frozen=True, slots=True)
 class Robustness:
     """The same mode while nobody answers at the upstream's address, on the first questions."""
 
@@ -166,7 +178,7 @@ class Families:
     families: dict[str, dict[str, float]]
 
 
-PARTS = (Identity, Quality, Routing, Latency, Cost, Privacy, Robustness, Device, Families)
+PARTS = (Identity, Quality, Routing, Latency, Cost, Privacy, Redaction, Robustness, Device, Families)
 FIELDS: tuple[str, ...] = tuple(field.name for part in PARTS for field in fields(part))
 """Of every row, in order."""
 
@@ -264,6 +276,18 @@ def privacy(pool: Pool) -> Privacy:
         exposed_words=pool.mean(lambda o: o.crossing.words_out / max(1, o.crossing.words)),
         exposed_bytes=out / pool.n,
         exposed_bytes_share=out / text if text else 0.0,
+    )
+
+
+def redaction(pool: Pool) -> Redaction:
+    words = sorted({word for outcome in pool.outcomes for word in outcome.flags})
+    return Redaction(
+        masked=pool.mean(lambda o: o.placeholders.masked),
+        restored=pool.mean(lambda o: o.placeholders.restored),
+        unknown=pool.mean(lambda o: o.placeholders.unknown),
+        malformed=pool.mean(lambda o: o.placeholders.malformed),
+        withheld=pool.mean(lambda o: o.placeholders.withheld),
+        flags={word: pool.mean(lambda o, word=word: word in o.flags) for word in words},  # type: ignore[misc]
     )
 
 

@@ -227,6 +227,7 @@ def _rows(plan: Plan, each: Measured, against: rows.Reference, curve: _Curve | N
         rows.latency(pool),
         rows.cost(pool, against, plan.prices, plan.parameters),
         rows.privacy(pool),
+        rows.redaction(pool),
         rows.robustness(each.outage),
         rows.families(pool),
     )

@@ -156,6 +156,9 @@ def privacy(comparison: Comparison) -> Section:
         ("text that crossed", lambda r: SHARE(r["exposed_bytes_share"])),
         ("bytes of it a question", lambda r: PLAIN(r["exposed_bytes"])),
         ("bytes up a question", lambda r: size(r["bytes_up"])),
+        ("masked", lambda r: PLAIN(r["masked"])),
+        ("restored", lambda r: PLAIN(r["restored"])),
+        ("not restored", lambda r: PLAIN(r["unknown"] + r["malformed"])),
     )
     units = comparison.runs[0]["units"]
     title = f"What crossed, {trimmed(units)} units counted"
