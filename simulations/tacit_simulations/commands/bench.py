@@ -171,6 +171,33 @@ def modes(
 
 
 @app.command()
+def routing(
+    train: Annotated[Path, typer.Option(help='JSON lines {"id", "prompt", "slm", "llm"}: 0 or 1, right or wrong')],
+    test: Annotated[Path, typer.Option(help="rows of the same kind, which nothing is learned from")],
+    target_rate: Annotated[float, typer.Option(min=0, max=1, help="share of prompts to escalate")] = 0.5,
+    risk: Annotated[
+        float | None,
+        typer.Option(help="also a threshold that keeps P(answered locally, small wrong, large right) below this"),
+    ] = None,
+    resamples: Annotated[int, typer.Option(min=1, help="of the test rows, for intervals")] = 1000,
+    seed: Annotated[int, typer.Option(min=0, help="of folds, resamples and ties")] = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """Train a router on recorded answers and measure it on others, beside chance, length and TF-IDF.
+
+    A row may have "group", its subject or user: training then looks for what holds across groups. It may have
+    "confidence", the local model's own, from 0 to 1.
+    """
+    with json_on_stdout(as_json) as write:
+        from tacit_simulations.commands import _bench_routing
+
+        found = _bench_routing.measure(train, test, target_rate, risk, resamples, seed)
+        write(found)
+    if not as_json:
+        _bench_routing.show(found)
+
+
+@app.command()
 def latency(
     slm: Annotated[
         str | None, typer.Option(help="local model: tacit-nano, a folder or a Hugging Face id", metavar="MODEL")

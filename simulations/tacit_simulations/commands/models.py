@@ -93,3 +93,25 @@ def train_recogniser(
         write({"path": str(out), "epochs": epochs})
     if not as_json:
         typer.echo(f"Trained: {out}")
+
+
+@app.command("train-router")
+def train_router(
+    data: Annotated[Path, typer.Option(help='JSON lines {"id", "prompt", "slm", "llm"}: 0 or 1, was the answer right')],
+    out: Annotated[Path, typer.Option(help="file to write; it holds hashed words of the prompts")],
+    target_rate: Annotated[float, typer.Option(min=0, max=1, help="share of prompts to escalate")] = 0.5,
+    risk: Annotated[
+        float | None,
+        typer.Option(help="in place of the rate: keep P(answered locally, small wrong, large right) below this"),
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="of folds and of what is kept aside")] = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """Train the router of a device on recorded answers and write it as one JSON file."""
+    with json_on_stdout(as_json) as write:
+        from tacit_simulations.commands import _bench_routing
+
+        found = _bench_routing.train_router(data, out, target_rate, risk, seed)
+        write(found)
+    if not as_json:
+        typer.echo(f"Trained on {found['examples']:,} rows, escalating {found['escalates']:.1%} of them: {out}")
