@@ -70,7 +70,7 @@ def test_one_package_imports_an_http_client() -> None:
     allowed = {
         "clients/tacit_clients/egress/transport.py",
         "clients/tacit_clients/gateway/serving.py",  # listens
-        "simulations/tacit_simulations/evaluation/modes/latency.py",  # asks a gateway of its own on loopback, made-up prompts
+        "simulations/tacit_simulations/evaluation/modes/latency.py",  # asks its own gateway on loopback
         "simulations/tacit_simulations/commands/_checkup.py",  # doctor asks whether a name resolves, when told to
     }
     found = {str(path.relative_to(ROOT)): imported(path) & clients for package in PACKAGES for path in modules(package)}
