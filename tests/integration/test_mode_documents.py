@@ -355,6 +355,24 @@ def test_who_leaves_ends_the_reading(end: Upstream, gate: Running) -> None:
     assert len(local.asked) == turns < 8 and local.running == 0
 
 
+def test_one_turn_that_fails_ends_the_others(end: Upstream, gate: Running) -> None:
+    class Tired(Careful):
+        turns = 0
+
+        async def stream(self, messages: list[dict[str, Any]], **settings: Any) -> Any:
+            self.turns += 1
+            if self.turns == 3:
+                raise Busy(2, 16)
+            async for word in super().stream(messages, **settings):
+                yield word
+
+    local = Tired()
+    local.pause_s = 0.05
+    assert added(gate, local, parallel=3).chat(PROMPT, "tacit/pipeline").status_code == 429
+    time.sleep(0.5)
+    assert local.turns == 3 and local.running == 0
+
+
 # --- which prompts are documents
 
 
