@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,8 +13,18 @@ from hypothesis import strategies as st
 
 from tacit_clients.routing.spec import Design
 from tacit_privacy.errors import BadInput
-from tacit_simulations.evaluation.recorded import RecordedPair, features, learning, pairs
+from tacit_simulations.evaluation.recorded import (
+    RecordedCrowd,
+    RecordedPair,
+    cascade,
+    features,
+    learning,
+    pairs,
+    selection,
+    votes,
+)
 from tacit_simulations.evaluation.recorded.reading import calculated, equations, last_number, read
+from tacit_simulations.evaluation.routing import metrics
 
 _DATA = os.environ.get("TACIT_DATA")
 real = pytest.mark.skipif(not _DATA, reason="TACIT_DATA does not name the folder above the public sets")
@@ -207,3 +218,110 @@ def test_the_judge_s_reference_is_no_part_of_an_answer() -> None:
     assert len(pair) == len(set(pair.prompts)) == 72
     for texts in (pair.prompts, pair.slm_answers or (), pair.llm_answers or ()):
         assert all(text and "Reference Answer" not in text for text in texts)
+
+
+# --- cascade, choice of two, votes
+
+
+def test_a_cascade_that_reads_the_answer_sees_the_slips_that_a_prompt_cannot_tell() -> None:
+    report = cascade.evaluate(made_up(300), resamples=60)
+    policies = report["policies"]
+    assert policies["answer"]["apgr"] > policies["prompt"]["apgr"] + 0.1
+    assert policies["flags, nothing learned"]["apgr"] > 0.6
+    assert report["above"]["prompt"]["low"] > 0
+    assert max(each["apgr"] for each in policies.values()) <= report["oracle"] + 1e-9
+    assert report == cascade.evaluate(made_up(300), resamples=60)
+
+
+def test_without_texts_a_pair_is_routed_by_its_prompt_and_its_subjects_are_left_out_whole() -> None:
+    pair = made_up(200)
+    bare = replace(pair, slm_answers=None, llm_answers=None, groups=tuple(f"{row % 7}" for row in range(200)))
+    report = cascade.evaluate(bare, resamples=20)
+    assert report["main"] == "prompt" and set(report["policies"]) == {"prompt", "length", cascade.UNSEEN}
+    with pytest.raises(BadInput, match="no texts"):
+        selection.evaluate(bare)
+
+
+def test_grades_that_are_points_are_cascaded_too() -> None:
+    pair = made_up(60)
+    points = replace(pair, slm=pair.slm * 0.5 + 0.2, llm=pair.llm * 0.3 + 0.6)
+    report = cascade.evaluate(points, resamples=20)
+    assert report["main"] == cascade.VERIFIER and np.isfinite(report["policies"][cascade.VERIFIER]["apgr"])
+
+
+def test_a_choice_lies_between_both_models_and_the_better_of_the_two() -> None:
+    pair = made_up(200)
+    other = made_up(200, seed=1)
+    two = replace(pair, llm=other.slm, llm_answers=other.slm_answers)  # both slip, each where it likes
+    report = selection.evaluate(two, resamples=60)
+    rules = report["rules"]
+    assert all(rule["accuracy"] <= report["best_of_two"] for rule in rules.values())
+    for name in (selection.LEARNED, "fewer wrong equations", "fewer flags", "opinion pool"):
+        assert rules[name]["above_llm"]["low"] > 0, name
+    assert selection.paired(two.llm, two.llm, np.random.default_rng(0), 10).high == 0
+
+
+def crowd_of(*said: Sequence[str], gold: Sequence[float]) -> RecordedCrowd:
+    wanted = [str(int(number)) for number in gold]
+    right = np.array([[float(text == last) for text, last in zip(each, wanted, strict=True)] for each in said])
+    prompts = tuple(f"prompt {row}" for row in range(len(gold)))
+    return RecordedCrowd(prompts, tuple("abcdefg"[: len(said)]), tuple(tuple(each) for each in said), right.T)
+
+
+def test_votes_take_the_number_with_the_most_weight() -> None:
+    said: votes.Numbers = [[1.0, 2.0, 2.0], [1.0, 2.0, 3.0], [None, None, 4.0], [None, 2.0, None], [None, None, None]]
+    alike, trusted = np.ones((5, 3)), np.tile([0.5, 0.9, 0.7], (5, 1))
+    found = votes.vote(said, alike, trusted)
+    assert found.chosen.tolist() == [1, 1, 2, 1, 1]  # of equals the more trusted; no number is none to win with
+    assert found.share.tolist() == pytest.approx([2 / 3, 1 / 3, 1 / 3, 1 / 3, 1 / 3])
+    assert votes.vote(said, np.tile([5.0, 1.0, 1.0], (5, 1)), trusted).chosen.tolist() == [0, 0, 2, 1, 0]
+
+
+def test_a_majority_of_models_that_err_apart_beats_each_of_them() -> None:
+    rng, gold = np.random.default_rng(0), [float(value) for value in np.arange(100, 300)]
+    said = [[str(int(number + (rng.random() < 0.3) * rng.integers(1, 900))) for number in gold] for _ in range(3)]
+    crowd = crowd_of(*said, gold=gold)
+    report = votes.evaluate(crowd, resamples=60)
+    assert report["ways"]["majority"]["above_best"]["low"] > 0
+    assert all(way["accuracy"] <= report["any_right"] for way in report["ways"].values())
+    split = votes.split_votes(crowd, np.ones(200), resamples=20)["majority"]
+    assert split["right_where_unanimous"] == 1 and split["accuracy_asking_where_split"] == 1
+    assert set(cascade.transferred(crowd, "c")) == {"a", "b"}
+    with pytest.raises(BadInput, match="no model z"):
+        crowd.of(["z"])
+
+
+def test_a_grade_may_rest_on_the_last_line() -> None:
+    pair = RecordedPair(
+        "two",
+        ("How much?", "How many?"),
+        np.zeros(2),
+        np.zeros(2),
+        ("First 4 * 16 = 64.\nHe pays $64 for the 16 glasses.", "So 7 - 4 = 3."),
+        ("He pays 16.\nThat is for 64 glasses", "It is 7 - 4 = 4."),
+    )
+    found = pairs.regraded(pair, {"How much?": "A: 64", "How many?": "A: 4"})
+    assert found.slm.tolist() == [1, 0] and found.llm.tolist() == [1, 1]
+    with pytest.raises(BadInput, match="1 prompts"):
+        pairs.regraded(pair, {"How much?": "A: 64"})
+
+
+@real
+def test_what_the_page_says_of_the_real_pairs() -> None:
+    data = Path(_DATA or "")
+    crowd = pairs.zeroeval_gsm(data / "zeroeval_gsm")
+    small = crowd.of(("gemma-2-2b", "Phi-3.5-mini", "Qwen2-7B", "Llama-3.1-8B"))
+    assert votes.evaluate(small, resamples=100)["ways"]["majority"]["above_best"]["low"] > 0
+    pair = crowd.pair("gemma-2-2b", "gpt-4o")
+    parts = learning.parts_of(pair, np.random.default_rng(0))
+    described = features.describe_all(pair.prompts, pair.slm_answers or ())
+    found = metrics.apgr(learning.gain(Design(described, None), pair, parts, learning.ANSWERS), pair.slm, pair.llm)
+    assert found > metrics.apgr([len(prompt) for prompt in pair.prompts], pair.slm, pair.llm) + 0.05
+
+
+@real
+def test_the_large_model_was_right_more_often_than_it_was_graded() -> None:
+    found = {pair.name: pair for pair in pairs.public_pairs(Path(_DATA or ""))}
+    graded, again = (found[f"Mixtral-8x7B and GPT-4, GSM8K{more}"] for more in ("", " regraded"))
+    assert again.llm.mean() > graded.llm.mean() + 0.05
+    assert again.slm.mean() == pytest.approx(graded.slm.mean(), abs=0.01)

@@ -70,10 +70,30 @@ def prompt_gain(pair: RecordedPair, parts: folds.Folds) -> tuple[Vector, Vector]
     return tried[int(np.argmin(errors))], design.dense
 
 
+def untied(score: Vector, rng: np.random.Generator) -> Vector:
+    """``score`` with a jitter of 1e-3 of a step of 1, so that a curve over deciles sees what few of the rows have."""
+    return score + rng.normal(0, 1e-3, len(score))
+
+
 def calibrated(gains: Vector, helps: NDArray[np.bool_], parts: folds.Folds) -> Vector:
     """Probability of "the large model is better", (n,): slope and intercept of each part come from the other parts."""
     found = np.zeros(len(gains))
     for part in np.unique(parts):
         inside = parts == part
         found[inside] = calibrate(gains[~inside], helps[~inside]).probability(gains[inside])
+    return found
+
+
+def right_by_text(described: Vector, right: Vector, parts: folds.Folds) -> Vector:
+    """Probability that each answer is right by the features (n, p) of its own text, (n,), out of fold."""
+    return right_by_others(described, described, right, parts)
+
+
+def right_by_others(described: Vector, learned_from: Vector, right: Vector, parts: folds.Folds) -> Vector:
+    """The same by a head that learned from other answers to the same prompts, and from their grades ``right``."""
+    both, found = np.stack([right, right], axis=1), np.zeros(len(right))
+    for part in np.unique(parts):
+        inside, outside = np.flatnonzero(parts == part), np.flatnonzero(parts != part)
+        weights = heads.train(Design(learned_from[outside], None), both[outside], ANSWERS)
+        found[inside] = heads.probabilities(Design(described[inside], None), weights)[:, 0]
     return found

@@ -8,8 +8,8 @@ stands. Four sets share the questions of GSM8K's test part: what was fitted on o
 import csv
 import gzip
 import json
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tacit_privacy.errors import BadInput
-from tacit_simulations.evaluation.recorded.reading import last_number, read
+from tacit_simulations.evaluation.recorded.reading import last_number, numbers, read
 
 Vector = NDArray[np.float64]
 
@@ -155,6 +155,37 @@ def routellm_gsm8k(folder: Path) -> RecordedPair:
     return RecordedPair("Mixtral-8x7B and GPT-4, GSM8K", tuple(row["prompt"] for row in rows), slm, llm, small, large)
 
 
+def regraded(pair: RecordedPair, solutions: Mapping[str, str]) -> RecordedPair:
+    """``pair`` with a right answer wherever its last line states the solution's number, by whatever grader's rule.
+
+    RouteLLM's grades take "$64 for the 16 glasses" for 16 and "$20.00" for wrong, mostly to GPT-4's cost. Raises
+    BadInput for texts or solutions that are missing.
+    """
+    missing = sum(prompt.strip() not in solutions for prompt in pair.prompts)
+    if missing or pair.slm_answers is None or pair.llm_answers is None:
+        raise BadInput(f"{pair.name}: answers to grade are missing, or the solutions of {missing} prompts")
+    gold = [last_number(solutions[prompt.strip()]) for prompt in pair.prompts]
+    slm, llm = (
+        _vector([_says(text, number) for text, number in zip(answers, gold, strict=True)])
+        for answers in (pair.slm_answers, pair.llm_answers)
+    )
+    return replace(pair, name=f"{pair.name} regraded", slm=slm, llm=llm)
+
+
+def _says(text: str, gold: float | None) -> bool:
+    line = next((each for each in reversed(text.splitlines()) if each.strip()), "")
+    stated = (*numbers(line.rpartition("=")[2] if "=" in line else line), read(text).number)
+    return any(number is not None and gold is not None and abs(number - gold) < 1e-6 for number in stated)
+
+
+def _routellm_gsm8k_pairs(folder: Path) -> list[RecordedPair]:
+    """As graded, and regraded where the solutions lie beside it."""
+    pair, solved = routellm_gsm8k(folder), folder.parent / "gsm8k_6b_175b" / "example_model_solutions.jsonl"
+    if not solved.is_file():
+        return [pair]
+    return [pair, regraded(pair, {row["question"].strip(): row["ground_truth"] for row in _lines(solved)})]
+
+
 # --- other questions
 
 
@@ -202,7 +233,7 @@ def public_pairs(data: Path) -> list[RecordedPair]:
     known: dict[str, Callable[[Path], list[RecordedPair]]] = {
         "gsm8k_6b_175b": gsm8k_6b_175b,
         "zeroeval_gsm": _zeroeval_pairs,
-        "routellm_gsm8k": lambda folder: [routellm_gsm8k(folder)],
+        "routellm_gsm8k": _routellm_gsm8k_pairs,
         "routellm_mmlu": lambda folder: [routellm_mmlu(folder)],
         "routellm_mtbench": lambda folder: [routellm_mtbench(folder)],
     }
