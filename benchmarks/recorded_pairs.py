@@ -27,6 +27,7 @@ from tacit_simulations.evaluation.recorded import (
 from tacit_simulations.evaluation.recorded import pairs as recorded
 
 QUICK = 200  # prompts of each pair
+SEEDS = (1, 2, 3, 4)  # of other folds
 ENOUGH = 1000  # prompts from which on something is asked for
 SMALL = ("gemma-2-2b", "Phi-3.5-mini", "Qwen2-7B", "Llama-3.1-8B")
 LARGE = "gpt-4o"
@@ -75,17 +76,18 @@ def routing(name: str, report: Report) -> list[Figure]:
     ]
     if not read:
         return rows
+    folds = report["on_other_folds"]
     over, other = report["above"]["prompt"], policies["prompt"]
     return [
         *rows,
         Figure(
             f"{name}: APGR above that of the prompt alone",
             above(over),
-            f"answer alone {policies['answer']['apgr']:.3f}, its flags, nothing learned "
-            f"{policies['flags, nothing learned']['apgr']:.3f}, its length "
+            f"on other folds {between((min(folds), max(folds)), '+.3f')}; answer alone "
+            f"{policies['answer']['apgr']:.3f}, its flags, nothing learned {policies['flags, nothing learned']['apgr']:.3f}, its length "
             f"{policies['length of the answer']['apgr']:.3f}",
-            "above 0, its interval too" if asked else "",
-            over["low"] > 0 if asked else None,
+            "above 0, its interval and other folds too" if asked else "",
+            min(over["low"], *folds) > 0 if asked else None,
         ),
         Figure(
             f"{name}: prompts asked to recover 50 % and 80 % of the gap",
@@ -169,6 +171,8 @@ def measure(data: Path, limit: int | None, resamples: int) -> tuple[list[Figure]
         begun = time.perf_counter()
         each = pair if limit is None else first(pair, limit)
         cascades[pair.name] = cascade.evaluate(each, resamples=resamples)
+        if each.slm_answers is not None:
+            cascades[pair.name]["on_other_folds"] = cascade.on_other_folds(each, SEEDS)
         rows += routing(pair.name, cascades[pair.name])
         if each.slm_answers is not None:
             choices[pair.name] = selection.evaluate(each, resamples=resamples)

@@ -229,6 +229,7 @@ def test_a_cascade_that_reads_the_answer_sees_the_slips_that_a_prompt_cannot_tel
     assert policies["answer"]["apgr"] > policies["prompt"]["apgr"] + 0.1
     assert policies["flags, nothing learned"]["apgr"] > 0.6
     assert report["above"]["prompt"]["low"] > 0
+    assert cascade.on_other_folds(made_up(300), [0])[0] == pytest.approx(report["above"]["prompt"]["value"])
     assert max(each["apgr"] for each in policies.values()) <= report["oracle"] + 1e-9
     assert report == cascade.evaluate(made_up(300), resamples=60)
 

@@ -4,7 +4,7 @@ Reported as routers are: APGR and CPT over the share of prompts asked, beside ch
 router that sees the prompt alone, and the oracle. Intervals resample questions; what was fitted is held fixed.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
@@ -65,6 +65,18 @@ def _of_answers(
         "flags, nothing learned": learning.untied(features.flags(pair.prompts, answers), rng),
         "length of the answer": np.array([float(len(answer)) for answer in answers]),
     }
+
+
+def on_other_folds(pair: RecordedPair, seeds: Sequence[int]) -> list[float]:
+    """APGR of the verifier less that of the prompt alone, by seed of the folds, which intervals hold fixed."""
+    found = []
+    for seed in seeds:
+        parts = learning.parts_of(pair, stream(seed, "recorded", "folds"))
+        prompt, dense = learning.prompt_gain(pair, parts)
+        columns = np.hstack([dense, features.describe_all(pair.prompts, pair.slm_answers or ())])
+        both = learning.gain(Design(columns, None), pair, parts, learning.ANSWERS)
+        found.append(metrics.apgr(both, pair.slm, pair.llm) - metrics.apgr(prompt, pair.slm, pair.llm))
+    return found
 
 
 def evaluate(pair: RecordedPair, seed: int = 0, resamples: int = 1000) -> Report:
