@@ -78,14 +78,15 @@ def routing(name: str, report: Report) -> list[Figure]:
         return rows
     folds = report["on_other_folds"]
     over, other = report["above"]["prompt"], policies["prompt"]
+    others = {"answer alone": "answer", "its flags, nothing learned": "flags, nothing learned"}
+    others |= {"its length": "length of the answer"}
+    more = [f"{told} {policies[policy]['apgr']:.3f}" for told, policy in others.items()]
     return [
         *rows,
         Figure(
             f"{name}: APGR above that of the prompt alone",
             above(over),
-            f"on other folds {between((min(folds), max(folds)), '+.3f')}; answer alone "
-            f"{policies['answer']['apgr']:.3f}, its flags, nothing learned {policies['flags, nothing learned']['apgr']:.3f}, its length "
-            f"{policies['length of the answer']['apgr']:.3f}",
+            ", ".join([f"on other folds {between((min(folds), max(folds)), '+.3f')}", *more]),
             "above 0, its interval and other folds too" if asked else "",
             min(over["low"], *folds) > 0 if asked else None,
         ),

@@ -8,7 +8,6 @@ from numpy.typing import NDArray
 
 from tacit_clients.routing import folds, heads
 from tacit_clients.routing.calibration import calibrate
-from tacit_clients.routing.fitting import GRAMS
 from tacit_clients.routing.heads import Penalty
 from tacit_clients.routing.spec import Design, Spec, describe_all
 from tacit_simulations.evaluation.recorded.pairs import RecordedPair
@@ -19,7 +18,8 @@ FOLDS: Final = 5
 ANSWERS: Final = Penalty(0.05)
 """For features of answers, one for all pairs: from 0.005 to 0.2 APGR moved by 0.01 or so, on the very rows shown."""
 PROMPTS: Final = 0.2  # the router's own default
-_BITS: Final = 13  # of its n-grams
+WORDS: Final = (None, 0.003)  # penalties of its n-grams; None: no n-grams
+_BITS: Final = 13
 
 
 def by_question(prompts: Sequence[str], outcomes: Sequence[object], rng: np.random.Generator) -> folds.Folds:
@@ -57,14 +57,14 @@ def gain(design: Design, pair: RecordedPair, parts: folds.Folds, penalty: Penalt
 def prompt_gain(pair: RecordedPair, parts: folds.Folds) -> tuple[Vector, Vector]:
     """The router's gain from the prompt alone, (n,), and its features, (n, p).
 
-    Words are listened to or not by the router's own rule, the lower squared error out of fold. That choice of two has
-    seen the rows that it is reported on, which favours this baseline if anything.
+    Words are listened to or not, whichever has the lower squared error out of fold. That choice of two has seen the
+    rows that it is reported on, which favours this baseline if anything.
     """
     described = describe_all(pair.prompts)
     design = Spec.of(described, _BITS).design(pair.prompts, None, described)
     tried = [
         gain(design.without_grams() if words is None else design, pair, parts, Penalty(PROMPTS, words or 1.0))
-        for words in GRAMS
+        for words in WORDS
     ]
     errors = [float(np.mean((pair.llm - pair.slm - each) ** 2)) for each in tried]
     return tried[int(np.argmin(errors))], design.dense
