@@ -298,13 +298,13 @@ def test_a_grade_may_rest_on_the_last_line() -> None:
         ("How much?", "How many?"),
         np.zeros(2),
         np.zeros(2),
-        ("First 4 * 16 = 64.\nHe pays $64 for the 16 glasses.", "So 7 - 4 = 3."),
-        ("He pays 16.\nThat is for 64 glasses", "It is 7 - 4 = 4."),
+        ("First 6 * 5 = 30.\nShe pays $30 for the 5 lamps.", "So 7 - 4 = 3."),
+        ("She pays 5.\nThat is for 30 lamps", "It is 7 - 4 = 4."),
     )
-    found = pairs.regraded(pair, {"How much?": "A: 64", "How many?": "A: 4"})
+    found = pairs.regraded(pair, {"How much?": "A: 30", "How many?": "A: 4"})
     assert found.slm.tolist() == [1, 0] and found.llm.tolist() == [1, 1]
     with pytest.raises(BadInput, match="1 prompts"):
-        pairs.regraded(pair, {"How much?": "A: 64"})
+        pairs.regraded(pair, {"How much?": "A: 30"})
 
 
 @real

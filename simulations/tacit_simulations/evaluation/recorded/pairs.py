@@ -158,7 +158,7 @@ def routellm_gsm8k(folder: Path) -> RecordedPair:
 def regraded(pair: RecordedPair, solutions: Mapping[str, str]) -> RecordedPair:
     """``pair`` with a right answer wherever its last line states the solution's number, by whatever grader's rule.
 
-    RouteLLM's grades take "$64 for the 16 glasses" for 16 and "$20.00" for wrong, mostly to GPT-4's cost. Raises
+    RouteLLM's grader goes by the last number, which of "$30 for the 5 lamps" is the 5, mostly to GPT-4's cost. Raises
     BadInput for texts or solutions that are missing.
     """
     missing = sum(prompt.strip() not in solutions for prompt in pair.prompts)
