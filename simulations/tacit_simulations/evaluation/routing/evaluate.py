@@ -73,19 +73,21 @@ def judge(predictor: Predictor, train: Sequence[Example], test: Sequence[Example
     )
 
 
-def compare(outcome: Outcome, seed: int, resamples: int) -> Report:
-    """APGR and CPT of ours, APGR of the others, and what lies between, with paired 95 % intervals."""
+def compare(outcome: Outcome, seed: int, resamples: int, groups: Sequence[str] | None = None) -> Report:
+    """APGR and CPT of ours, APGR of the others, and what lies between, with paired 95 % intervals.
+
+    With ``groups`` of the rows, intervals come from draws of whole groups.
+    """
     slm, llm, scores = outcome.slm, outcome.llm, list(outcome.scores.values())
     rng = stream(seed, "routing", "bootstrap")
-    draws = metrics.bootstrap(scores, slm, llm, rng, resamples)
+    draws = metrics.bootstrap(scores, slm, llm, rng, resamples, groups)
     chance = stream(seed, "routing", "chance")
     random = [metrics.apgr(chance.random(len(slm)), slm, llm) for _ in range(baselines.DRAWS)]
-    own = draws[:, 0][np.isfinite(draws[:, 0])]
-    low, high = np.quantile(own, [0.025, 0.975]) if own.size else (np.nan, np.nan)
+    own = metrics.apgr(scores[0], slm, llm)
     over = metrics.differences(draws, scores, slm, llm)
     return {
-        "apgr": metrics.apgr(scores[0], slm, llm),
-        "apgr_interval": [float(low), float(high)],
+        "apgr": own,
+        "apgr_interval": list(metrics.interval(draws[:, 0], own)),
         "cpt": metrics.cpt(scores[0], slm, llm),
         "baselines": {
             "random": float(np.mean(random)),

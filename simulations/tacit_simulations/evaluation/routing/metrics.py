@@ -27,9 +27,9 @@ def curve(score: ArrayLike, slm: ArrayLike, llm: ArrayLike) -> tuple[Vector, Vec
     s, small, large = (np.asarray(each, dtype=np.float64) for each in (score, slm, llm))
     if not s.size or not s.shape == small.shape == large.shape or np.any(np.isnan(s)):
         raise ValueError(f"scores of shape {s.shape} for answers of shape {small.shape} and {large.shape}, none NaN")
-    edges = np.quantile(s, np.linspace(0, 1, PARTS + 1))
-    # an interpolated edge may pass the largest score by its rounding
-    asked = np.array([s >= edge for edge in np.minimum(edges[:-1], s.max())] + [np.zeros(s.size, dtype=bool)])
+    # whole numbers in place of an interpolated edge: who lies above it must not turn on its last digit
+    edges = np.sort(s)[[-(-(s.size - 1) * part // PARTS) for part in range(PARTS)]]
+    asked = np.array([s >= edge for edge in edges] + [np.zeros(s.size, dtype=bool)])
     share = asked.mean(axis=1)
     quality = np.where(asked, large, small).mean(axis=1)
     order = np.lexsort((quality, share))
@@ -101,19 +101,42 @@ class Interval:
 
 
 def bootstrap(
-    scores: Sequence[ArrayLike], slm: ArrayLike, llm: ArrayLike, rng: np.random.Generator, resamples: int = 1000
+    scores: Sequence[ArrayLike],
+    slm: ArrayLike,
+    llm: ArrayLike,
+    rng: np.random.Generator,
+    resamples: int = 1000,
+    groups: Sequence[str] | None = None,
 ) -> Vector:
     """APGR of each of ``scores`` on the same ``resamples`` draws of rows with replacement, (resamples, len(scores)).
 
     Paired: differences of columns are what two routers differ by on the same rows. A draw without a gap gives NaN.
+    With ``groups`` whole groups are drawn: what would other subjects have shown, rather than other questions on these.
     """
     all_scores = np.array([np.asarray(each, dtype=np.float64) for each in scores])
     small, large = np.asarray(slm, dtype=np.float64), np.asarray(llm, dtype=np.float64)
+    units = _units(groups) if groups is not None else [np.array([row]) for row in range(len(small))]
     found = np.empty((resamples, len(all_scores)))
     for draw in range(resamples):
-        rows = rng.integers(len(small), size=len(small))
+        rows = np.concatenate([units[unit] for unit in rng.integers(len(units), size=len(units))])
         found[draw] = [apgr(each[rows], small[rows], large[rows]) for each in all_scores]
     return found
+
+
+def _units(groups: Sequence[str]) -> list[NDArray[np.int64]]:
+    """Rows of each group."""
+    names, index = np.unique(np.array(groups, dtype=np.str_), return_inverse=True)
+    return [np.flatnonzero(index == name) for name in range(len(names))]
+
+
+def interval(draws: ArrayLike, value: float) -> tuple[float, float]:
+    """Their 2.5 and 97.5 per cent points, NaN among them left out. Edges: none for a ``value`` that is NaN itself."""
+    known = np.asarray(draws, dtype=np.float64)
+    known = known[np.isfinite(known)]
+    if not known.size or np.isnan(value):
+        return float("nan"), float("nan")
+    low, high = np.quantile(known, [0.025, 0.975])
+    return float(low), float(high)
 
 
 def difference(
@@ -133,10 +156,8 @@ def differences(draws: Vector, scores: Sequence[ArrayLike], slm: ArrayLike, llm:
     first = apgr(scores[0], slm, llm)
     found = []
     for column, other in enumerate(scores[1:], 1):
-        gaps = draws[:, 0] - draws[:, column]
-        gaps = gaps[np.isfinite(gaps)]
-        low, high = np.quantile(gaps, [0.025, 0.975]) if gaps.size else (float("nan"), float("nan"))
-        found.append(Interval(first - apgr(other, slm, llm), float(low), float(high)))
+        value = first - apgr(other, slm, llm)
+        found.append(Interval(value, *interval(draws[:, 0] - draws[:, column], value)))
     return found
 
 
