@@ -62,6 +62,7 @@ ORDER = {  # results file: heading of the page
     "pii_speed": "Redaction: speed and memory",
     "pii_memory": "Redaction: memory over many texts",
     "gateway": "The gateway",
+    "routing": "Collaboration: routing",
     "recorded_pairs": "Collaboration: recorded pairs of models",
     "learning_home": "Learning: generated homes",
     "learning_sms": "Learning: real users' messages",

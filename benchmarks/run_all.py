@@ -22,6 +22,7 @@ SCRIPTS = (
     "pii_speed.py",
     "pii_memory.py",
     "gateway.py",
+    "routing.py",
     "recorded_pairs.py",
     "learning.py",
     "conformance.py",
