@@ -7,10 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 SUPPORT = str(Path(__file__).parent / "support")
 sys.path.insert(0, SUPPORT)  # worker processes inherit this one...
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [SUPPORT, os.environ.get("PYTHONPATH")]))  # ...and Ray's that
+
+settings.register_profile("untimed", deadline=None)  # no test may fail because the machine is busy
+settings.load_profile("untimed")
 
 
 @pytest.fixture(scope="module")
