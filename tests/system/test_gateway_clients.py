@@ -47,7 +47,8 @@ def fresh(end: Upstream) -> None:
 
 
 def test_models(client: OpenAI) -> None:
-    assert [model.id for model in client.models.list()] == ["tacit/auto", "tacit/llm", "tacit/local"]
+    modes = ("auto", "llm", "local", "pipeline", "routing", "auxiliary", "distillation", "fusion")
+    assert [model.id for model in client.models.list()] == [f"tacit/{mode}" for mode in modes]
     assert client.models.retrieve("tacit/llm").owned_by == "tacit"
 
 

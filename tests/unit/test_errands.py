@@ -1,11 +1,13 @@
 """The errands and the pair that answers them: frozen, honest about who is named, and the same text for both models."""
 
 from collections import Counter
+from importlib.resources import as_file, files
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
 from tacit_privacy.pii.pseudonyms.grammar import parse
 from tacit_privacy.randomness import stream
@@ -90,13 +92,27 @@ def test_only_answers_are_targets() -> None:
     assert torch.equal(inputs, again) and not torch.equal(inputs, rows.batch(4)[0])
 
 
+def test_a_grown_model_begins_where_the_small_one_is() -> None:
+    with as_file(files("tacit_clients") / "slm" / "nano") as folder:
+        tokenizer = PreTrainedTokenizerFast.from_pretrained(folder)
+        nano = LlamaForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    size = train.Size(hidden=256, layers=5, heads=8, intermediate=768)
+    ids = tokenizer("turn on the kitchen light<|act|> light on kitchen", return_tensors="pt")["input_ids"]
+    with torch.no_grad():
+        before, after, fresh = (
+            float(model(input_ids=ids, labels=ids).loss)
+            for model in (nano, pair.grown(nano, size), train.build_model(size))
+        )
+    assert after == pytest.approx(before, abs=0.3) and fresh > before + 2
+
+
 @pytest.mark.parametrize("which", ["small", "large"])
 def test_a_pair_model_is_written_whole_and_served_as_its_card_says(
     tmp_path: Path, which: pair.Which, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(train, "BATCH", 4)
     before = torch.get_num_threads()
-    size = train.Size(hidden=16, layers=1, heads=2, intermediate=16)
+    size = train.Size(hidden=160, layers=5, heads=5, intermediate=400)
     pair.train_pair(tmp_path, which, 2, False, 1, lambda line: None, size)
     torch.set_num_threads(before)
     from transformers import AutoModelForCausalLM, AutoTokenizer

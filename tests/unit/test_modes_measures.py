@@ -69,6 +69,24 @@ def test_gap_recovered() -> None:
     assert measures.gap_recovered(0.5, 0.5, 0.5) is None
 
 
+def test_the_interval_of_a_gap_resamples_all_three_alike() -> None:
+    rng = np.random.default_rng(4)
+    slm = (rng.random(800) < 0.6).astype(float)
+    llm = np.maximum(slm, rng.random(800) < 0.5)
+    assert measures.gap_interval(llm, slm, llm, 1) == (pytest.approx(1.0), pytest.approx(1.0))
+    assert measures.gap_interval(slm, slm, llm, 1) == (0.0, 0.0)
+    half = np.where(rng.random(800) < 0.5, slm, llm)
+    low, high = measures.gap_interval(half, slm, llm, 1)
+    assert low is not None and high is not None
+    told = measures.gap_recovered(half.mean(), slm.mean(), llm.mean())
+    assert told is not None and low < told < high and high - low < 0.25
+
+
+def test_a_gap_that_some_resample_has_not_gets_no_interval() -> None:
+    slm, llm = np.array([1.0, 0.0, 0.0, 1.0]), np.array([1.0, 1.0, 0.0, 0.0])
+    assert measures.gap_interval(llm, slm, llm, 1) == (None, None)
+
+
 def test_a_sweeps_area_and_calls_by_hand() -> None:
     # (0, 0.5), (0.2, 0.9), (1, 1): trapezia 0.2 * 0.7 + 0.8 * 0.95 = 0.9, so (0.9 - 0.5) / 0.5
     points = [(0.2, 0.9)]

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 from scipy.special import expit
+from threadpoolctl import threadpool_limits
 
 from tacit_clients.routing.ngrams import Grams
 from tacit_clients.routing.spec import Design, Spec
@@ -49,7 +50,8 @@ def train(design: Design, right: Right, penalty: Penalty, start: Vector | None =
     targets = np.clip(right, 1 / (count + 2), 1 - 1 / (count + 2))
     width = _width(design) + 1
     begin = np.zeros((HEADS, width)) if start is None else np.asarray(start, dtype=np.float64).reshape(HEADS, width)
-    return np.concatenate([_fit(design, targets[:, head], penalty, begin[head]) for head in range(HEADS)])
+    with threadpool_limits(limits=1):  # on products this small, threads wait for each other a hundred times longer
+        return np.concatenate([_fit(design, targets[:, head], penalty, begin[head]) for head in range(HEADS)])
 
 
 def _fit(design: Design, target: Vector, penalty: Penalty, begin: Vector) -> Vector:

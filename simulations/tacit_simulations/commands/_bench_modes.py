@@ -7,7 +7,7 @@ import sys
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ from tacit_simulations.evaluation.modes.llm_server import Endpoint, serving
 from tacit_simulations.evaluation.modes.pareto import label
 from tacit_simulations.evaluation.modes.rows import HERE, Prices
 from tacit_simulations.evaluation.modes.run import Plan, evaluate
+from tacit_simulations.evaluation.modes.sweeps import SWEEPS, Sweep
 from tacit_simulations.evaluation.speed import machine
 from tacit_simulations.report.comparison import comparison_report
 
@@ -74,6 +75,7 @@ class Choices:
     traces: Path | None
     outage_questions: int
     out: Path | None
+    sweeps: Mapping[str, Sweep] = field(default_factory=lambda: SWEEPS)
 
 
 def compare(models: Models, choices: Choices) -> dict[str, Any]:
@@ -99,6 +101,7 @@ def compare(models: Models, choices: Choices) -> dict[str, Any]:
             places=places,
             modes=None if choices.modes is None else [name.strip() for name in choices.modes.split(",")],
             sweep=choices.sweep,
+            sweeps=choices.sweeps,
             asking=choices.asking,
             prices=choices.prices,
             remote=choices.remote,

@@ -35,7 +35,9 @@ def train(
         str,
         typer.Option(help="tacit-nano, or one of the live pair that modes are measured with: pair-small, pair-large"),
     ] = "tacit-nano",
-    steps: Annotated[int, typer.Option(min=1, help="steps of 4,096 tokens")] = 2500,
+    steps: Annotated[
+        int | None, typer.Option(min=1, help="steps of 4,096 tokens; without: 2,500, and 1,600 for the pair")
+    ] = None,
     data: Annotated[
         Path | None, typer.Option(envvar="TACIT_DATA", help="folder with the open sets; without: generated text alone")
     ] = None,
@@ -53,13 +55,16 @@ def train(
         if not resume and out.is_dir() and any(out.iterdir()):
             raise BadInput(f"{out} is not an empty folder; choose another --out, or --resume to go on there")
         if model == "tacit-nano":
-            from tacit_simulations.pretraining.train import Size
+            from tacit_simulations.pretraining.train import STEPS, Size
             from tacit_simulations.pretraining.train import train as run
 
+            steps = steps or STEPS
             run(out, steps, data, resume, Size(), threads, _tell)
         else:
+            from tacit_simulations.pretraining.pair import STEPS as PAIR_STEPS
             from tacit_simulations.pretraining.pair import train_pair
 
+            steps = steps or PAIR_STEPS
             train_pair(out, "small" if model == "pair-small" else "large", steps, resume, threads, _tell)
         write({"path": str(out), "steps": steps})
     if not as_json:

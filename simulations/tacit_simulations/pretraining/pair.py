@@ -1,6 +1,6 @@
 """The live pair: a small and a large model that read the same errands, step for step, and differ in size alone.
 
-The small one goes on from tacit-nano; the large one, five times its size, starts from nothing with the same tokenizer.
+Both go on from tacit-nano: the small one as it is, the large one grown to three and a half times its size.
 """
 
 import hashlib
@@ -23,13 +23,34 @@ from tacit_simulations.pretraining.train import SEED, Size
 
 Which = Literal["small", "large"]
 
-STEPS = 2500
-LARGE = Size(hidden=256, layers=6, heads=4, intermediate=768)
+STEPS = 1600
+LARGE = Size(hidden=256, layers=4, heads=8, intermediate=768)
 PEAKS: Mapping[Which, float] = {"small": 3e-3, "large": 2e-3}
 _HOMES_PER_STEP = 11
 _IGNORED = -100  # a label that no loss counts
 # The last message alone, as tacit-nano hears it: any server of chat models can serve the large one.
 _TEMPLATE = "{{ messages[-1]['content'] }}" + ACT
+
+
+def grown(small: LlamaForCausalLM, size: Size) -> LlamaForCausalLM:
+    """A model of ``size`` that answers nearly as ``small`` does before it is trained; heads must be as wide as there.
+
+    What is learnt keeps its place, new units are random, and new layers, which come last, add nothing yet
+    (Net2Net, Chen et al. 2016, arXiv 1511.05641).
+    """
+    large = train.build_model(size)
+    places = dict(large.named_parameters())
+    known = dict(small.named_parameters())
+    with torch.no_grad():
+        for name, place in places.items():
+            if name in known:
+                corner = tuple(slice(length) for length in known[name].shape)
+                # A norm divides by the root of the mean square, which is less over dimensions that are nearly empty.
+                thinner = (small.config.hidden_size / size.hidden) ** 0.5 if place.ndim == 1 else 1.0
+                place[corner] = known[name] * thinner
+            elif name.endswith(("o_proj.weight", "down_proj.weight")):
+                place.zero_()
+    return large
 
 
 class ErrandRows:
@@ -65,18 +86,18 @@ def train_pair(
     """Train one model of the pair for ``steps`` steps and write a Hugging Face folder. Returns ``out``."""
     torch.set_num_threads(threads)
     out.mkdir(parents=True, exist_ok=True)
-    with as_file(files("tacit_clients") / "slm" / "nano") as nano:
-        tokenizer = PreTrainedTokenizerFast.from_pretrained(nano)
-        started = LlamaForCausalLM.from_pretrained(nano, dtype=torch.float32) if which == "small" else None
-    model = train.build_model(size) if started is None else started
-    model.set_attn_implementation("eager")  # faster than the fused one on rows this short
+    with as_file(files("tacit_clients") / "slm" / "nano") as folder:
+        tokenizer = PreTrainedTokenizerFast.from_pretrained(folder)
+        nano = LlamaForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    model = nano if which == "small" else grown(nano, size)
     batches = ErrandRows(tokenizer).batch
-    train.run(model, batches, steps, out / "checkpoint.pt", resume, tell, PEAKS[which], bfloat16=True)
+    halves = bool(torch.cpu.get_capabilities().get("avx512_bf16"))  # where it is emulated, it is twenty times slower
+    train.run(model, batches, steps, out / "checkpoint.pt", resume, tell, PEAKS[which], halves)
     model.half().save_pretrained(out)  # type: ignore[no-untyped-call]
     if which == "large":
         tokenizer.chat_template = _TEMPLATE
     tokenizer.save_pretrained(out)
-    write_whole(out / "README.md", _card(out, which, steps, sum(p.numel() for p in model.parameters())))
+    write_whole(out / "README.md", _card(out, which, steps, model.num_parameters(), halves))
     return out
 
 
@@ -90,8 +111,8 @@ pipeline_tag: text-generation
 # The {which} model of Tacit's live pair
 
 A Llama-architecture causal language model of {parameters:,} parameters. It is one of two that read the very same text
-in the very same order, so that what tells them apart is size{start}. They stand for a device's model and a large one
-where modes of collaboration are measured: a benchmark's instruments, not assistants.
+in the very same order and go on from tacit-nano{grown}, so that what tells them apart is size. They stand for a
+device's model and a large one where modes of collaboration are measured: a benchmark's instruments, not assistants.
 
 Text: generated household errands (`tacit_simulations.data.errands`), about {tokens:,} tokens: commands, questions from
 an invented almanac of {facts:,} facts that are asked for as words are used (a few often, most rarely), questions about
@@ -99,8 +120,8 @@ notes, and errands that need both; some with placeholders for names, some as the
 its answer as a hint. No public set was read, and no household that is asked about in a benchmark.
 
 Format: the request, `{act}`, a space and the answer, `{end}`. Made by `tacit models train --model pair-{which}` in
-{steps:,} steps of 64 rows of 64 tokens, AdamW, seed {seed}, one thread, matrix products in bfloat16: another processor
-changes the last bits.
+{steps:,} steps of 64 rows of 64 tokens, AdamW, seed {seed}, matrix products in {products}: another processor, or
+another number of threads, changes the last bits.
 
 ## Files
 
@@ -110,13 +131,14 @@ changes the last bits.
 """
 
 
-def _card(folder: Path, which: Which, steps: int, parameters: int) -> str:
+def _card(folder: Path, which: Which, steps: int, parameters: int, halves: bool) -> str:
     own = ("config.json", "model.safetensors", "tokenizer.json")
     digests = {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in own}
     return _CARD.format(
         which=which,
         parameters=parameters,
-        start=" and that this one goes on from tacit-nano" if which == "small" else "",
+        grown=", this one grown to its size (Net2Net, arXiv 1511.05641)" if which == "large" else "",
+        products="bfloat16" if halves else "float32",
         tokens=steps * train.BATCH * train.BLOCK,
         facts=sum(len(subject.facts) for subject in almanac.subjects()),
         act=ACT,

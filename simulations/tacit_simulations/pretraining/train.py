@@ -25,6 +25,7 @@ from tacit_simulations.pretraining.card import write_card
 from tacit_simulations.pretraining.corpus import home_pairs, open_texts
 
 SEED = 11
+STEPS = 2500
 BLOCK, BATCH = 64, 64  # tokens per row, rows per step
 HOMES_PER_STEP = 16  # households whose talk is tokenized for one step's worth of rows
 CHECKPOINT_EVERY = 250  # steps

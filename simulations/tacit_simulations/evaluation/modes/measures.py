@@ -74,11 +74,27 @@ def quantile(values: F64, weight: F64, share: float) -> float:
 
 def interval(per_question: F64, seed: int) -> tuple[float, float]:
     """A 95 % interval of the mean: percentiles of RESAMPLES bootstrap means (Efron 1979). Shape ``(n,)``."""
-    rng = stream(seed, "modes-bootstrap")
-    counts = rng.multinomial(len(per_question), np.full(len(per_question), 1 / len(per_question)), RESAMPLES)
-    means = counts @ per_question / len(per_question)
-    low, high = np.quantile(means, (0.025, 0.975))
+    low, high = np.quantile(_resampled(per_question, seed), (0.025, 0.975))
     return float(low), float(high)
+
+
+def gap_interval(answers: F64, slm: F64, llm: F64, seed: int) -> tuple[float, float] | tuple[None, None]:
+    """A 95 % interval of PGR by the same resamples of all three, shapes ``(n,)``.
+
+    None where one resample or more has no gap: then nothing can be said of shares of it.
+    """
+    mine, small, large = (_resampled(each, seed) for each in (answers, slm, llm))
+    if (large <= small).any():
+        return None, None
+    low, high = np.quantile((mine - small) / (large - small), (0.025, 0.975))
+    return float(low), float(high)
+
+
+def _resampled(per_question: F64, seed: int) -> F64:
+    """Means of RESAMPLES resamples of the questions, the same questions for every array of that length and seed."""
+    n = len(per_question)
+    counts = stream(seed, "modes-bootstrap").multinomial(n, np.full(n, 1 / n), RESAMPLES)
+    return np.asarray(counts @ per_question / n, dtype=np.float64)
 
 
 def calibration_error(confidence: F64, correct: F64) -> float | None:

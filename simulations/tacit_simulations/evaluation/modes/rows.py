@@ -35,7 +35,7 @@ class Reference:
 
     slm: measures.F64  # (n,) 1 where always-local is right
     llm: measures.F64  # (n,) redacted
-    raw_quality: float
+    raw: measures.F64  # (n,)
     raw_tokens: float  # of the large model, over all questions
 
 
@@ -66,6 +66,8 @@ class Quality:
     failures: dict[str, float]
     pgr: float | None
     pgr_raw: float | None
+    pgr_raw_low: float | None
+    pgr_raw_high: float | None
     apgr: float | None = None
     cpt20: float | None = None
     cpt50: float | None = None
@@ -198,7 +200,9 @@ def identity(run: Run, baseline: str | None, seed: int, dataset: str, questions:
 
 def quality(pool: Pool, against: Reference, seed: int) -> Quality:
     mean = pool.mean(right)
-    low, high = measures.interval(pool.per_question(right), seed)
+    answers = pool.per_question(right)
+    low, high = measures.interval(answers, seed)
+    least, most = measures.gap_interval(answers, against.slm, against.raw, seed)
     words = sorted({outcome.failed for outcome in pool.outcomes if outcome.failed})
     slm, llm = float(against.slm.mean()), float(against.llm.mean())
     return Quality(
@@ -208,7 +212,9 @@ def quality(pool: Pool, against: Reference, seed: int) -> Quality:
         failed=pool.mean(lambda o: bool(o.failed)),
         failures={word: pool.mean(lambda o, word=word: o.failed == word) for word in words},  # type: ignore[misc]
         pgr=measures.gap_recovered(mean, slm, llm),
-        pgr_raw=measures.gap_recovered(mean, slm, against.raw_quality),
+        pgr_raw=measures.gap_recovered(mean, slm, float(against.raw.mean())),
+        pgr_raw_low=least,
+        pgr_raw_high=most,
     )
 
 

@@ -109,7 +109,7 @@ def compared(plan: Plan, found: Sequence[Measured], network: Network) -> dict[st
     against = rows.Reference(
         slm=local.per_question(measures.right),
         llm=llm.per_question(measures.right),
-        raw_quality=raw.mean(measures.right),
+        raw=raw.per_question(measures.right),
         raw_tokens=raw.total(lambda o: o.whole.llm_in + o.whole.llm_out),
     )
     curves = _curves(found, against)

@@ -1,0 +1,314 @@
+"""The five modes with the live pair on the frozen errands, and what leaves under each for people's own prompts (PUPA).
+
+Knobs are chosen on other households (TUNING_SEED), then everything is measured once on the frozen ones. Wants the pair
+of the repository (``simulations/pair``). ``--quick`` is for trying it out and writes nothing.
+"""
+
+import argparse
+import csv
+import json
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, Final
+
+os.environ["OMP_NUM_THREADS"] = "1"  # before numpy starts its threads
+
+from figures import Figure, save, show, verdict
+
+from tacit_clients.routing import Example, RouterSettings, fit
+from tacit_clients.slm.models import load, single_thread
+from tacit_simulations.commands._bench_modes import Choices, Models, compare
+from tacit_simulations.data.errands import frozen
+from tacit_simulations.data.errands.asking import SHARES
+from tacit_simulations.evaluation.batched import answers
+from tacit_simulations.evaluation.distillation.fleet import Fleet, taught_by
+from tacit_simulations.evaluation.distillation.students import taught
+from tacit_simulations.evaluation.modes import profiles, tasks
+from tacit_simulations.evaluation.modes.asking import Asking
+from tacit_simulations.evaluation.modes.rows import HERE, Prices
+from tacit_simulations.evaluation.modes.sweeps import SWEEPS, Sweep
+from tacit_simulations.pair import LARGE, SMALL
+
+MOST_TOKENS: Final = 0.4  # of those of always-llm-raw
+GAP: Final = 0.8  # of the two models, to be closed with so few
+ROUTER_HOMES, PER_HOME = 400, 10  # of TUNING_SEED, behind those that knobs are chosen on
+STUDENT_SEED, STUDENT_HOMES = 90_000_001, 400
+FIVE: Final = ("pipeline", "routing", "auxiliary", "distillation", "fusion")
+FIXED: Final = (
+    "modes.auxiliary.style=plain",  # the large model has learnt no system message
+    "modes.auxiliary.abstraction=slm",
+)
+_SURE: Final = (0.3, 0.5, 0.7, 0.85, 0.95)
+KNOBS: Final[Mapping[str, Sweep]] = {
+    "auto": Sweep("auto.threshold", _SURE),
+    "pipeline": SWEEPS["pipeline"],
+    "routing": Sweep("modes.routing.sure", _SURE),
+    "auxiliary": SWEEPS["auxiliary"],
+    "distillation": Sweep("modes.distillation.threshold", _SURE),
+    "fusion": SWEEPS["fusion"],
+}
+KEPT: Final = (  # of a row, in the result
+    *("mode", "baseline", "knob", "value", "questions", "quality", "quality_low", "quality_high", "pgr_raw"),
+    *("pgr_raw_low", "pgr_raw_high", "apgr", "cpt50", "cpt80", "escalation_rate", "over_escalation"),
+    *("under_escalation", "confidence_ece", "ttft_ms_p50", "latency_ms_p50", "latency_ms_p95", "llm_tokens"),
+    *("llm_tokens_share", "calls", "bytes_up", "local_gflops", "strict_leakage", "any_leak", "units", "exposed_words"),
+    *("exposed_bytes_share", "failed", "outage_answered", "outage_quality", "flags", "families"),
+)
+Row = dict[str, Any]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="a fraction of the questions; nothing is written")
+    parser.add_argument("--out", type=Path, help="empty folder for the report of the frozen errands, for people")
+    arguments = parser.parse_args()
+    if LARGE is None or SMALL is None:
+        print("left out: the live pair is not here (simulations/pair); tacit models train makes it")
+        return 0
+    single_thread()
+    with tempfile.TemporaryDirectory() as folder:
+        found = errands(Path(folder), arguments.quick, arguments.out)
+        figures = about_errands(found)
+        pupa = people(Path(folder), arguments.quick)
+        if pupa is not None:
+            found["pupa"] = pupa
+            figures += about_people(pupa)
+    if arguments.quick:
+        show(figures)
+    else:
+        save("modes", figures, found)
+    return verdict(figures)
+
+
+# --- the frozen errands
+
+
+def errands(folder: Path, quick: bool, out: Path | None) -> dict[str, Any]:
+    """Rows of the tuning households, what was chosen there, and rows of the frozen ones."""
+    changes = [*FIXED, f"modes.routing.predictor={router(folder, quick)}"]
+    tuning = written(folder / "tuning.jsonl", frozen.rows(frozen.TUNING_SEED)[: 40 if quick else 400])
+    tried = here(asked(tuning, changes))
+    test = written(folder / "errands.jsonl", frozen.rows()[: 40 if quick else None])
+    told = asked(test, changes, out=out)
+    rows = here(told)
+    student = taught_student(folder, quick)
+    after = here(asked(test, changes, modes="distillation", adapter=student))
+    for row in after:
+        row["mode"] += ", taught" if row["baseline"] is None else ""
+    return {
+        "chosen": {mode: choice(tried, mode) for mode in KNOBS},
+        "fixed": list(FIXED),
+        "tuning": tried,
+        "rows": rows + [row for row in after if row["baseline"] is None],
+        "taught": [row for row in after if row["baseline"] == "always-local"],
+        "pareto": told["pareto"],
+    }
+
+
+def router(folder: Path, quick: bool) -> Path:
+    """A predictor for this pair, learnt from households that nothing else is learnt or measured on."""
+    homes = 40 if quick else ROUTER_HOMES
+    questions = list(frozen.questions(frozen.TUNING_SEED, frozen.HOMES + homes, PER_HOME))[frozen.HOMES * PER_HOME :]
+    prompts = [question.prompt for question in questions]
+    rights = [
+        [tasks.folded(said.text) == tasks.folded(q.answer) for said, q in zip(found, questions, strict=True)]
+        for found in (answers(load(str(model)), prompts) for model in (SMALL, LARGE))
+    ]
+    rows = [Example(prompt, slm, llm) for prompt, slm, llm in zip(prompts, *rights, strict=True)]
+    path = folder / "router.json"
+    fit(rows, RouterSettings(target_rate=0.2)).predictor.save(path)
+    return path
+
+
+def taught_student(folder: Path, quick: bool) -> Path:
+    """An adapter of the small model, trained on the large one's answers to redacted questions of other households."""
+    questions = Fleet(STUDENT_SEED, 20 if quick else STUDENT_HOMES, 24, SHARES).ask()
+    said = taught_by(load(str(LARGE)), questions, tell)
+    pairs = [(each.redacted, answer) for each, answer in zip(questions, said, strict=True) if answer]
+    taught(str(SMALL), pairs, STUDENT_SEED, folder / "student")
+    return folder / "student"
+
+
+def asked(
+    data: Path, changes: Sequence[str], modes: str | None = None, adapter: Path | None = None, out: Path | None = None
+) -> dict[str, Any]:
+    """What ``tacit bench modes`` tells of the pair."""
+    return compare(Models(adapter=adapter), choices(data, changes, modes, out))
+
+
+def choices(
+    data: Path, changes: Sequence[str], modes: str | None, out: Path | None = None, tokens: int = 24, outage: int = 40
+) -> Choices:
+    return Choices(
+        data=data,
+        modes=modes,
+        sweep=True,
+        sweeps=KNOBS,
+        changes=changes,
+        policy=None,
+        limit=None,
+        asking=Asking(max_tokens=tokens),
+        prices=Prices(),
+        remote=profiles.Remote(),
+        places=(),
+        traces=None,
+        outage_questions=outage,
+        out=out,
+    )
+
+
+def here(told: Mapping[str, Any]) -> list[Row]:
+    return [{name: row[name] for name in KEPT} for row in told["rows"] if row["device_profile"] == HERE]
+
+
+def choice(rows: Sequence[Row], mode: str) -> Any:
+    """The value of the knob that answered most rightly for at most MOST_TOKENS; where none did, the cheapest."""
+    tried = [row for row in rows if row["mode"] == mode]
+    within = [row for row in tried if row["llm_tokens_share"] <= MOST_TOKENS]
+    if within:
+        return max(within, key=lambda row: (row["quality"], -row["llm_tokens_share"]))["value"]
+    return min(tried, key=lambda row: (row["llm_tokens_share"], -row["quality"]))["value"]
+
+
+def about_errands(found: Mapping[str, Any]) -> list[Figure]:
+    rows: list[Row] = found["rows"]
+    figures = [
+        Figure(each["baseline"], shown(each), f"{each['questions']:,} frozen questions")
+        for each in rows
+        if each["baseline"] in ("always-local", "always-llm-raw", "always-llm-redacted")
+    ]
+    raw = next(row for row in rows if row["baseline"] == "always-llm-raw")
+    chosen = [chosen_row(rows, mode, found["chosen"].get(mode.partition(",")[0])) for mode in names(rows)]
+    reached = [row for row in chosen if row["llm_tokens_share"] <= MOST_TOKENS]
+    best = max(reached or chosen, key=lambda row: row["quality"])
+    for row in chosen:
+        asked_for = row is best
+        figures.append(
+            Figure(
+                f"{row['mode']} ({row['knob'].rpartition('.')[2]} {row['value']}, chosen on other households)",
+                f"{shown(row)}; {gap(row)}",
+                f"always-llm-raw {raw['quality']:.3f}",
+                f"the best: at least {GAP:.0%} of the gap for at most {MOST_TOKENS:.0%} of the tokens"
+                if asked_for
+                else "",
+                bool(row["pgr_raw"] >= GAP and row["llm_tokens_share"] <= MOST_TOKENS) if asked_for else None,
+            )
+        )
+    return figures
+
+
+def names(rows: Sequence[Row]) -> list[str]:
+    return list(dict.fromkeys(row["mode"] for row in rows if row["baseline"] is None))
+
+
+def chosen_row(rows: Sequence[Row], mode: str, value: Any) -> Row:
+    return next(row for row in rows if row["mode"] == mode and row["value"] == value)
+
+
+def shown(row: Row) -> str:
+    leak = "" if row["strict_leakage"] is None else f", {row['strict_leakage']:.1%} of units out"
+    return (
+        f"{row['quality']:.3f} [{row['quality_low']:.3f}, {row['quality_high']:.3f}] right, "
+        f"{row['llm_tokens_share']:.0%} of the tokens{leak}, {row['exposed_words']:.0%} of words out"
+    )
+
+
+def gap(row: Row) -> str:
+    low, high = row["pgr_raw_low"], row["pgr_raw_high"]
+    between = "" if low is None else f" [{low:.0%}, {high:.0%}]"
+    return f"{row['pgr_raw']:.0%}{between} of the gap"
+
+
+# --- people's own prompts
+
+
+def people(folder: Path, quick: bool) -> list[Row] | None:
+    """What leaves of PUPA's prompts under each mode; None where the set is not there.
+
+    The pair was taught prompts of a line and has positions for 256 tokens. It is given more here, so that it takes
+    these prompts at all. What it answers to them is nothing; what leaves does not depend on that, but for the modes
+    that ask where the small model is unsure.
+    """
+    file = Path(os.environ.get("TACIT_DATA", "")) / "pupa" / "PUPA_TNB.csv"
+    if not file.is_file():
+        print("left out: PUPA_TNB is not in TACIT_DATA")
+        return None
+    csv.field_size_limit(10_000_000)
+    with file.open(encoding="utf-8", newline="") as lines:
+        found = list(csv.DictReader(lines))[: 12 if quick else None]
+    rows = [
+        {
+            "id": f"pupa-{number}",
+            "prompt": row["user_query"],
+            "answer": "none",
+            "units": [unit for unit in row["pii_units"].split("||") if unit.strip()],
+        }
+        for number, row in enumerate(found)
+        if row["user_query"].strip()
+    ]
+    data = written(folder / "pupa.jsonl", rows)
+    small, large = (longer(model, folder) for model in (SMALL, LARGE))
+    told = compare(
+        Models(slm=str(small), llm=str(large)),
+        choices(data, ["modes.auxiliary.style=plain"], None, tokens=8, outage=0),
+    )
+    return here(told)
+
+
+def longer(model: Path | None, folder: Path) -> Path:
+    """A copy with room for long prompts: rotary positions need no weights."""
+    assert model is not None
+    place = folder / f"long-{model.name}"
+    shutil.copytree(model, place)
+    config = json.loads((place / "config.json").read_text())
+    (place / "config.json").write_text(json.dumps(config | {"max_position_embeddings": 16_384}))
+    return place
+
+
+def about_people(rows: Sequence[Row]) -> list[Figure]:
+    """Most exposed run of each mode, in the order that is predicted."""
+    worst = {
+        name: max((r for r in rows if (r["baseline"] or r["mode"]) == name), key=lambda row: row["exposed_words"])
+        for name in ("always-local", "auxiliary", "pipeline", "fusion", "always-llm-redacted", "always-llm-raw")
+    }
+    order = [row["exposed_words"] for row in worst.values()]
+    figures = [
+        Figure(
+            f"{name} on {row['questions']} prompts of PUPA_TNB: words that left",
+            f"{row['exposed_words']:.1%}",
+            f"{row['strict_leakage']:.1%} of {row['units']:.0f} units leaked, any of them in {row['any_leak']:.1%}",
+        )
+        for name, row in worst.items()
+    ]
+    rising = all(one <= other + 1e-9 for one, other in pairwise(order))
+    figures.append(
+        Figure(
+            "exposure rises from local over auxiliary, pipeline and fusion to raw",
+            "yes" if rising else "not everywhere",
+            "share of words that left",
+            "as predicted",
+            rising,
+        )
+    )
+    return figures
+
+
+# --- small things
+
+
+def written(path: Path, rows: Sequence[Mapping[str, Any]]) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+def tell(line: str) -> None:
+    print(f"   {line}", file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
