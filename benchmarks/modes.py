@@ -12,6 +12,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
@@ -43,14 +44,14 @@ FIXED: Final = (
     "modes.auxiliary.style=plain",  # the large model has learnt no system message
     "modes.auxiliary.abstraction=slm",
 )
-_SURE: Final = (0.3, 0.5, 0.7, 0.85, 0.95)
+_SURE: Final = (0.5, 0.7, 0.85, 0.95)
 KNOBS: Final[Mapping[str, Sweep]] = {
     "auto": Sweep("auto.threshold", _SURE),
     "pipeline": SWEEPS["pipeline"],
     "routing": Sweep("modes.routing.sure", _SURE),
     "auxiliary": SWEEPS["auxiliary"],
     "distillation": Sweep("modes.distillation.threshold", _SURE),
-    "fusion": SWEEPS["fusion"],
+    "fusion": Sweep("modes.fusion.llm_prior", (0.25, 0.5, 0.75)),
 }
 KEPT: Final = (  # of a row, in the result
     *("mode", "baseline", "knob", "value", "questions", "quality", "quality_low", "quality_high", "pgr_raw"),
@@ -91,7 +92,7 @@ def main() -> int:
 def errands(folder: Path, quick: bool, out: Path | None) -> dict[str, Any]:
     """Rows of the tuning households, what was chosen there, and rows of the frozen ones."""
     changes = [*FIXED, f"modes.routing.predictor={router(folder, quick)}"]
-    tuning = written(folder / "tuning.jsonl", frozen.rows(frozen.TUNING_SEED)[: 40 if quick else 400])
+    tuning = written(folder / "tuning.jsonl", frozen.rows(frozen.TUNING_SEED)[: 40 if quick else 250])
     tried = here(asked(tuning, changes))
     test = written(folder / "errands.jsonl", frozen.rows()[: 40 if quick else None])
     told = asked(test, changes, out=out)
@@ -196,7 +197,7 @@ def about_errands(found: Mapping[str, Any]) -> list[Figure]:
                 f"the best: at least {GAP:.0%} of the gap for at most {MOST_TOKENS:.0%} of the tokens"
                 if asked_for
                 else "",
-                bool(row["pgr_raw"] >= GAP and row["llm_tokens_share"] <= MOST_TOKENS) if asked_for else None,
+                bool((row["pgr_raw"] or 0.0) >= GAP and row["llm_tokens_share"] <= MOST_TOKENS) if asked_for else None,
             )
         )
     return figures
@@ -220,6 +221,8 @@ def shown(row: Row) -> str:
 
 def gap(row: Row) -> str:
     low, high = row["pgr_raw_low"], row["pgr_raw_high"]
+    if row["pgr_raw"] is None:
+        return "there is no gap"
     between = "" if low is None else f" [{low:.0%}, {high:.0%}]"
     return f"{row['pgr_raw']:.0%}{between} of the gap"
 
@@ -253,11 +256,8 @@ def people(folder: Path, quick: bool) -> list[Row] | None:
     ]
     data = written(folder / "pupa.jsonl", rows)
     small, large = (longer(model, folder) for model in (SMALL, LARGE))
-    told = compare(
-        Models(slm=str(small), llm=str(large)),
-        choices(data, ["modes.auxiliary.style=plain"], None, tokens=8, outage=0),
-    )
-    return here(told)
+    chosen = choices(data, ["modes.auxiliary.style=plain"], None, tokens=8, outage=0)
+    return here(compare(Models(slm=str(small), llm=str(large)), replace(chosen, sweep=False)))
 
 
 def longer(model: Path | None, folder: Path) -> Path:

@@ -37,11 +37,13 @@ class Choices:
     predictor: Path | None
     places: Sequence[str]
     llm_rate: float | None
+    traces: Path | None = None
 
 
 def measure(models: Models, choices: Choices) -> dict[str, Any]:
     """The document of ``--json``. Raises BadInput."""
     places = [profiles.place(name) for name in choices.places or profiles.DEFAULTS]
+    profiles.network_of(choices.traces, choices.seed)  # a folder without traces is told at once
     local = LocalModel.open(models.small, models.adapter, longest=choices.answer_tokens)
     local.check()
     return asyncio.run(_measured(models, choices, places, local))
@@ -104,6 +106,7 @@ async def _ended(
         sweep=False,
         asking=Asking(choices.answer_tokens, seed=choices.seed),
         remote=profiles.Remote(choices.llm_rate),
+        traces=choices.traces,
         outage_questions=0,
     )
     found = await evaluate(plan, _tell)

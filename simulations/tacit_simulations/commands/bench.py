@@ -222,6 +222,9 @@ def latency(
         list[str] | None,
         typer.Option(help="emulate the modes also on DEVICE or DEVICE@LINK; repeat it", metavar="NAME"),
     ] = None,
+    traces: Annotated[
+        Path | None, typer.Option(help="folder of throughput traces that mobile links replay", metavar="DIR")
+    ] = None,
     llm_rate: Annotated[
         float | None,
         typer.Option(min=0.001, help="emulation: tokens a second of the large model; without: as long as it took here"),
@@ -238,7 +241,7 @@ def latency(
         from tacit_simulations.commands._bench_modes import Models
 
         choices = _bench_latency.Choices(
-            prompt_tokens, answer_tokens, requests, seed, predictor, profile or (), llm_rate
+            prompt_tokens, answer_tokens, requests, seed, predictor, profile or (), llm_rate, traces
         )
         found = _bench_latency.measure(Models(upstream, model, llm, slm, adapter), choices)
         write(found)
