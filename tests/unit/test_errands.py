@@ -1,5 +1,6 @@
 """The errands and the pair that answers them: frozen, honest about who is named, and the same text for both models."""
 
+import itertools
 from collections import Counter
 from importlib.resources import as_file, files
 from pathlib import Path
@@ -85,11 +86,29 @@ def test_only_answers_are_targets() -> None:
     tokenizer = train.train_tokenizer((p for pair_ in corpus.pairs(0, 30) for p in pair_), 400)
     rows = pair.ErrandRows(tokenizer)
     inputs, labels = rows.batch(3)
-    assert inputs.shape == labels.shape == (train.BATCH, train.BLOCK)
+    assert inputs.shape == labels.shape == (pair.ROWS, pair.LENGTH)
     counted = labels != -100
     assert 0.1 < counted.float().mean() < 0.6 and torch.equal(inputs[counted], labels[counted])
     again, _ = pair.ErrandRows(tokenizer).batch(3)
     assert torch.equal(inputs, again) and not torch.equal(inputs, rows.batch(4)[0])
+
+
+def test_no_errand_is_cut_and_rows_are_full() -> None:
+    """A model learns to copy a name only where question and answer stand in one row."""
+    with as_file(files("tacit_clients") / "slm" / "nano") as folder:
+        tokenizer = PreTrainedTokenizerFast.from_pretrained(folder)
+    act, end = tokenizer.convert_tokens_to_ids(["<|act|>", "<|end|>"])
+    rows = pair.ErrandRows(tokenizer)
+    known = {(tuple(prompt), tuple(answer)) for number in range(4) for prompt, answer in rows._errands(number)}
+    for number in range(4):
+        inputs, _ = rows.batch(number)
+        assert (inputs != end).float().mean() > 0.75
+        for row in inputs.tolist():
+            for is_end, piece in itertools.groupby(row, lambda token: token == end):
+                said = list(piece)
+                if not is_end:
+                    at = said.index(act)
+                    assert (tuple(said[:at]), tuple(said[at + 1 :])) in known
 
 
 def test_a_grown_model_begins_where_the_small_one_is() -> None:
@@ -110,7 +129,7 @@ def test_a_grown_model_begins_where_the_small_one_is() -> None:
 def test_a_pair_model_is_written_whole_and_served_as_its_card_says(
     tmp_path: Path, which: pair.Which, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(train, "BATCH", 4)
+    monkeypatch.setattr(pair, "ROWS", 2)
     before = torch.get_num_threads()
     size = train.Size(hidden=160, layers=5, heads=5, intermediate=400)
     pair.train_pair(tmp_path, which, 2, False, 1, lambda line: None, size)

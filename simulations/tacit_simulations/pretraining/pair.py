@@ -4,7 +4,7 @@ Both go on from tacit-nano: the small one as it is, the large one grown to three
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any, Literal
@@ -26,7 +26,8 @@ Which = Literal["small", "large"]
 STEPS = 1600
 LARGE = Size(hidden=256, layers=4, heads=8, intermediate=768)
 PEAKS: Mapping[Which, float] = {"small": 3e-3, "large": 2e-3}
-_HOMES_PER_STEP = 11
+ROWS, LENGTH = 32, 128  # of a step; the longest errands have about 90 tokens
+_HOMES_PER_STEP = 6
 _IGNORED = -100  # a label that no loss counts
 # The last message alone, as tacit-nano hears it: any server of chat models can serve the large one.
 _TEMPLATE = "{{ messages[-1]['content'] }}" + ACT
@@ -54,7 +55,7 @@ def grown(small: LlamaForCausalLM, size: Size) -> LlamaForCausalLM:
 
 
 class ErrandRows:
-    """Packed rows of the errands for step s; only answers count as targets."""
+    """Rows of the errands for step s; only answers count as targets. No errand is cut: its answer stands below it."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerFast) -> None:
         self._tokenizer = tokenizer
@@ -62,22 +63,30 @@ class ErrandRows:
         self._act, self._end = vocabulary[ACT], vocabulary[END]
 
     def batch(self, number: int) -> tuple[Tensor, Tensor]:
-        """Inputs and labels, both (BATCH, BLOCK); they depend on ``number`` alone."""
+        """Inputs and labels, both (ROWS, LENGTH); they depend on ``number`` alone."""
+        ids = np.full((ROWS, LENGTH), self._end)
+        labels = np.full((ROWS, LENGTH), _IGNORED)
+        row, start = 0, 0
+        for prompt, answer in self._errands(number):
+            size = len(prompt) + len(answer) + 3
+            if size > LENGTH:
+                continue
+            if start + size > LENGTH:
+                row, start = row + 1, 0
+            if row == ROWS:
+                break
+            place = slice(start, start + size)
+            ids[row, place] = [self._end, *prompt, self._act, *answer, self._end]
+            labels[row, place] = [_IGNORED] * (len(prompt) + 2) + [*answer, self._end]
+            start += size - 1  # the end of one begins the next
+        return torch.from_numpy(ids), torch.from_numpy(labels)
+
+    def _errands(self, number: int) -> Iterator[tuple[list[int], list[int]]]:
         pairs = list(corpus.pairs(number * _HOMES_PER_STEP, _HOMES_PER_STEP))
         prompts = self._tokenizer([prompt for prompt, _ in pairs])["input_ids"]
         answers = self._tokenizer([" " + answer for _, answer in pairs])["input_ids"]
-        ids, labels = [], []
-        for row in stream(SEED, "pair-rows", number).permutation(len(pairs)):
-            prompt, answer = prompts[row], answers[row]
-            ids += [self._end, *prompt, self._act, *answer]
-            labels += [self._end if ids[1:] else _IGNORED, *[_IGNORED] * (len(prompt) + 1), *answer]
-        labels[0] = _IGNORED  # nothing ends there
-        return self._packed([*ids, self._end]), self._packed([*labels, self._end])
-
-    @staticmethod
-    def _packed(flat: list[int]) -> Tensor:
-        rows = np.resize(np.array(flat), train.BATCH * (train.BLOCK + 1)).reshape(train.BATCH, train.BLOCK + 1)
-        return torch.from_numpy(rows)[:, :-1]
+        for index in stream(SEED, "pair-rows", number).permutation(len(pairs)):
+            yield prompts[index], answers[index]
 
 
 def train_pair(
@@ -120,7 +129,7 @@ notes, and errands that need both; some with placeholders for names, some as the
 its answer as a hint. No public set was read, and no household that is asked about in a benchmark.
 
 Format: the request, `{act}`, a space and the answer, `{end}`. Made by `tacit models train --model pair-{which}` in
-{steps:,} steps of 64 rows of 64 tokens, AdamW, seed {seed}, matrix products in {products}: another processor, or
+{steps:,} steps of {rows} rows of {length} tokens, AdamW, seed {seed}, matrix products in {products}: another processor, or
 another number of threads, changes the last bits.
 
 ## Files
@@ -139,11 +148,13 @@ def _card(folder: Path, which: Which, steps: int, parameters: int, halves: bool)
         parameters=parameters,
         grown=", this one grown to its size (Net2Net, arXiv 1511.05641)" if which == "large" else "",
         products="bfloat16" if halves else "float32",
-        tokens=steps * train.BATCH * train.BLOCK,
+        tokens=steps * ROWS * LENGTH,
         facts=sum(len(subject.facts) for subject in almanac.subjects()),
         act=ACT,
         end=END,
         steps=steps,
+        rows=ROWS,
+        length=LENGTH,
         seed=SEED,
         files="\n".join(f"| {name} | {value} |" for name, value in digests.items()),
     )
