@@ -129,8 +129,8 @@ notes, and errands that need both; some with placeholders for names, some as the
 its answer as a hint. No public set was read, and no household that is asked about in a benchmark.
 
 Format: the request, `{act}`, a space and the answer, `{end}`. Made by `tacit models train --model pair-{which}` in
-{steps:,} steps of {rows} rows of {length} tokens, AdamW, seed {seed}, matrix products in {products}: another processor, or
-another number of threads, changes the last bits.
+{steps:,} steps of {rows} rows of {length} tokens, AdamW, seed {seed}, matrix products in {products}: another processor,
+or another number of threads, changes the last bits.
 
 ## Files
 
