@@ -63,6 +63,20 @@ def test_every_person_is_a_unit_and_no_general_question_names_one() -> None:
             assert len(question.units) == 2
 
 
+def test_a_renamed_question_is_the_same_question_of_other_people() -> None:
+    rng = stream(5, "renaming")
+    for question in QUESTIONS:
+        other = corpus.renamed(question, rng)
+        assert not [unit for unit in question.units if unit in other.prompt.split() or unit in other.answer.split()]
+        assert len(other.prompt.split()) == len(question.prompt.split()) - sum(
+            question.prompt.count(unit) * unit.count(" ") for unit in question.units
+        )
+        new = {word.strip(",.") for word in other.answer.split()} - {
+            word.strip(",.") for word in question.answer.split()
+        }
+        assert all(word in other.prompt.casefold() for word in map(str.casefold, new))
+
+
 def test_a_masked_question_holds_placeholders_and_no_name() -> None:
     rng = stream(1, "masks")
     for question in QUESTIONS:

@@ -36,7 +36,7 @@ def train(
         typer.Option(help="tacit-nano, or one of the live pair that modes are measured with: pair-small, pair-large"),
     ] = "tacit-nano",
     steps: Annotated[
-        int | None, typer.Option(min=1, help="steps of 4,096 tokens; without: 2,500, and 1,600 for the pair")
+        int | None, typer.Option(min=1, help="steps of 4,096 tokens; without: 2,500, and 800 and 2,400 for the pair")
     ] = None,
     data: Annotated[
         Path | None, typer.Option(envvar="TACIT_DATA", help="folder with the open sets; without: generated text alone")
@@ -62,10 +62,11 @@ def train(
             run(out, steps, data, resume, Size(), threads, _tell)
         else:
             from tacit_simulations.pretraining.pair import STEPS as PAIR_STEPS
-            from tacit_simulations.pretraining.pair import train_pair
+            from tacit_simulations.pretraining.pair import Which, train_pair
 
-            steps = steps or PAIR_STEPS
-            train_pair(out, "small" if model == "pair-small" else "large", steps, resume, threads, _tell)
+            which: Which = "small" if model == "pair-small" else "large"
+            steps = steps or PAIR_STEPS[which]
+            train_pair(out, which, steps, resume, threads, _tell)
         write({"path": str(out), "steps": steps})
     if not as_json:
         typer.echo(f"Trained: {out}")

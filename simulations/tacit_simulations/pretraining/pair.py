@@ -1,6 +1,7 @@
-"""The live pair: a small and a large model that read the same errands, step for step, and differ in size alone.
+"""The live pair: a small and a large model that go on from tacit-nano and read the same errands in the same order.
 
-Both go on from tacit-nano: the small one as it is, the large one grown to three and a half times its size.
+The large one has three and a half times the parameters and reads three times as much, as large models do. It reads the
+first part at tacit-nano's size, which costs a quarter, and is then grown.
 """
 
 import hashlib
@@ -23,9 +24,10 @@ from tacit_simulations.pretraining.train import SEED, Size
 
 Which = Literal["small", "large"]
 
-STEPS = 1600
+STEPS: Mapping[Which, int] = {"small": 800, "large": 2400}
+GROWN_AFTER = 0.6  # of the large one's steps
 LARGE = Size(hidden=256, layers=4, heads=8, intermediate=768)
-PEAKS: Mapping[Which, float] = {"small": 3e-3, "large": 2e-3}
+PEAK = 3e-3  # learning rate
 ROWS, LENGTH = 32, 128  # of a step; the longest errands have about 90 tokens
 _HOMES_PER_STEP = 6
 _IGNORED = -100  # a label that no loss counts
@@ -98,10 +100,22 @@ def train_pair(
     with as_file(files("tacit_clients") / "slm" / "nano") as folder:
         tokenizer = PreTrainedTokenizerFast.from_pretrained(folder)
         nano = LlamaForCausalLM.from_pretrained(folder, dtype=torch.float32)
-    model = nano if which == "small" else grown(nano, size)
-    batches = ErrandRows(tokenizer).batch
     halves = bool(torch.cpu.get_capabilities().get("avx512_bf16"))  # where it is emulated, it is twenty times slower
-    train.run(model, batches, steps, out / "checkpoint.pt", resume, tell, PEAKS[which], halves)
+    batches, checkpoint = ErrandRows(tokenizer).batch, out / "checkpoint.pt"
+
+    def go(model: LlamaForCausalLM, at: Path, part: range) -> None:
+        train.run(model, batches, steps, at, resume, tell, PEAK, halves, part)
+
+    model = nano
+    if which == "large":
+        grow_at = round(GROWN_AFTER * steps)
+        if not (resume and checkpoint.is_file()):
+            go(nano, out / "checkpoint-ungrown.pt", range(grow_at))
+            tell(f"grown from {nano.num_parameters():,} parameters")
+        model = grown(nano, size)
+        go(model, checkpoint, range(grow_at, steps))
+    else:
+        go(model, checkpoint, range(steps))
     model.half().save_pretrained(out)  # type: ignore[no-untyped-call]
     if which == "large":
         tokenizer.chat_template = _TEMPLATE
@@ -119,14 +133,14 @@ pipeline_tag: text-generation
 
 # The {which} model of Tacit's live pair
 
-A Llama-architecture causal language model of {parameters:,} parameters. It is one of two that read the very same text
-in the very same order and go on from tacit-nano{grown}, so that what tells them apart is size. They stand for a
-device's model and a large one where modes of collaboration are measured: a benchmark's instruments, not assistants.
+A Llama-architecture causal language model of {parameters:,} parameters. It is one of two that go on from tacit-nano and
+read the same text in the same order, the large one three times as much of it{grown}. They stand for a device's
+model and a large one where modes of collaboration are measured: a benchmark's instruments, not assistants.
 
 Text: generated household errands (`tacit_simulations.data.errands`), about {tokens:,} tokens: commands, questions from
 an invented almanac of {facts:,} facts that are asked for as words are used (a few often, most rarely), questions about
-notes, and errands that need both; some with placeholders for names, some as the general question behind them or with
-its answer as a hint. No public set was read, and no household that is asked about in a benchmark.
+notes, and errands that need both; many with made-up names or placeholders for names, some as the general question
+behind them or with its answer as a hint. No public set was read, and no household that is asked about in a benchmark.
 
 Format: the request, `{act}`, a space and the answer, `{end}`. Made by `tacit models train --model pair-{which}` in
 {steps:,} steps of {rows} rows of {length} tokens, AdamW, seed {seed}, matrix products in {products}: another processor,
@@ -146,7 +160,7 @@ def _card(folder: Path, which: Which, steps: int, parameters: int, halves: bool)
     return _CARD.format(
         which=which,
         parameters=parameters,
-        grown=", this one grown to its size (Net2Net, arXiv 1511.05641)" if which == "large" else "",
+        grown=f" and {GROWN_AFTER:.0%} before it was grown (Net2Net, arXiv 1511.05641)" if which == "large" else "",
         products="bfloat16" if halves else "float32",
         tokens=steps * ROWS * LENGTH,
         facts=sum(len(subject.facts) for subject in almanac.subjects()),

@@ -107,9 +107,9 @@ class Rows:
         return ids[:, :-1], ids[:, :-1]
 
 
-def learning_rate(step: int, steps: int, peak: float = PEAK) -> float:
-    """Linear warm-up over 50 steps, then a cosine down to a twentieth."""
-    warm = min(1.0, (step + 1) / 50)
+def learning_rate(step: int, steps: int, peak: float = PEAK, first: int = 0) -> float:
+    """Linear warm-up over 50 steps from ``first`` on, then a cosine down to a twentieth at ``steps``."""
+    warm = min(1.0, (step + 1 - first) / 50)
     return float(peak * warm * (0.05 + 0.95 * 0.5 * (1 + np.cos(np.pi * step / steps))))
 
 
@@ -146,15 +146,20 @@ def run(
     tell: Any,
     peak: float = PEAK,
     bfloat16: bool = False,
+    part: range | None = None,
 ) -> None:
-    """Train ``model`` in place, from ``checkpoint`` on with ``resume``. ``bfloat16``: matrix products in that type."""
+    """Train ``model`` in place, from ``checkpoint`` on with ``resume``. ``bfloat16``: matrix products in that type.
+
+    ``part``: which of the ``steps`` are this model's to make; without, all.
+    """
+    part = range(steps) if part is None else part
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, betas=(0.9, 0.98), weight_decay=0.05, fused=True)
-    first = _restore(model, optimizer, checkpoint) if resume and checkpoint.is_file() else 0
+    first = _restore(model, optimizer, checkpoint) if resume and checkpoint.is_file() else part.start
     started, losses = time.monotonic(), []
-    for step in range(first, steps):
+    for step in range(first, part.stop):
         inputs, labels = batches(step)
         for group in optimizer.param_groups:
-            group["lr"] = learning_rate(step, steps, peak)
+            group["lr"] = learning_rate(step, steps, peak, part.start)
         with torch.autocast("cpu", dtype=torch.bfloat16) if bfloat16 else nullcontext():
             loss = model(input_ids=inputs, labels=labels).loss
         loss.backward()
@@ -165,7 +170,7 @@ def run(
         if (step + 1) % 50 == 0:
             rate = (step + 1 - first) * BATCH * BLOCK / (time.monotonic() - started)
             tell(f"step {step + 1}/{steps} loss {np.mean(losses[-50:]):.3f} {rate:.0f} tokens/s")
-        if (step + 1) % CHECKPOINT_EVERY == 0:
+        if (step + 1) % CHECKPOINT_EVERY == 0 or step + 1 == part.stop:
             _save(model, optimizer, step + 1, checkpoint)
 
 
