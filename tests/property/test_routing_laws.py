@@ -162,6 +162,7 @@ def test_no_threshold_comes_closer_to_the_rate(found: list[float], rate: float) 
 def test_rates_of_none_and_all_hold_for_every_score_to_come(found: list[float]) -> None:
     assert threshold_for_rate(np.array(found), 0) == NEVER > 1
     assert threshold_for_rate(np.array(found), 1) == 0
+    assert threshold_for_rate(np.full(4, 0.3), 0.5) > 0.3  # all or nothing, both as far from a half: nothing
 
 
 @given(st.lists(st.tuples(st.floats(0, 1), st.booleans()), min_size=2, max_size=40), st.floats(0.01, 0.99))

@@ -62,7 +62,8 @@ def threshold_for_rate(scores: Vector, rate: float) -> float:
     """The threshold by which the share of ``scores`` at or above it comes closest to ``rate``. Raises BadInput.
 
     Assumption: prompts to come are exchangeable with these; the share among them is then ``rate`` up to binomial error.
-    Edges: rate 0 gives NEVER, rate 1 gives 0; equal scores stay together, so many of them make a coarse choice.
+    Edges: rate 0 gives NEVER, rate 1 gives 0; equal scores stay together, so many of them make a coarse choice,
+    and of two thresholds as close the one that asks less is taken.
     """
     if not 0 <= rate <= 1:
         raise BadInput(f"the target rate is {rate}, which is no share from 0 to 1")
@@ -70,7 +71,7 @@ def threshold_for_rate(scores: Vector, rate: float) -> float:
         return NEVER if rate == 0 else 0.0
     values, counts = np.unique(scores, return_counts=True)
     reached = np.append(np.cumsum(counts[::-1])[::-1] / len(scores), 0.0)
-    best = int(np.argmin(np.abs(reached - rate)))
+    best = len(values) - int(np.argmin(np.abs(reached - rate)[::-1]))  # of two as close, the one that asks less
     if best == len(values):
         return NEVER
     # between two scores, so that rounding decides nothing
