@@ -11,7 +11,7 @@ from tacit_clients.slm.models import load
 from tacit_simulations.data.errands.asking import Asker
 from tacit_simulations.evaluation.batched import answers
 from tacit_simulations.evaluation.distillation import study
-from tacit_simulations.evaluation.distillation.fleet import Fleet, escalations, taught_by, write_buffers
+from tacit_simulations.evaluation.distillation.fleet import Fleet, escalations, taught_by, unsure_of, write_buffers
 from tacit_simulations.evaluation.distillation.students import before_and_after
 
 COMMANDS, NOTES = (1.0, 0.0, 0.0, 0.0), (0.0, 0.0, 1.0, 0.0)
@@ -48,16 +48,15 @@ def test_what_is_kept_and_what_is_escalated_follow_the_threshold(tmp_path: Path)
     model = load("tacit-nano")
     asked = Fleet(3, 4, 12, COMMANDS).ask()
     taught = [each.question.answer for each in asked]
-    never, none = escalations(model, asked, taught, 0.0)
-    always, every = escalations(model, asked, taught, 1.1)
-    assert never.rate == 0 and not any(none) and never.right == never.right_alone
-    assert always.rate == 1 and all(every) and always.right == always.teacher == 1.0
-    some, unsure = escalations(model, asked, taught, 0.9)
-    assert 0 < some.rate < 1 and some.right_alone <= some.right <= 1
-    rows = write_buffers(tmp_path / "rows.jsonl", asked, taught, unsure)
+    never, always = (escalations(model, asked, taught, threshold) for threshold in (0.0, 1.1))
+    assert never.rate == 0 and unsure_of(model, asked, 0.0) == [] and never.right == never.right_alone
+    assert always.rate == 1 and unsure_of(model, asked, 1.1) == asked and always.right == always.teacher == 1.0
+    some, unsure = escalations(model, asked, taught, 0.9), unsure_of(model, asked, 0.9)
+    assert 0 < some.rate < 1 and some.right_alone <= some.right <= 1 and some.rate == len(unsure) / len(asked)
+    rows = write_buffers(tmp_path / "rows.jsonl", unsure, [each.question.answer for each in unsure[:-1]] + [""])
     kept = [json.loads(line) for line in (tmp_path / "rows.jsonl").read_text().splitlines()]
-    assert rows == len(kept) == sum(unsure)
-    assert {row["text"] for row in kept} == {e.redacted for e, wanted in zip(asked, unsure, strict=True) if wanted}
+    assert rows == len(kept) == len(unsure) - 1  # an empty answer teaches nothing
+    assert [row["text"] for row in kept] == [each.redacted for each in unsure[:-1]]
 
 
 def test_rounds_are_private_and_each_is_measured(tmp_path: Path) -> None:

@@ -79,21 +79,21 @@ class Escalations:
     teacher: float
 
 
-def escalations(
-    student: LanguageModel, asked: Sequence[Asked], taught: Sequence[str], threshold: float
-) -> tuple[Escalations, list[bool]]:
-    """Let ``student`` answer everything, in placeholder space; ``taught`` are the large model's answers to the same.
+def unsure_of(student: LanguageModel, asked: Sequence[Asked], threshold: float) -> list[Asked]:
+    """What ``student`` would ask the large model, in order: whatever it answers with confidence below ``threshold``."""
+    said = answers(student, [each.redacted for each in asked])
+    return [each for each, answer in zip(asked, said, strict=True) if answer.confidence < threshold]
 
-    Returns the summary, and for each question whether it would be escalated.
-    """
+
+def escalations(student: LanguageModel, asked: Sequence[Asked], taught: Sequence[str], threshold: float) -> Escalations:
+    """Let ``student`` answer everything, in placeholder space; ``taught`` are the large model's answers to the same."""
     said = answers(student, [each.redacted for each in asked])
     unsure = [answer.confidence < threshold for answer in said]
     alone = [each.right(answer.text) for each, answer in zip(asked, said, strict=True)]
     teacher = [each.right(answer) for each, answer in zip(asked, taught, strict=True)]
     kept = [good for good, escalated in zip(alone, unsure, strict=True) if not escalated]
     together = [t if escalated else a for t, a, escalated in zip(teacher, alone, unsure, strict=True)]
-    summary = Escalations(len(asked), _share(unsure), _share(alone), _share(kept), _share(together), _share(teacher))
-    return summary, unsure
+    return Escalations(len(asked), _share(unsure), _share(alone), _share(kept), _share(together), _share(teacher))
 
 
 def taught_by(teacher: LanguageModel, asked: Sequence[Asked], tell: Tell) -> list[str]:
@@ -105,12 +105,15 @@ def taught_by(teacher: LanguageModel, asked: Sequence[Asked], tell: Tell) -> lis
     return found
 
 
-def write_buffers(path: Path, asked: Sequence[Asked], taught: Sequence[str], escalated: Sequence[bool]) -> int:
-    """The fleet's buffers as the rows of a data file: household, redacted prompt, answer. Returns how many."""
+def write_buffers(path: Path, asked: Sequence[Asked], taught: Sequence[str]) -> int:
+    """The fleet's buffers as the rows of a data file: household, redacted prompt, answer. Returns how many.
+
+    ``asked`` were escalated, and ``taught`` are the large model's answers; an empty one is not kept.
+    """
     rows = [
         json.dumps({"user": f"household-{each.household}", "text": each.redacted, "target": answer})
-        for each, answer, wanted in zip(asked, taught, escalated, strict=True)
-        if wanted and answer
+        for each, answer in zip(asked, taught, strict=True)
+        if answer
     ]
     write_whole(path, "".join(f"{row}\n" for row in rows))
     return len(rows)

@@ -19,6 +19,7 @@ from tacit_simulations.evaluation.distillation.fleet import (
     Tell,
     escalations,
     taught_by,
+    unsure_of,
     write_buffers,
 )
 from tacit_simulations.outputs import OutputFolder
@@ -65,15 +66,14 @@ def run(study: FleetStudy, out: Path, tell: Tell) -> dict[str, Any]:
     fleet = Fleet(study.seed, base.fleet.devices, study.questions, study.shares())
     asked = fleet.ask()
     tell(f"{len(asked)} questions of {fleet.households} households redacted")
-    taught = taught_by(teacher, asked, tell)
-    before, unsure = escalations(student, asked, taught, study.threshold)
-    kept = write_buffers(out / "buffers.jsonl", asked, taught, unsure)
-    tell(f"{before.rate:.3f} of them would be escalated; {kept} pairs are in the fleet's buffers")
+    unsure = unsure_of(student, asked, study.threshold)
+    tell(f"{len(unsure) / len(asked):.3f} of them are escalated")
+    kept = write_buffers(out / "buffers.jsonl", unsure, taught_by(teacher, unsure, tell))
     points, result = _federate(_scenario(base, study, out), _tests(study, teacher, tell), study, out, tell)
     return {
         "questions": len(asked),
         "buffered": kept,
-        "before": asdict(before),
+        "escalated": len(unsure),
         "rounds": [{"round": point.round, **asdict(point.found)} for point in points],
         "privacy": result,
         "student_parameters": student.parameters,
@@ -108,7 +108,7 @@ def _federate(
 
     def measure(number: int, vector: NDArray[np.float32]) -> None:
         adapted.load_vector(vector, prepared.spec.rank)
-        found, _ = escalations(adapted.model, *tests, study.threshold)
+        found = escalations(adapted.model, *tests, study.threshold)
         points.append(Point(number, found))
         tell(f"round {number}: escalated {found.rate:.3f}, right {found.right:.3f}, alone {found.right_alone:.3f}")
 
