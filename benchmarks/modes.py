@@ -38,20 +38,19 @@ from tacit_simulations.pair import LARGE, SMALL
 MOST_TOKENS: Final = 0.4  # of those of always-llm-raw
 GAP: Final = 0.8  # of the two models, to be closed with so few
 ROUTER_HOMES, PER_HOME = 400, 10  # of TUNING_SEED, behind those that knobs are chosen on
-STUDENT_SEED, STUDENT_HOMES = 90_000_001, 400
+STUDENT_SEED, STUDENT_HOMES = 90_000_001, 150
 FIVE: Final = ("pipeline", "routing", "auxiliary", "distillation", "fusion")
 FIXED: Final = (
     "modes.auxiliary.style=plain",  # the large model has learnt no system message
     "modes.auxiliary.abstraction=slm",
 )
-_SURE: Final = (0.5, 0.7, 0.85, 0.95)
+_SURE: Final = (0.6, 0.8, 0.95)
 KNOBS: Final[Mapping[str, Sweep]] = {
-    "auto": Sweep("auto.threshold", _SURE),
     "pipeline": SWEEPS["pipeline"],
     "routing": Sweep("modes.routing.sure", _SURE),
     "auxiliary": SWEEPS["auxiliary"],
     "distillation": Sweep("modes.distillation.threshold", _SURE),
-    "fusion": Sweep("modes.fusion.llm_prior", (0.25, 0.5, 0.75)),
+    "fusion": Sweep("modes.fusion.llm_prior", (0.25, 0.5)),
 }
 KEPT: Final = (  # of a row, in the result
     *("mode", "baseline", "knob", "value", "questions", "quality", "quality_low", "quality_high", "pgr_raw"),
@@ -92,10 +91,10 @@ def main() -> int:
 def errands(folder: Path, quick: bool, out: Path | None) -> dict[str, Any]:
     """Rows of the tuning households, what was chosen there, and rows of the frozen ones."""
     changes = [*FIXED, f"modes.routing.predictor={router(folder, quick)}"]
-    tuning = written(folder / "tuning.jsonl", frozen.rows(frozen.TUNING_SEED)[: 40 if quick else 250])
-    tried = here(asked(tuning, changes))
+    tuning = written(folder / "tuning.jsonl", frozen.rows(frozen.TUNING_SEED)[: 40 if quick else 150])
+    tried = here(asked(tuning, changes, modes=",".join(FIVE)))
     test = written(folder / "errands.jsonl", frozen.rows()[: 40 if quick else None])
-    told = asked(test, changes, out=out)
+    told = asked(test, changes, modes=",".join(FIVE), out=out)
     rows = here(told)
     student = taught_student(folder, quick)
     after = here(asked(test, changes, modes="distillation", adapter=student))

@@ -23,7 +23,11 @@ SCRIPTS = (
     "pii_memory.py",
     "gateway.py",
     "routing.py",
+    "federated_router.py",
     "recorded_pairs.py",
+    "modes.py",
+    "distillation.py",
+    "latency.py",
     "learning.py",
     "conformance.py",
 )

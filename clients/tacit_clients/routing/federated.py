@@ -13,7 +13,7 @@ from pydantic import BaseModel, Field
 from tacit_clients.routing import heads
 from tacit_clients.routing.examples import Example, answers
 from tacit_clients.routing.heads import Penalty
-from tacit_clients.routing.spec import Spec
+from tacit_clients.routing.spec import Design, Spec
 from tacit_privacy.errors import BadInput
 
 
@@ -43,10 +43,15 @@ def local_delta(
         raise BadInput(f"the start has {start.size} weights, or one that is not finite; the spec asks for {spec.size}")
     if not examples:
         return np.zeros(spec.size, dtype=np.float32)
-    chosen = settings or LocalSteps()
     design = spec.design([each.prompt for each in examples], [each.signals for each in examples])
-    right, penalty = answers(examples), Penalty(chosen.penalty, chosen.gram_penalty)
-    weights = start.astype(np.float64)
-    for _ in range(chosen.steps):
-        weights = weights - chosen.learning_rate * heads.gradient(design, right, penalty, weights)
+    return delta_of(design, answers(examples), start, settings or LocalSteps())
+
+
+def delta_of(
+    design: Design, right: heads.Right, start: NDArray[np.float32], settings: LocalSteps
+) -> NDArray[np.float32]:
+    """The same for examples that are numbers already: ``design`` (n, ...) and ``right`` (n, 2)."""
+    penalty, weights = Penalty(settings.penalty, settings.gram_penalty), start.astype(np.float64)
+    for _ in range(settings.steps):
+        weights = weights - settings.learning_rate * heads.gradient(design, right, penalty, weights)
     return (weights - start).astype(np.float32)

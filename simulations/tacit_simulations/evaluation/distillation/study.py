@@ -41,7 +41,7 @@ class FleetStudy:
     questions: int = 36
     test_households: int = 60
     threshold: float = 0.8
-    least: int = 8  # escalations without which a household does not take part
+    least: int = 4  # escalations without which a household does not take part
     seed: int = 1
     overrides: Sequence[str] = ()
 
