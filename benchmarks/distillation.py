@@ -26,27 +26,30 @@ SEED = 80_000_001  # neither the pair's training nor the frozen questions
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="a fraction of the questions; nothing is written")
-    parser.add_argument("--only", choices=["students", "fleet"], help="one of the two parts; nothing is written")
+    parser.add_argument("--only", choices=["students", "fleet"], help="one of the two parts")
     arguments = parser.parse_args()
     if LARGE is None or SMALL is None:
         print("left out: the live pair is not here (simulations/pair); tacit models train makes it")
         return 0
     single_thread()
-    share = 0.05 if arguments.quick else 1.0
-    details: dict[str, Any] = {}
-    figures: list[Figure] = []
+    share, figures = 0.05 if arguments.quick else 1.0, list[Figure]()
     with tempfile.TemporaryDirectory() as folder:
         if arguments.only != "fleet":
-            details["students"] = students(share, Path(folder))
-            figures += about_students(details["students"])
+            rows = students(share, Path(folder))
+            figures += told("distillation", about_students(rows), {"students": rows}, arguments.quick)
         if arguments.only != "students":
-            details["fleet"] = fleet(share, Path(folder))
-            figures += about_fleet(details["fleet"])
-    if arguments.quick or arguments.only:
+            found = fleet(share, Path(folder))
+            figures += told("distillation_fleet", about_fleet(found), found, arguments.quick)
+    return verdict(figures)
+
+
+def told(name: str, figures: list[Figure], details: dict[str, Any], quick: bool) -> list[Figure]:
+    """Shown, and unless this is but a try, saved."""
+    if quick:
         show(figures)
     else:
-        save("distillation", figures, details)
-    return verdict(figures)
+        save(name, figures, details)
+    return figures
 
 
 def students(share: float, out: Path) -> list[dict[str, Any]]:

@@ -36,7 +36,7 @@ def train(
         typer.Option(help="tacit-nano, or one of the live pair that modes are measured with: pair-small, pair-large"),
     ] = "tacit-nano",
     steps: Annotated[
-        int | None, typer.Option(min=1, help="steps of 4,096 tokens; without: 2,500, and 800 and 2,400 for the pair")
+        int | None, typer.Option(min=1, help="steps of 4,096 tokens; without: 2,500, and 900 and 2,550 for the pair")
     ] = None,
     data: Annotated[
         Path | None, typer.Option(envvar="TACIT_DATA", help="folder with the open sets; without: generated text alone")

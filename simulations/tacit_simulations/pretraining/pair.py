@@ -1,6 +1,6 @@
 """The live pair: a small and a large model that go on from tacit-nano and read the same errands in the same order.
 
-The large one has three and a half times the parameters and reads three times as much, as large models do. It reads the
+The large one has three and a half times the parameters and reads nearly three times as much, as large models do. It reads the
 first part at tacit-nano's size, which costs a quarter, and is then grown.
 """
 
@@ -24,7 +24,7 @@ from tacit_simulations.pretraining.train import SEED, Size
 
 Which = Literal["small", "large"]
 
-STEPS: Mapping[Which, int] = {"small": 800, "large": 2400}
+STEPS: Mapping[Which, int] = {"small": 900, "large": 2550}
 GROWN_AFTER = 0.6  # of the large one's steps
 LARGE = Size(hidden=256, layers=4, heads=8, intermediate=768)
 PEAK = 3e-3  # learning rate
@@ -70,7 +70,7 @@ class ErrandRows:
         labels = np.full((ROWS, LENGTH), _IGNORED)
         row, start = 0, 0
         for prompt, answer in self._errands(number):
-            size = len(prompt) + len(answer) + 3
+            size = len(prompt) + len(answer) + 2
             if size > LENGTH:
                 continue
             if start + size > LENGTH:
@@ -78,9 +78,9 @@ class ErrandRows:
             if row == ROWS:
                 break
             place = slice(start, start + size)
-            ids[row, place] = [self._end, *prompt, self._act, *answer, self._end]
-            labels[row, place] = [_IGNORED] * (len(prompt) + 2) + [*answer, self._end]
-            start += size - 1  # the end of one begins the next
+            ids[row, place] = [*prompt, self._act, *answer, self._end]
+            labels[row, place] = [_IGNORED] * (len(prompt) + 1) + [*answer, self._end]
+            start += size  # nothing stands before a row's first: so a device asks
         return torch.from_numpy(ids), torch.from_numpy(labels)
 
     def _errands(self, number: int) -> Iterator[tuple[list[int], list[int]]]:
@@ -134,8 +134,9 @@ pipeline_tag: text-generation
 # The {which} model of Tacit's live pair
 
 A Llama-architecture causal language model of {parameters:,} parameters. It is one of two that go on from tacit-nano and
-read the same text in the same order, the large one three times as much of it{grown}. They stand for a device's
-model and a large one where modes of collaboration are measured: a benchmark's instruments, not assistants.
+read the same text in the same order, the large one nearly three times as much of it{grown}.
+They stand for a device's model and a large one where modes of collaboration are measured: a benchmark's instruments,
+not assistants.
 
 Text: generated household errands (`tacit_simulations.data.errands`), about {tokens:,} tokens: commands, questions from
 an invented almanac of {facts:,} facts that are asked for as words are used (a few often, most rarely), questions about
@@ -160,7 +161,7 @@ def _card(folder: Path, which: Which, steps: int, parameters: int, halves: bool)
     return _CARD.format(
         which=which,
         parameters=parameters,
-        grown=f" and {GROWN_AFTER:.0%} before it was grown (Net2Net, arXiv 1511.05641)" if which == "large" else "",
+        grown=f",\n{GROWN_AFTER:.0%} of that before it was grown (Net2Net, arXiv 1511.05641)" if which == "large" else "",
         products="bfloat16" if halves else "float32",
         tokens=steps * ROWS * LENGTH,
         facts=sum(len(subject.facts) for subject in almanac.subjects()),
