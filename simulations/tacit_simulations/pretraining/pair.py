@@ -1,7 +1,7 @@
 """The live pair: a small and a large model that go on from tacit-nano and read the same errands in the same order.
 
-The large one has three and a half times the parameters and reads nearly three times as much, as large models do. It reads the
-first part at tacit-nano's size, which costs a quarter, and is then grown.
+The large one has three and a half times the parameters and reads nearly three times as much, as large models do. It
+reads the first part at tacit-nano's size, which costs a quarter, and is then grown.
 """
 
 import hashlib
@@ -161,7 +161,9 @@ def _card(folder: Path, which: Which, steps: int, parameters: int, halves: bool)
     return _CARD.format(
         which=which,
         parameters=parameters,
-        grown=f",\n{GROWN_AFTER:.0%} of that before it was grown (Net2Net, arXiv 1511.05641)" if which == "large" else "",
+        grown=f",\n{GROWN_AFTER:.0%} of that before it was grown (Net2Net, arXiv 1511.05641)"
+        if which == "large"
+        else "",
         products="bfloat16" if halves else "float32",
         tokens=steps * ROWS * LENGTH,
         facts=sum(len(subject.facts) for subject in almanac.subjects()),
