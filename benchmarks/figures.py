@@ -66,6 +66,8 @@ ORDER = {  # results file: heading of the page
     "federated_router": "Collaboration: a router trained by a fleet",
     "recorded_pairs": "Collaboration: recorded pairs of models",
     "modes": "Collaboration: the five modes",
+    "modes_taught": "Collaboration: the five modes, a taught student",
+    "modes_people": "Collaboration: what leaves of people's own prompts",
     "distillation": "Collaboration: students of the large model",
     "distillation_fleet": "Collaboration: a fleet that learns from its escalations",
     "latency": "Collaboration: time",

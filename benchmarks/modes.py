@@ -65,24 +65,34 @@ Row = dict[str, Any]
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="a fraction of the questions; nothing is written")
+    parser.add_argument("--only", choices=["errands", "taught", "people"], help="one of the parts")
     parser.add_argument("--out", type=Path, help="empty folder for the report of the frozen errands, for people")
     arguments = parser.parse_args()
     if LARGE is None or SMALL is None:
         print("left out: the live pair is not here (simulations/pair); tacit models train makes it")
         return 0
     single_thread()
+    quick, figures = arguments.quick, list[Figure]()
     with tempfile.TemporaryDirectory() as folder:
-        found = errands(Path(folder), arguments.quick, arguments.out)
-        figures = about_errands(found)
-        pupa = people(Path(folder), arguments.quick)
-        if pupa is not None:
-            found["pupa"] = pupa
-            figures += about_people(pupa)
-    if arguments.quick:
+        if arguments.only in (None, "errands"):
+            found = errands(Path(folder), quick, arguments.out)
+            figures += told("modes", about_errands(found), found, quick)
+        if arguments.only in (None, "taught"):
+            rows = taught_rows(Path(folder), quick)
+            figures += told("modes_taught", about_taught(rows), {"rows": rows}, quick)
+        if arguments.only in (None, "people"):
+            pupa = people(Path(folder), quick)
+            figures += [] if pupa is None else told("modes_people", about_people(pupa), {"rows": pupa}, quick)
+    return verdict(figures)
+
+
+def told(name: str, figures: list[Figure], details: dict[str, Any], quick: bool) -> list[Figure]:
+    """Shown, and unless this is but a try, saved."""
+    if quick:
         show(figures)
     else:
-        save("modes", figures, found)
-    return verdict(figures)
+        save(name, figures, details)
+    return figures
 
 
 # --- the frozen errands
@@ -94,20 +104,33 @@ def errands(folder: Path, quick: bool, out: Path | None) -> dict[str, Any]:
     tuning = written(folder / "tuning.jsonl", frozen.rows(frozen.TUNING_SEED)[: 40 if quick else 150])
     tried = here(asked(tuning, changes, modes=",".join(FIVE)))
     test = written(folder / "errands.jsonl", frozen.rows()[: 40 if quick else None])
-    told = asked(test, changes, modes=",".join(FIVE), out=out)
-    rows = here(told)
-    student = taught_student(folder, quick)
-    after = here(asked(test, changes, modes="distillation", adapter=student))
-    for row in after:
-        row["mode"] += ", taught" if row["baseline"] is None else ""
-    return {
-        "chosen": {mode: choice(tried, mode) for mode in KNOBS},
-        "fixed": list(FIXED),
-        "tuning": tried,
-        "rows": rows + [row for row in after if row["baseline"] is None],
-        "taught": [row for row in after if row["baseline"] == "always-local"],
-        "pareto": told["pareto"],
-    }
+    document = asked(test, changes, modes=",".join(FIVE), out=out)
+    return result(tried, here(document), document["pareto"])
+
+
+def result(tried: list[Row], rows: list[Row], pareto: Mapping[str, Any]) -> dict[str, Any]:
+    """``tried`` on the tuning households, ``rows`` on the frozen ones."""
+    chosen = {mode: choice(tried, mode) for mode in KNOBS}
+    return {"chosen": chosen, "fixed": list(FIXED), "tuning": tried, "rows": rows, "pareto": pareto}
+
+
+def taught_rows(folder: Path, quick: bool) -> list[Row]:
+    """The student's rows and those of the mode once it has learnt from the large model's answers."""
+    test = written(folder / "errands.jsonl", frozen.rows()[: 40 if quick else None])
+    return here(asked(test, FIXED, modes="distillation", adapter=taught_student(folder, quick)))
+
+
+def about_taught(rows: Sequence[Row]) -> list[Figure]:
+    alone = next(row for row in rows if row["baseline"] == "always-local")
+    return [
+        Figure(
+            f"distillation ({row['knob'].rpartition('.')[2]} {row['value']}) by a taught student",
+            f"{shown(row)}; {row['escalation_rate']:.0%} asked",
+            f"the taught student alone {shown(alone)}",
+        )
+        for row in rows
+        if row["baseline"] is None
+    ]
 
 
 def router(folder: Path, quick: bool) -> Path:
@@ -183,7 +206,7 @@ def about_errands(found: Mapping[str, Any]) -> list[Figure]:
         if each["baseline"] in ("always-local", "always-llm-raw", "always-llm-redacted")
     ]
     raw = next(row for row in rows if row["baseline"] == "always-llm-raw")
-    chosen = [chosen_row(rows, mode, found["chosen"].get(mode.partition(",")[0])) for mode in names(rows)]
+    chosen = [chosen_row(rows, mode, found["chosen"][mode]) for mode in names(rows)]
     reached = [row for row in chosen if row["llm_tokens_share"] <= MOST_TOKENS]
     best = max(reached or chosen, key=lambda row: row["quality"])
     for row in chosen:
