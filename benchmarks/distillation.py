@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from figures import Figure, save, show, verdict
+from figures import Figure, told, verdict
 
 from tacit_clients.slm.models import load, single_thread
 from tacit_simulations.data.errands.asking import FAMILIES, SHARES
@@ -41,15 +41,6 @@ def main() -> int:
             found = fleet(share, Path(folder))
             figures += told("distillation_fleet", about_fleet(found), found, arguments.quick)
     return verdict(figures)
-
-
-def told(name: str, figures: list[Figure], details: dict[str, Any], quick: bool) -> list[Figure]:
-    """Shown, and unless this is but a try, saved."""
-    if quick:
-        show(figures)
-    else:
-        save(name, figures, details)
-    return figures
 
 
 def students(share: float, out: Path) -> list[dict[str, Any]]:

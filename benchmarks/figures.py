@@ -47,6 +47,15 @@ def show(figures: Sequence[Figure]) -> None:
         print(f"{_state(figure.ok):<5} {figure.what}: {figure.measured} (beside {figure.beside})", flush=True)
 
 
+def told(name: str, figures: list[Figure], details: dict[str, Any], quick: bool) -> list[Figure]:
+    """``figures``, shown, and unless this is but a try, saved."""
+    if quick:
+        show(figures)
+    else:
+        save(name, figures, details)
+    return figures
+
+
 def verdict(figures: Sequence[Figure]) -> int:
     """Exit code of a benchmark: 1 where something that was asked for was not reached."""
     return int(any(figure.ok is False for figure in figures))

@@ -19,7 +19,7 @@ from typing import Any, Final
 
 os.environ["OMP_NUM_THREADS"] = "1"  # before numpy starts its threads
 
-from figures import Figure, save, show, verdict
+from figures import Figure, told, verdict
 
 from tacit_clients.routing import Example, RouterSettings, fit
 from tacit_clients.slm.models import load, single_thread
@@ -84,15 +84,6 @@ def main() -> int:
             pupa = people(Path(folder), quick)
             figures += [] if pupa is None else told("modes_people", about_people(pupa), {"rows": pupa}, quick)
     return verdict(figures)
-
-
-def told(name: str, figures: list[Figure], details: dict[str, Any], quick: bool) -> list[Figure]:
-    """Shown, and unless this is but a try, saved."""
-    if quick:
-        show(figures)
-    else:
-        save(name, figures, details)
-    return figures
 
 
 # --- the frozen errands
