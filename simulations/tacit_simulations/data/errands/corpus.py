@@ -1,6 +1,6 @@
 """What both models of the live pair read: questions, the general questions behind them, hints, and placeholders."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
@@ -19,7 +19,7 @@ _VOWELS, _CODAS = ("a", "e", "i", "o", "u", "ai", "ea", "ia"), ("", "", "l", "n"
 def pairs(first: int, count: int) -> Iterator[tuple[str, str]]:
     """(prompt, answer) of ``count`` households: mostly questions, some of them with other names or placeholders.
 
-    Made-up names are never twice the same, so that they can be copied and not known.
+    Made-up names are seldom twice the same, so that they can be copied and not known.
     """
     for index in range(first, first + count):
         rng = stream(CORPUS_SEED, "forms", index)
@@ -45,33 +45,38 @@ def with_hint(prompt: str, hint: str) -> str:
 
 def masked(question: Question, rng: np.random.Generator) -> Question:
     """The same with a placeholder for everything that a device would redact, as a large model gets to see it."""
-    prompt, answer = question.prompt, question.answer
-    for unit in sorted(question.units, key=len, reverse=True):
-        type = next(span.type for span in question.spans if question.prompt[span.start : span.end] == unit)
-        placeholder = f"{type}_{_stem(rng)}"
-        prompt, answer = prompt.replace(unit, placeholder), _replaced(answer, unit, placeholder)
-    return Question(question.family, prompt, answer, question.general, question.hint, ())
+    types = {question.prompt[span.start : span.end]: span.type for span in reversed(question.spans)}
+
+    def placeholder(unit: str) -> tuple[str, str]:
+        made = f"{types[unit]}_{_stem(rng)}"
+        return made, made  # in lower case too: it is no word
+
+    return _with(question, placeholder)
 
 
 def renamed(question: Question, rng: np.random.Generator) -> Question:
     """The same with a made-up name for everybody, as where surrogates stand for names."""
+
+    def other(unit: str) -> tuple[str, str]:
+        name = _name(rng)
+        return (name if unit[0].isupper() else name.lower()), name.lower()
+
+    return _with(question, other)
+
+
+def _with(question: Question, instead: Callable[[str], tuple[str, str]]) -> Question:
+    """``instead`` of a unit: what is written for it, and what for its lower case, since actions have no capitals."""
     prompt, answer = question.prompt, question.answer
     for unit in sorted(question.units, key=len, reverse=True):
-        name = _name(rng)
-        name = name if unit[0].isupper() else name.lower()
-        prompt = prompt.replace(unit, name)
-        answer = answer.replace(unit, name).replace(unit.lower(), name.lower())
+        written, lower = instead(unit)
+        prompt = prompt.replace(unit, written)
+        answer = answer.replace(unit, written).replace(unit.lower(), lower)
     return Question(question.family, prompt, answer, question.general, question.hint, ())
 
 
 def _name(rng: np.random.Generator) -> str:
     parts = [(_ONSETS, _VOWELS)[number % 2] for number in range(2 * int(rng.integers(1, 3)))]
     return "".join(str(rng.choice(part)) for part in (*parts, _CODAS)).capitalize()
-
-
-def _replaced(answer: str, unit: str, placeholder: str) -> str:
-    """An action is in lower case, whoever it names."""
-    return answer.replace(unit, placeholder).replace(unit.lower(), placeholder)
 
 
 def _stem(rng: np.random.Generator) -> str:
