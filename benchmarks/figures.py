@@ -72,6 +72,7 @@ ORDER = {  # results file: heading of the page
     "pii_memory": "Redaction: memory over many texts",
     "gateway": "The gateway",
     "routing": "Collaboration: routing",
+    "static_assignment": "Collaboration: routing beside static assignment",
     "federated_router": "Collaboration: a router trained by a fleet",
     "recorded_pairs": "Collaboration: recorded pairs of models",
     "modes": "Collaboration: the five modes",

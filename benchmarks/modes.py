@@ -21,13 +21,13 @@ os.environ["OMP_NUM_THREADS"] = "1"  # before numpy starts its threads
 
 from figures import Figure, told, verdict
 
-from tacit_clients.routing import Example, RouterSettings, fit
+from tacit_clients.routing import Example, RouterSettings, Signals, fit
 from tacit_clients.slm.models import load, single_thread
 from tacit_simulations.commands._bench_modes import Choices, Models, compare
 from tacit_simulations.data.errands import frozen
 from tacit_simulations.data.errands.asking import SHARES
 from tacit_simulations.evaluation.batched import answers
-from tacit_simulations.evaluation.distillation.fleet import Fleet, taught_by
+from tacit_simulations.evaluation.distillation.fleet import Asked, Fleet, taught_by
 from tacit_simulations.evaluation.distillation.students import taught
 from tacit_simulations.evaluation.modes import profiles, tasks
 from tacit_simulations.evaluation.modes.asking import Asking
@@ -125,18 +125,33 @@ def about_taught(rows: Sequence[Row]) -> list[Figure]:
 
 
 def router(folder: Path, quick: bool) -> Path:
-    """A predictor for this pair, learnt from households that nothing else is learnt or measured on."""
+    """A predictor for this pair, learnt from households that nothing else is learnt or measured on.
+
+    Every other row is without the small model's confidence: the router has to know both kinds, since it is asked before
+    and after the local answer.
+    """
     homes = 40 if quick else ROUTER_HOMES
-    questions = list(frozen.questions(frozen.TUNING_SEED, frozen.HOMES + homes, PER_HOME))[frozen.HOMES * PER_HOME :]
-    prompts = [question.prompt for question in questions]
-    rights = [
-        [tasks.folded(said.text) == tasks.folded(q.answer) for said, q in zip(found, questions, strict=True)]
-        for found in (answers(load(str(model)), prompts) for model in (SMALL, LARGE))
-    ]
-    rows = [Example(prompt, slm, llm) for prompt, slm, llm in zip(prompts, *rights, strict=True)]
+    rows = judged(Fleet(frozen.TUNING_SEED, homes, PER_HOME, SHARES).ask(frozen.HOMES))
+    rows = [replace(row, signals=Signals()) if number % 2 else row for number, row in enumerate(rows)]
     path = folder / "router.json"
     fit(rows, RouterSettings(target_rate=0.2)).predictor.save(path)
     return path
+
+
+def judged(asked: Sequence[Asked]) -> list[Example]:
+    """Whether each model is right: the small one reads the prompt, the large one what the gate lets through."""
+    small = answers(load(str(SMALL)), [each.question.prompt for each in asked])
+    large = answers(load(str(LARGE)), [each.redacted for each in asked])
+    return [
+        Example(
+            each.question.prompt,
+            tasks.folded(own.text) == tasks.folded(each.question.answer),
+            each.right(theirs.text),
+            each.question.family,
+            Signals(own.confidence),
+        )
+        for each, own, theirs in zip(asked, small, large, strict=True)
+    ]
 
 
 def taught_student(folder: Path, quick: bool) -> Path:

@@ -23,6 +23,7 @@ SCRIPTS = (
     "pii_memory.py",
     "gateway.py",
     "routing.py",
+    "static_assignment.py",
     "federated_router.py",
     "recorded_pairs.py",
     "modes.py",

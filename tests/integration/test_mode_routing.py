@@ -9,8 +9,9 @@ import pytest
 from gateways import ANNA, Running, Scripted, Told, Word, running
 from upstreams import Upstream, echo
 
+from tacit_clients.modes.judging import Judge, as_it_leaves, damage_of
 from tacit_clients.modes.local import LocalMode
-from tacit_clients.modes.routing import RoutingMode, RoutingSettings, damage_of
+from tacit_clients.modes.routing import RoutingMode, RoutingSettings
 from tacit_clients.routing.predictor import Decision
 from tacit_clients.routing.signals import Damage
 from tacit_clients.slm.answers import LocalUnusable
@@ -22,12 +23,17 @@ class Guessing:
     """A predictor that escalates prompts about physics, but those whose point is masked."""
 
     looked: list[tuple[float | None, Damage | None]] = field(default_factory=list)
+    threshold: float = 0.5
+
+    def with_threshold(self, threshold: float) -> "Guessing":
+        return Guessing(self.looked, threshold)
 
     def decide(self, prompt: str, *, confidence: float | None = None, damage: Damage | None = None) -> Decision:
         self.looked.append((confidence, damage))
         wanted = "physics" in prompt or (confidence is not None and confidence < 0.5)
         critical = damage is not None and damage.critical is True
-        return Decision(0.9 if wanted else 0.1, wanted and not critical, "klingon" in prompt, 0.5, 0.9, 0.1)
+        score = 0.9 if wanted else 0.1
+        return Decision(score, score >= self.threshold and not critical, "klingon" in prompt, 0.5, 0.9, 0.1)
 
 
 class Wordless(Scripted):
@@ -45,7 +51,7 @@ def routed(end: Upstream, local: Any, predictor: Any = None, **settings: Any) ->
     end.received.clear()
     with running(end, None, local) as gate:
         mode = None if local is None else LocalMode(local)
-        chosen = RoutingSettings.model_validate(settings)
+        chosen = RoutingSettings.model_validate({"predictor": None if predictor is None else "given", **settings})
         gate.gateway.modes.add(RoutingMode(gate.gateway.egress, mode, chosen, predictor))
         yield gate
 
@@ -106,10 +112,10 @@ def test_damage_is_critical_where_the_question_is_about_what_is_masked(
 
 
 def test_critical_damage_keeps_a_prompt_here(end: Upstream, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def taken(self: RoutingMode, prompt: str) -> Damage:
-        return Damage(0.5, True, {"LOCATION": 1})
+    async def taken(self: Judge, prompt: str) -> list[Entity]:
+        return [Entity(11, 18, "LOCATION", 0.9)]
 
-    monkeypatch.setattr(RoutingMode, "_damage", taken)
+    monkeypatch.setattr(Judge, "masked", taken)
     with routed(end, Scripted(logprob=-0.01), Guessing()) as gate:
         got = told(gate, "physics of a place")
     assert got["answered_by"] == "local" and got["flags"] == ["redaction_damage"] and not end.received
@@ -164,6 +170,40 @@ def test_the_predictor_may_judge_the_answer_too(end: Upstream) -> None:
     with routed(end, Scripted(logprob=-3.0), guess, check="predictor") as gate:
         assert told(gate, "turn on the light")["reason"] == "predicted"
     assert [confidence is not None for confidence, _ in guess.looked] == [False, True] * 2
+
+
+def test_the_owner_may_set_another_threshold(end: Upstream) -> None:
+    for threshold, answered_by in ((0.95, "local"), (0.85, "llm"), (0.05, "llm")):
+        with routed(end, Scripted(logprob=-0.01), Guessing(), threshold=threshold) as gate:
+            assert told(gate, "a question of physics")["answered_by"] == answered_by
+    with routed(end, Scripted(logprob=-0.01), Guessing(), threshold=0.05) as gate:
+        assert told(gate, "turn on the light")["answered_by"] == "llm"
+
+
+def test_a_longer_prompt_has_to_promise_more(end: Upstream) -> None:
+    """0.4 between score and threshold, at 0.05 a token of four characters: 32 characters may be asked, no more."""
+    short, long = "a question of physics", "a question of physics, and all that it may touch"
+    for prompt, answered_by in ((short, "llm"), (long, "local")):
+        with routed(end, Scripted(logprob=-0.01), Guessing(), token_price=0.05) as gate:
+            got = told(gate, prompt)
+            assert got["answered_by"] == answered_by and not got["flags"]
+        assert bool(end.received) == (answered_by == "llm")
+        with routed(end, Scripted(logprob=-3.0), Guessing(), token_price=0.05, check="predictor") as gate:
+            assert told(gate, prompt)["answered_by"] == answered_by
+
+
+def test_what_masking_adds_is_paid_for_too() -> None:
+    text = f"write to {ANNA} and {ANNA}"
+    found = [Entity(9, 9 + len(ANNA), "EMAIL_ADDRESS", 0.9), Entity(len(text) - len(ANNA), len(text), "PERSON", 0.9)]
+    leaves = as_it_leaves(text, found)
+    assert ANNA not in leaves and leaves.startswith("write to EMAIL_ADDRESS_") and " and PERSON_" in leaves
+    assert as_it_leaves(text, []) == text
+
+
+@pytest.mark.parametrize("settings", [{"threshold": 0.5}, {"token_price": 0.01}])
+def test_without_a_predictor_there_is_nothing_to_set(settings: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match="of a predictor"):
+        RoutingSettings.model_validate(settings)
 
 
 def test_whatever_fails_there_is_an_answer(end: Upstream) -> None:

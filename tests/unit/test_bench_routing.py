@@ -14,6 +14,7 @@ from tacit_clients.routing import Example, Predictor, RouterSettings, fit
 from tacit_privacy import cli
 from tacit_privacy.errors import BadInput
 from tacit_simulations.evaluation.routing import read
+from tacit_simulations.evaluation.routing.baselines import static
 
 Row = dict[str, Any]
 HARD, EASY = ("prove", "derive", "integrate", "theorem"), ("hello", "colour", "weather", "sing")
@@ -318,3 +319,21 @@ def test_a_folder_that_is_not_there_costs_no_training(
     out = tmp_path / "gone" / "router.json"
     assert cli.main(["models", "train-router", "--data", str(data[0]), "--out", str(out)]) == 2
     assert "make it or choose another --out" in capsys.readouterr().err
+
+
+def test_static_assignment_hands_over_whole_types_by_what_they_gain() -> None:
+    train = [
+        Example("x", bool(slm), bool(llm), group)
+        for group, slm, llm in (("sums", 0, 1), ("names", 1, 1), ("odes", 1, 0))
+    ] * 50
+    test = [Example("y", True, True, group) for group in ("names", "sums", "odes", "sums", "unheard of")]
+    score = static(train, test, np.random.default_rng(0))
+    assert list(np.argsort(-score)[:2] % 2) == [1, 1] and np.argmin(score) == 2  # both sums first, odes last
+    assert score[1] == pytest.approx(50 / 70, abs=1e-4) and score[2] == pytest.approx(-50 / 70, abs=1e-4)
+    assert score[4] == pytest.approx(0, abs=1e-4)  # of a type that nobody knows: the mean of all
+
+
+def test_a_type_with_few_rows_is_taken_for_an_ordinary_one() -> None:
+    train = [Example("x", False, False, "common")] * 100 + [Example("x", False, True, "rare")]
+    score = static(train, [Example("y", True, True, "rare")], np.random.default_rng(0))
+    assert 0.01 < score[0] < 0.1

@@ -14,7 +14,7 @@ from tacit_clients.modes.trust import agreement, verdict
 from tacit_clients.modes.turns import alone, said
 
 if TYPE_CHECKING:
-    from tacit_clients.routing.predictor import Predictor
+    from tacit_clients.modes.judging import Judge
 
 _ALIKE = 0.9  # an agreement from which on two samples say the same
 
@@ -38,12 +38,12 @@ class Check(Protocol):
     def answer(self, ask: Ask) -> AsyncGenerator[Event]: ...
 
 
-def check_of(local: LocalMode, settings: CheckSettings, predictor: "Predictor | None") -> Check:
+def check_of(local: LocalMode, settings: CheckSettings, judge: "Judge | None") -> Check:
     match settings.check:
         case "never":
             return Unchecked(local)
-        case "predictor" if predictor is not None:
-            return ByPredictor(local, predictor)
+        case "predictor" if judge is not None:
+            return ByPredictor(local, judge)
         case "question":
             return ByQuestion(local)
         case "consistency":
@@ -93,13 +93,13 @@ class ByPredictor:
 
     failed = "predicted"
 
-    def __init__(self, local: LocalMode, predictor: "Predictor") -> None:
-        self._local, self._predictor = local, predictor
+    def __init__(self, local: LocalMode, judge: "Judge") -> None:
+        self._local, self._judge = local, judge
 
     async def answer(self, ask: Ask) -> AsyncGenerator[Event]:
         whole = await answer_local(self._local, ask)
         ask.provenance.confidence = whole.confidence
-        if not self._predictor.decide(said(ask), confidence=whole.confidence).escalate:
+        if not await self._judge.escalates(said(ask), whole.confidence):
             async with aclosing(_given(whole, ask, "predicted")) as events:
                 async for event in events:
                     yield event

@@ -5,34 +5,40 @@ the small one wrong is asked at once. Everything else is answered locally, and t
 own check (FrugalGPT, Chen et al. 2023). Nothing leaves before one of the three says so.
 """
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, Self
+
+from pydantic import model_validator
 
 from tacit_clients.egress import Egress
 from tacit_clients.modes.checks import CheckSettings, check_of
-from tacit_clients.modes.lexical import content_words
+from tacit_clients.modes.judging import Judge, JudgeSettings, damage_of
 from tacit_clients.modes.local import LocalMode
 from tacit_clients.modes.probing import needs_llm
 from tacit_clients.modes.protocol import Ask, Event
 from tacit_clients.modes.turns import alone, asked, said
 from tacit_clients.slm.answers import LocalUnusable
 from tacit_privacy.errors import BadInput
-from tacit_privacy.pii.entities import Entity
 
 if TYPE_CHECKING:
     from tacit_clients.routing.predictor import Predictor
-    from tacit_clients.routing.signals import Damage
 
 _KEEP_HERE = "local"  # what a client says in metadata.tacit of a request that must not leave
 
 
-class RoutingSettings(CheckSettings, frozen=True, extra="forbid"):
+class RoutingSettings(CheckSettings, JudgeSettings, frozen=True, extra="forbid"):
     """What guesses, and what becomes of a prompt that is unlike all it was trained on."""
 
     predictor: Path | None = None  # a file that ``tacit models train-router`` wrote
     out_of_scope: Literal["decide", "escalate", "local"] = "decide"
+
+    @model_validator(mode="after")
+    def _somebody_must_guess(self) -> Self:
+        if self.predictor is None and (self.threshold is not None or self.token_price):
+            raise ValueError("threshold and token_price are of a predictor; name one, or leave them out")
+        return self
 
 
 class RoutingMode:
@@ -43,7 +49,8 @@ class RoutingMode:
     def __init__(
         self, egress: Egress, local: LocalMode | None, settings: RoutingSettings, predictor: "Predictor | None" = None
     ) -> None:
-        self._egress, self._local, self._settings, self._predictor = egress, local, settings, predictor
+        self._egress, self._local, self._settings = egress, local, settings
+        self._judge = None if predictor is None else Judge(egress, local, predictor, settings)
 
     async def answer(self, ask: Ask) -> AsyncGenerator[Event]:
         async with aclosing(await self._chosen(ask)) as events:
@@ -64,30 +71,26 @@ class RoutingMode:
 
     async def _predicted(self, ask: Ask) -> str:
         """Why the large model is asked at once, ``local`` where it is not to be asked, or nothing: let us see."""
-        prompt, predictor, unlike = said(ask), self._predictor, self._settings.out_of_scope
-        if predictor is None or not prompt:
+        prompt, judge, unlike = said(ask), self._judge, self._settings.out_of_scope
+        if judge is None or not prompt:
             return ""
-        decision = predictor.decide(prompt)
+        decision = judge.predictor.decide(prompt)
         if decision.out_of_scope:
             ask.provenance.flag("out_of_scope")
             if unlike != "decide":
                 return "local" if unlike == "local" else "out_of_scope"
         if not decision.escalate:
             return ""
-        if predictor.decide(prompt, damage=await self._damage(prompt)).escalate:
-            return "predicted"
-        ask.provenance.flag("redaction_damage")
-        return ""
-
-    async def _damage(self, prompt: str) -> "Damage":
-        """What the gate would take from ``prompt``."""
-        gate = self._egress.gate
-        found = [] if gate.redactor is None else await self._egress.in_thread(gate.redactor.found, prompt)
-        return damage_of(prompt, [entity for entity in found if gate.policy.action(entity.type) != "keep"])
+        masked = await judge.masked(prompt)
+        damage = damage_of(prompt, masked)
+        if not judge.predictor.decide(prompt, damage=damage).escalate:
+            ask.provenance.flag("redaction_damage")
+            return ""
+        return "predicted" if await judge.worth_it(prompt, masked, damage=damage) else ""
 
     async def _checked(self, local: LocalMode, ask: Ask) -> AsyncGenerator[Event]:
         """The local answer if it passes its check, else the large model's."""
-        check, begun = check_of(local, self._settings, self._predictor), False
+        check, begun = check_of(local, self._settings, self._judge), False
         fallback: LocalMode | None = local
         try:
             async with aclosing(check.answer(ask)) as events:
@@ -114,25 +117,6 @@ async def _at_home(local: LocalMode | None, ask: Ask) -> AsyncGenerator[Event]:
     async with aclosing(alone(local, ask)) as events:
         async for event in events:
             yield event
-
-
-def damage_of(prompt: str, masked: Sequence[Entity]) -> "Damage":
-    """What masking ``masked`` takes from ``prompt``.
-
-    It is critical where half or more of the words of the sentence that asks are masked, people's names aside: an answer
-    seldom turns on who somebody is, and often on which town it is.
-    """
-    from tacit_clients.routing.signals import Damage
-
-    counts: dict[str, int] = {}
-    for entity in masked:
-        counts[entity.type] = counts.get(entity.type, 0) + 1
-    start = max(prompt.rfind(mark, 0, max(0, len(prompt.rstrip()) - 1)) for mark in ".!?\n") + 1
-    places = [entity for entity in masked if entity.type != "PERSON" and entity.start >= start]
-    hidden = [word for entity in places for word in content_words(prompt[entity.start : entity.end])]
-    critical = bool(hidden) and 2 * len(hidden) >= len(content_words(prompt[start:]))
-    share = sum(entity.end - entity.start for entity in masked) / max(1, len(prompt))
-    return Damage(min(1.0, share), critical, counts)
 
 
 def _kept_here(ask: Ask) -> bool:
