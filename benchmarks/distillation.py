@@ -50,7 +50,8 @@ def students(share: float, out: Path) -> list[dict[str, Any]]:
     taught = Fleet(SEED, homes, PER_HOUSEHOLD, SHARES).ask()
     tests = Fleet(SEED, max(2, round(share * TESTS / PER_HOUSEHOLD)), PER_HOUSEHOLD, SHARES).ask(homes)
     said, wanted = taught_by(teacher, taught, tell), taught_by(teacher, tests, tell)
-    pairs = [(each.redacted, answer) for each, answer in zip(taught, said, strict=True) if answer]
+    lessons = [each.lesson(answer) for each, answer in zip(taught, said, strict=True)]
+    pairs = [lesson for lesson in lessons if lesson is not None]
     found = []
     for name, model in (("tacit-nano", "tacit-nano"), ("pair-small", str(SMALL))):
         row = before_and_after(model, wanted, tests, pairs, SEED, out / name)

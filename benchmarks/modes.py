@@ -158,7 +158,8 @@ def taught_student(folder: Path, quick: bool) -> Path:
     """An adapter of the small model, trained on the large one's answers to redacted questions of other households."""
     questions = Fleet(STUDENT_SEED, 20 if quick else STUDENT_HOMES, 24, SHARES).ask()
     said = taught_by(load(str(LARGE)), questions, tell)
-    pairs = [(each.redacted, answer) for each, answer in zip(questions, said, strict=True) if answer]
+    lessons = [each.lesson(answer) for each, answer in zip(questions, said, strict=True)]
+    pairs = [lesson for lesson in lessons if lesson is not None]
     taught(str(SMALL), pairs, STUDENT_SEED, folder / "student")
     return folder / "student"
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -44,6 +45,31 @@ def test_a_fleet_sends_no_name_and_reads_its_answers_with_names() -> None:
     assert placeholder not in whose.question.prompt
 
 
+def test_the_student_reads_the_same_few_placeholders_in_every_prompt() -> None:
+    """As tacit/distillation shows them; what it writes is restored by the names of the prompt at hand."""
+    asked = Fleet(3, 6, 10, NOTES).ask()
+    tokens = [re.findall(r"PERSON_\w+", each.seen) for each in asked]
+    assert len({token for found in tokens for token in found}) <= 3 < len({each.redacted for each in asked})
+    whose = next(
+        each
+        for each, found in zip(asked, tokens, strict=True)
+        if len(set(found)) == 2 and each.question.answer in each.question.units
+    )
+    by_name = {name: whose.right_here(name) for name in re.findall(r"PERSON_\w+", whose.seen)}
+    assert sorted(by_name.values()) == [False, True]
+    issued = next(name for name in re.findall(r"PERSON_\w+", whose.redacted) if whose.right(name))
+    right = next(name for name, good in by_name.items() if good)
+    assert whose.lesson(f"it is {issued}") == (whose.seen, f"it is {right}")
+    assert whose.lesson(" ") is None
+
+
+def test_an_answer_with_a_name_that_the_prompt_lacks_is_no_lesson() -> None:
+    asked = Fleet(3, 1, 12, NOTES).ask()
+    named = [re.findall(r"PERSON_\w+", each.redacted) for each in asked]
+    first, others = asked[0], set().union(*map(set, named[1:])) - set(named[0])
+    assert others and first.lesson(named[0][0]) is not None and first.lesson(min(others)) is None
+
+
 def test_what_is_kept_and_what_is_escalated_follow_the_threshold(tmp_path: Path) -> None:
     model = load("tacit-nano")
     asked = Fleet(3, 4, 12, COMMANDS).ask()
@@ -56,7 +82,7 @@ def test_what_is_kept_and_what_is_escalated_follow_the_threshold(tmp_path: Path)
     rows = write_buffers(tmp_path / "rows.jsonl", unsure, [each.question.answer for each in unsure[:-1]] + [""])
     kept = [json.loads(line) for line in (tmp_path / "rows.jsonl").read_text().splitlines()]
     assert rows == len(kept) == len(unsure) - 1  # an empty answer teaches nothing
-    assert [row["text"] for row in kept] == [each.redacted for each in unsure[:-1]]
+    assert [row["text"] for row in kept] == [each.seen for each in unsure[:-1]]
 
 
 def test_rounds_are_private_and_each_is_measured(tmp_path: Path) -> None:
@@ -83,7 +109,7 @@ def test_the_large_models_answers_come_in_order() -> None:
 def test_a_student_learns_what_it_is_taught(tmp_path: Path) -> None:
     """Some forty answers, many times over: the student gives them back, and its adapter is a folder that serves."""
     asked = Fleet(6, 2, 20, COMMANDS).ask()
-    pairs = [(each.redacted, each.question.answer) for each in asked]
+    pairs = [(each.seen, each.question.answer) for each in asked]
     said = [each.question.answer for each in asked]
     row = before_and_after("tacit-nano", said, asked, pairs * 6, 4, tmp_path / "student")
     assert row["teacher"]["all"] == 1.0 and row["after"]["all"] > max(0.8, row["before"]["all"])

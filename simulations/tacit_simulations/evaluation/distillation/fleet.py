@@ -1,7 +1,8 @@
 """A simulated fleet's escalations: what households ask, which of it their model is unsure of, what the large one says.
 
 What a device does one prompt at a time (``tacit_clients.modes.distillation``) is done here in batches: the same
-redaction, the same confidence, the same greedy answers; only the gateway and its connection are left out.
+redaction, the same placeholders for the student, the same confidence, the same greedy answers; only the gateway and its
+connection are left out.
 """
 
 import hashlib
@@ -10,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tacit_clients.distilling.space import Canon
 from tacit_clients.slm.models import LanguageModel
 from tacit_privacy.files import write_whole
 from tacit_privacy.pii.detection.detector import build_detector
@@ -26,16 +28,46 @@ _CHUNK = 2048  # questions that are looked at together
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """One question of one household, as it may leave, with the names that its answer is restored by."""
+    """One question of one household, as it may leave, with the names that its answer is restored by.
+
+    ``seen`` is the same as the student reads it: with the same few placeholders in every prompt.
+    """
 
     household: int
     question: Question = field(repr=False)
     redacted: str = field(repr=False)
+    seen: str = field(repr=False)
     names: Conversation = field(repr=False)
 
+    @classmethod
+    def of(cls, household: int, question: Question, redacted: str, names: Conversation) -> "Asked":
+        return cls(household, question, redacted, Canon(names).read(redacted), names)
+
     def right(self, answer: str) -> bool:
-        """Whether an answer in placeholder space is the right one once restored; case does not count."""
-        return restore(answer, self.names).text.strip().casefold() == self.question.answer.strip().casefold()
+        """Whether an answer of the large model is the right one once restored; case does not count."""
+        return self._is(restore(answer, self.names).text)
+
+    def right_here(self, answer: str) -> bool:
+        """The same of an answer of the student, to ``seen``."""
+        restorer = self._canon().restorer(None)
+        return self._is(restorer.feed(answer) + restorer.close())
+
+    def lesson(self, answer: str) -> tuple[str, str] | None:
+        """Prompt and large model's answer as the student reads them.
+
+        None where there is no answer, or it has names that the prompt has not: nobody could restore them.
+        """
+        canon = self._canon()
+        met, told = len(canon), canon.read(answer)
+        return (self.seen, told) if told.strip() and len(canon) == met else None
+
+    def _canon(self) -> Canon:
+        canon = Canon(self.names)
+        canon.read(self.redacted)
+        return canon
+
+    def _is(self, text: str) -> bool:
+        return text.strip().casefold() == self.question.answer.strip().casefold()
 
 
 @dataclass(frozen=True)
@@ -56,7 +88,7 @@ class Fleet:
             names = Conversation(str(index), hashlib.sha256(f"{self.seed} {index}".encode()).digest())
             done = redactor.redact_many([question.prompt for question in said], names)
             found += [
-                Asked(index, question, each.text, names)
+                Asked.of(index, question, each.text, names)
                 for question, each in zip(said, done, strict=True)
                 if each.refused is None
             ]
@@ -81,15 +113,15 @@ class Escalations:
 
 def unsure_of(student: LanguageModel, asked: Sequence[Asked], threshold: float) -> list[Asked]:
     """What ``student`` would ask the large model, in order: whatever it answers with confidence below ``threshold``."""
-    said = answers(student, [each.redacted for each in asked])
+    said = answers(student, [each.seen for each in asked])
     return [each for each, answer in zip(asked, said, strict=True) if answer.confidence < threshold]
 
 
 def escalations(student: LanguageModel, asked: Sequence[Asked], taught: Sequence[str], threshold: float) -> Escalations:
-    """Let ``student`` answer everything, in placeholder space; ``taught`` are the large model's answers to the same."""
-    said = answers(student, [each.redacted for each in asked])
+    """Let ``student`` answer everything; ``taught`` are the large model's answers to the same."""
+    said = answers(student, [each.seen for each in asked])
     unsure = [answer.confidence < threshold for answer in said]
-    alone = [each.right(answer.text) for each, answer in zip(asked, said, strict=True)]
+    alone = [each.right_here(answer.text) for each, answer in zip(asked, said, strict=True)]
     teacher = [each.right(answer) for each, answer in zip(asked, taught, strict=True)]
     kept = [good for good, escalated in zip(alone, unsure, strict=True) if not escalated]
     together = [t if escalated else a for t, a, escalated in zip(teacher, alone, unsure, strict=True)]
@@ -106,14 +138,15 @@ def taught_by(teacher: LanguageModel, asked: Sequence[Asked], tell: Tell) -> lis
 
 
 def write_buffers(path: Path, asked: Sequence[Asked], taught: Sequence[str]) -> int:
-    """The fleet's buffers as the rows of a data file: household, redacted prompt, answer. Returns how many.
+    """The fleet's buffers as the rows of a data file: household, prompt, answer. Returns how many.
 
-    ``asked`` were escalated, and ``taught`` are the large model's answers; an empty one is not kept.
+    ``asked`` were escalated, and ``taught`` are the large model's answers; one that teaches nothing is not kept.
     """
+    lessons = [(each, each.lesson(answer)) for each, answer in zip(asked, taught, strict=True)]
     rows = [
-        json.dumps({"user": f"household-{each.household}", "text": each.redacted, "target": answer})
-        for each, answer in zip(asked, taught, strict=True)
-        if answer
+        json.dumps({"user": f"household-{each.household}", "text": lesson[0], "target": lesson[1]})
+        for each, lesson in lessons
+        if lesson is not None
     ]
     write_whole(path, "".join(f"{row}\n" for row in rows))
     return len(rows)

@@ -37,9 +37,8 @@ class Marks:
         return {"all": self.all, **self.families}
 
 
-def marks(asked: Sequence[Asked], said: Sequence[str]) -> Marks:
-    """Score answers in placeholder space against the truth."""
-    right = [each.right(answer) for each, answer in zip(asked, said, strict=True)]
+def marks(asked: Sequence[Asked], right: Sequence[bool]) -> Marks:
+    """``right``: whether each of ``asked`` was answered rightly."""
     by_family = {
         family: [good for good, each in zip(right, asked, strict=True) if each.question.family == family]
         for family in FAMILIES
@@ -48,7 +47,7 @@ def marks(asked: Sequence[Asked], said: Sequence[str]) -> Marks:
 
 
 def taught(student: str, pairs: Sequence[tuple[str, str]], seed: int, folder: Path) -> LanguageModel:
-    """The student with an adapter trained on (redacted prompt, large model's answer); ``folder`` gets the adapter."""
+    """The student with an adapter trained on (prompt, large model's answer); ``folder`` gets the adapter."""
     examples = [Example(prompt, answer) for prompt, answer in pairs]
     distil(examples, folder, student, LESSONS.model_copy(update={"seed": seed % 2**31}), stream(seed, "lessons"))
     model = load(student)
@@ -65,11 +64,10 @@ def before_and_after(
     folder: Path,
 ) -> dict[str, Any]:
     """Marks of one student untaught and taught, beside its teacher's on the same tests."""
-    prompts = [each.redacted for each in tests]
     untaught = load(student)
-    before = marks(tests, [said.text for said in answers(untaught, prompts)])
-    after = marks(tests, [said.text for said in answers(taught(student, pairs, seed, folder), prompts)])
-    teacher = marks(tests, teacher_said)
+    before = _scored(untaught, tests)
+    after = _scored(taught(student, pairs, seed, folder), tests)
+    teacher = marks(tests, [each.right(answer) for each, answer in zip(tests, teacher_said, strict=True)])
     return {
         "parameters": untaught.parameters,
         "pairs": len(pairs),
@@ -78,3 +76,8 @@ def before_and_after(
         "teacher": teacher.row(),
         "kept": after.all / teacher.all if teacher.all else float("nan"),
     }
+
+
+def _scored(student: LanguageModel, tests: Sequence[Asked]) -> Marks:
+    said = answers(student, [each.seen for each in tests])
+    return marks(tests, [each.right_here(answer.text) for each, answer in zip(tests, said, strict=True)])
