@@ -19,7 +19,7 @@ import numpy as np
 from figures import Figure, save, show, verdict
 from modes import PER_HOME, ROUTER_HOMES, judged
 from numpy.typing import NDArray
-from routing import QUICK, examples, mixed
+from routing import QUICK, examples, mixed, ungrouped
 
 from tacit_clients.routing import Example, RouterSettings, Signals, fit
 from tacit_simulations.data.errands import frozen
@@ -70,7 +70,7 @@ def out_of_fold(rows: Sequence[Example]) -> tuple[Vector, Vector]:
     routed, assigned, rng = np.zeros(len(rows)), np.zeros(len(rows)), np.random.default_rng(0)
     for inside, outside in mixed(rows):
         train, test = [rows[i] for i in inside], [rows[i] for i in outside]
-        predictor = fit(train, RouterSettings()).predictor
+        predictor = fit(ungrouped(train), RouterSettings()).predictor
         routed[outside] = [predictor.score(row.prompt) for row in test]
         assigned[outside] = baselines.static(train, test, rng)
     return routed, assigned
@@ -83,7 +83,7 @@ def errands(homes: int) -> tuple[list[Example], Vector, Vector]:
         Fleet(frozen.TEST_SEED, frozen.HOMES, frozen.PER_HOME, SHARES).ask(),
     )
     train, test = ([replace(row, signals=Signals()) for row in judged(each)] for each in asked)
-    predictor = fit(train, RouterSettings()).predictor
+    predictor = fit(ungrouped(train), RouterSettings()).predictor
     routed = np.array([predictor.score(row.prompt) for row in test])
     return test, routed, baselines.static(train, test, np.random.default_rng(0))
 

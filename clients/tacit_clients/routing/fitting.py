@@ -19,7 +19,7 @@ from tacit_privacy.errors import BadInput
 
 FOLDS: Final = 5
 HELD_OUT: Final = 4  # with a risk bound one of so many examples is kept for it alone
-GRAMS: Final = (None, 0.003)  # penalties of n-grams that are tried; None: no n-grams
+GRAMS: Final = (None, 0.003, 0.001)  # penalties of n-grams that are tried; None: no n-grams
 
 Vector = NDArray[np.float64]
 
@@ -49,7 +49,8 @@ def fit(examples: Sequence[Example], settings: RouterSettings | None = None, spe
     """Train on ``examples``, at least 2; with ``spec`` on its features and scales. Raises BadInput.
 
     Where examples have groups, how much words may say is chosen with whole groups left out: what only tells subjects
-    apart then earns nothing. Calibration and threshold come from scores out of fold over mixed parts, and belong to
+    apart then earns nothing. That is for prompts to come of other groups; where they will be of the same ones, leave
+    ``group`` out. Calibration and threshold come from scores out of fold over mixed parts, and belong to
     prompts exchangeable with the examples. With ``settings.risk`` the threshold comes from examples that nothing else
     was learned from, so that its guarantee is exact.
     """
