@@ -18,7 +18,7 @@ from tacit_simulations.evaluation.distillation.fleet import Fleet, taught_by
 from tacit_simulations.evaluation.distillation.students import before_and_after
 from tacit_simulations.pair import LARGE, SMALL
 
-PAIRS, TESTS = 12_000, 1_200  # questions that are taught, and that students are scored on
+PAIRS, TESTS = 24_000, 1_200  # questions that are taught, and that students are scored on
 PER_HOUSEHOLD = 24
 SEED = 80_000_001  # neither the pair's training nor the frozen questions
 

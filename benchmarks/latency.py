@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from figures import Figure, save, show, verdict
-from modes import FIXED, here, router, written
+from modes import FIXED, ROUTED, here, router, written
 from modes import choices as mode_choices
 
 from tacit_clients.slm.places import NANO
@@ -106,7 +106,7 @@ def modes(folder: Path, predictor: Path, quick: bool) -> list[dict[str, Any]]:
     data = written(folder / "errands.jsonl", frozen.rows()[: 10 if quick else 200])
     traces = Path(os.environ.get("TACIT_DATA", "")) / "bandwidth_traces"
     chosen = replace(
-        mode_choices(data, [*FIXED, f"modes.routing.predictor={predictor}"], None, outage=0),
+        mode_choices(data, [*FIXED, *ROUTED, f"modes.routing.predictor={predictor}"], None, outage=0),
         sweep=False,
         places=PLACES,
         traces=traces if traces.is_dir() else None,

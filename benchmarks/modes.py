@@ -38,19 +38,20 @@ from tacit_simulations.pair import LARGE, SMALL
 MOST_TOKENS: Final = 0.4  # of those of always-llm-raw
 GAP: Final = 0.8  # of the two models, to be closed with so few
 ROUTER_HOMES, PER_HOME = 400, 10  # of TUNING_SEED, behind those that knobs are chosen on
-STUDENT_SEED, STUDENT_HOMES = 90_000_001, 150
+STUDENT_SEED, STUDENT_HOMES, STUDENT_EACH = 90_000_001, 2_000, 24  # whose questions the student was taught
 FIVE: Final = ("pipeline", "routing", "auxiliary", "distillation", "fusion")
 FIXED: Final = (
     "modes.auxiliary.style=plain",  # the large model has learnt no system message
     "modes.auxiliary.abstraction=slm",
 )
-_SURE: Final = (0.6, 0.8, 0.95)
+ROUTED: Final = ("modes.routing.check=predictor", "modes.routing.threshold=0.1")
+_SURE: Final = (0.6, 0.8, 0.9, 0.95)
 KNOBS: Final[Mapping[str, Sweep]] = {
     "pipeline": SWEEPS["pipeline"],
-    "routing": Sweep("modes.routing.sure", _SURE),
+    "routing": Sweep("modes.routing.token_price", (0.0, 0.002, 0.004, 0.006, 0.01)),
     "auxiliary": SWEEPS["auxiliary"],
     "distillation": Sweep("modes.distillation.threshold", _SURE),
-    "fusion": Sweep("modes.fusion.llm_prior", (0.25, 0.5)),
+    "fusion": SWEEPS["fusion"],
 }
 KEPT: Final = (  # of a row, in the result
     *("mode", "baseline", "knob", "value", "questions", "quality", "quality_low", "quality_high", "pgr_raw"),
@@ -78,8 +79,8 @@ def main() -> int:
             found = errands(Path(folder), quick, arguments.out)
             figures += told("modes", about_errands(found), found, quick)
         if arguments.only in (None, "taught"):
-            rows = taught_rows(Path(folder), quick)
-            figures += told("modes_taught", about_taught(rows), {"rows": rows}, quick)
+            found = taught_errands(Path(folder), quick)
+            figures += told("modes_taught", about_taught(found), found, quick)
         if arguments.only in (None, "people"):
             pupa = people(Path(folder), quick)
             figures += [] if pupa is None else told("modes_people", about_people(pupa), {"rows": pupa}, quick)
@@ -91,7 +92,7 @@ def main() -> int:
 
 def errands(folder: Path, quick: bool, out: Path | None) -> dict[str, Any]:
     """Rows of the tuning households, what was chosen there, and rows of the frozen ones."""
-    changes = [*FIXED, f"modes.routing.predictor={router(folder, quick)}"]
+    changes = [*FIXED, *ROUTED, f"modes.routing.predictor={router(folder, quick)}"]
     tuning = written(folder / "tuning.jsonl", frozen.rows(frozen.TUNING_SEED)[: 40 if quick else 150])
     tried = here(asked(tuning, changes, modes=",".join(FIVE)))
     test = written(folder / "errands.jsonl", frozen.rows()[: 40 if quick else None])
@@ -105,23 +106,47 @@ def result(tried: list[Row], rows: list[Row], pareto: Mapping[str, Any]) -> dict
     return {"chosen": chosen, "fixed": list(FIXED), "tuning": tried, "rows": rows, "pareto": pareto}
 
 
-def taught_rows(folder: Path, quick: bool) -> list[Row]:
-    """The student's rows and those of the mode once it has learnt from the large model's answers."""
-    test = written(folder / "errands.jsonl", frozen.rows()[: 40 if quick else None])
-    return here(asked(test, FIXED, modes="distillation", adapter=taught_student(folder, quick)))
+def taught_errands(folder: Path, quick: bool) -> dict[str, Any]:
+    """The same for distillation once the student has learnt; ``untaught``: the small model before, on its own."""
+    adapter, taught_by_so_many = taught_student(folder, quick)
+    tuning = written(folder / "tuning.jsonl", frozen.rows(frozen.TUNING_SEED)[: 40 if quick else 150])
+    tried = here(asked(tuning, FIXED, modes="distillation", adapter=adapter))
+    rows = frozen.rows()[: 40 if quick else None]
+    document = asked(written(folder / "errands.jsonl", rows), FIXED, modes="distillation", adapter=adapter)
+    alone = answers(load(str(SMALL)), [str(row["prompt"]) for row in rows])
+    right = [tasks.folded(s.text) == tasks.folded(str(row["answer"])) for s, row in zip(alone, rows, strict=True)]
+    return {
+        "chosen": {"distillation": choice(tried, "distillation")},
+        "lessons": taught_by_so_many,
+        "untaught": sum(right) / len(right),
+        "tuning": tried,
+        "rows": here(document),
+    }
 
 
-def about_taught(rows: Sequence[Row]) -> list[Figure]:
-    alone = next(row for row in rows if row["baseline"] == "always-local")
-    return [
+def about_taught(found: Mapping[str, Any]) -> list[Figure]:
+    rows, untaught, chosen = found["rows"], found["untaught"], found["chosen"]["distillation"]
+    alone, raw = (next(r for r in rows if r["baseline"] == name) for name in ("always-local", "always-llm-raw"))
+    figures = [
         Figure(
-            f"distillation ({row['knob'].rpartition('.')[2]} {row['value']}) by a taught student",
-            f"{shown(row)}; {row['escalation_rate']:.0%} asked",
-            f"the taught student alone {shown(alone)}",
+            f"the small model once it was taught {found['lessons']:,} of the large one's answers, alone",
+            shown(alone),
+            f"untaught {untaught:.3f}, always-llm-raw {raw['quality']:.3f}",
         )
-        for row in rows
-        if row["baseline"] is None
     ]
+    for row in (row for row in rows if row["baseline"] is None):
+        closed = (row["quality"] - untaught) / (raw["quality"] - untaught)
+        wanted = row["value"] == chosen
+        figures.append(
+            Figure(
+                f"distillation (threshold {row['value']}{', chosen on other households' if wanted else ''}), taught",
+                f"{shown(row)}; {closed:.0%} of the gap, {row['escalation_rate']:.0%} asked",
+                f"untaught {untaught:.3f}, always-llm-raw {raw['quality']:.3f}; lessons are not among these tokens",
+                f"at least {GAP:.0%} of the gap for at most {MOST_TOKENS:.0%} of the tokens" if wanted else "",
+                bool(closed >= GAP and row["llm_tokens_share"] <= MOST_TOKENS) if wanted else None,
+            )
+        )
+    return figures
 
 
 def router(folder: Path, quick: bool) -> Path:
@@ -154,14 +179,14 @@ def judged(asked: Sequence[Asked]) -> list[Example]:
     ]
 
 
-def taught_student(folder: Path, quick: bool) -> Path:
+def taught_student(folder: Path, quick: bool) -> tuple[Path, int]:
     """An adapter of the small model, trained on the large one's answers to redacted questions of other households."""
-    questions = Fleet(STUDENT_SEED, 20 if quick else STUDENT_HOMES, 24, SHARES).ask()
+    questions = Fleet(STUDENT_SEED, 20 if quick else STUDENT_HOMES, STUDENT_EACH, SHARES).ask()
     said = taught_by(load(str(LARGE)), questions, tell)
     lessons = [each.lesson(answer) for each, answer in zip(questions, said, strict=True)]
     pairs = [lesson for lesson in lessons if lesson is not None]
     taught(str(SMALL), pairs, STUDENT_SEED, folder / "student")
-    return folder / "student"
+    return folder / "student", len(pairs)
 
 
 def asked(

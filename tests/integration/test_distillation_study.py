@@ -12,7 +12,17 @@ from tacit_clients.slm.models import load
 from tacit_simulations.data.errands.asking import Asker
 from tacit_simulations.evaluation.batched import answers
 from tacit_simulations.evaluation.distillation import study
-from tacit_simulations.evaluation.distillation.fleet import Fleet, escalations, taught_by, unsure_of, write_buffers
+from tacit_simulations.evaluation.distillation.fleet import (
+    NOBODY,
+    Fleet,
+    Tried,
+    escalations,
+    taught_by,
+    threshold_for,
+    tried,
+    unsure_of,
+    write_buffers,
+)
 from tacit_simulations.evaluation.distillation.students import before_and_after
 
 COMMANDS, NOTES = (1.0, 0.0, 0.0, 0.0), (0.0, 0.0, 1.0, 0.0)
@@ -73,16 +83,34 @@ def test_an_answer_with_a_name_that_the_prompt_lacks_is_no_lesson() -> None:
 def test_what_is_kept_and_what_is_escalated_follow_the_threshold(tmp_path: Path) -> None:
     model = load("tacit-nano")
     asked = Fleet(3, 4, 12, COMMANDS).ask()
-    taught = [each.question.answer for each in asked]
-    never, always = (escalations(model, asked, taught, threshold) for threshold in (0.0, 1.1))
+    found, teacher = tried(model, asked), [True] * len(asked)
+    never, always = (escalations(found, teacher, threshold) for threshold in (0.0, 1.1))
     assert never.rate == 0 and unsure_of(model, asked, 0.0) == [] and never.right == never.right_alone
     assert always.rate == 1 and unsure_of(model, asked, 1.1) == asked and always.right == always.teacher == 1.0
-    some, unsure = escalations(model, asked, taught, 0.9), unsure_of(model, asked, 0.9)
+    assert always.right_kept is None and never.right_kept == never.right_alone
+    some, unsure = escalations(found, teacher, 0.9), unsure_of(model, asked, 0.9)
     assert 0 < some.rate < 1 and some.right_alone <= some.right <= 1 and some.rate == len(unsure) / len(asked)
     rows = write_buffers(tmp_path / "rows.jsonl", unsure, [each.question.answer for each in unsure[:-1]] + [""])
     kept = [json.loads(line) for line in (tmp_path / "rows.jsonl").read_text().splitlines()]
     assert rows == len(kept) == len(unsure) - 1  # an empty answer teaches nothing
     assert [row["text"] for row in kept] == [each.seen for each in unsure[:-1]]
+
+
+def test_a_threshold_that_keeps_quality_is_the_lowest_that_does() -> None:
+    found = [
+        Tried(0.9, True),
+        Tried(0.8, False),
+        Tried(0.7, True),
+        Tried(0.7, True),
+        Tried(0.6, True),
+        Tried(0.5, False),
+    ]
+    assert threshold_for(found, 0.8) == 0.6  # four of five
+    assert threshold_for(found, 0.75) == 0.6 and threshold_for(found, 0.6) == 0.5
+    assert threshold_for(found, 1.0) == 0.9
+    assert threshold_for([Tried(0.9, False)], 0.5) == threshold_for([], 0.5) == NOBODY
+    together = [Tried(0.9, True), Tried(0.9, False)]
+    assert threshold_for(together, 0.9) == NOBODY  # those as sure are kept together or not at all
 
 
 def test_rounds_are_private_and_each_is_measured(tmp_path: Path) -> None:
@@ -95,7 +123,7 @@ def test_rounds_are_private_and_each_is_measured(tmp_path: Path) -> None:
     assert [row["round"] for row in found["rounds"]] == [0, 1, 2]
     assert 0 < found["privacy"]["epsilon"] <= 8.0 and found["buffered"] > 24
     assert found["rounds"][0] != found["rounds"][2]  # the rounds changed the student
-    assert all(row["asked"] == 32 for row in found["rounds"])
+    assert all(row["asked"] == row["held"]["asked"] == 32 for row in found["rounds"])
     assert (tmp_path / "buffers.jsonl").is_file() and any("round 2" in line for line in lines)
 
 

@@ -10,6 +10,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
 
 from tacit_clients.distilling.space import Canon
 from tacit_clients.slm.models import LanguageModel
@@ -23,7 +24,9 @@ from tacit_simulations.data.errands.asking import Asker, Question
 from tacit_simulations.evaluation.batched import answers
 
 Tell = Callable[[str], None]
-_CHUNK = 2048  # questions that are looked at together
+NOBODY: Final = 2.0
+"""A threshold that no confidence reaches: everything is asked."""
+_CHUNK: Final = 2048  # questions that are looked at together
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,16 +75,17 @@ class Asked:
 
 @dataclass(frozen=True)
 class Fleet:
-    """``households`` that ask ``questions`` each, in the families' ``shares``. Seeded; its placeholders too."""
+    """``households`` that ask ``questions`` each, in the families' ``shares``. Seeded; its pseudonyms too."""
 
     seed: int
     households: int
     questions: int
     shares: Sequence[float]
+    policy: RedactionPolicy = field(default_factory=RedactionPolicy)
 
     def ask(self, first: int = 0) -> list[Asked]:
-        """Every question, redacted by the default policy. ``first``: the number of the first household."""
-        redactor = Redactor(build_detector(RedactionPolicy()), RedactionPolicy())
+        """Every question, redacted. ``first``: the number of the first household."""
+        redactor = Redactor(build_detector(self.policy), self.policy)
         found = []
         for index in range(first, first + self.households):
             said = Asker(self.seed, index, self.shares).ask(self.questions)
@@ -96,6 +100,36 @@ class Fleet:
 
 
 @dataclass(frozen=True, slots=True)
+class Tried:
+    """What a student made of one question."""
+
+    confidence: float
+    right: bool
+
+
+def tried(student: LanguageModel, asked: Sequence[Asked]) -> list[Tried]:
+    """Let ``student`` answer everything, in order."""
+    said = answers(student, [each.seen for each in asked])
+    return [Tried(answer.confidence, each.right_here(answer.text)) for each, answer in zip(asked, said, strict=True)]
+
+
+def threshold_for(found: Sequence[Tried], kept_right: float) -> float:
+    """The lowest threshold by which at least ``kept_right`` of the answers that are kept are right; NOBODY if none is.
+
+    Who answers as surely is kept together. A student that grows surer, rightly or not, gets another threshold: so rates
+    of escalation compare at equal quality of what stays at home.
+    """
+    best, right, count = NOBODY, 0, 0
+    order = sorted(found, key=lambda each: -each.confidence)
+    for place, each in enumerate(order):
+        right, count = right + each.right, count + 1
+        last_of_its_kind = place + 1 == len(order) or order[place + 1].confidence < each.confidence
+        if last_of_its_kind and right >= kept_right * count:
+            best = each.confidence
+    return best
+
+
+@dataclass(frozen=True, slots=True)
 class Escalations:
     """What a student with confidence below ``threshold`` would have asked: a share of all, and how well all ends.
 
@@ -103,29 +137,34 @@ class Escalations:
     all, when the large model answers the rest; ``teacher``: share of all that the large model answers rightly.
     """
 
+    threshold: float
     asked: int
     rate: float
     right_alone: float
-    right_kept: float
+    right_kept: float | None  # None where it keeps nothing
     right: float
     teacher: float
 
 
+def escalations(found: Sequence[Tried], teacher: Sequence[bool], threshold: float) -> Escalations:
+    """``found`` is the student's, ``teacher`` whether the large model was right, of the same questions."""
+    unsure = [each.confidence < threshold for each in found]
+    kept = [each.right for each, escalated in zip(found, unsure, strict=True) if not escalated]
+    ends = [t if escalated else each.right for each, t, escalated in zip(found, teacher, unsure, strict=True)]
+    return Escalations(
+        threshold=threshold,
+        asked=len(found),
+        rate=_share(unsure),
+        right_alone=_share([each.right for each in found]),
+        right_kept=_share(kept) if kept else None,
+        right=_share(ends),
+        teacher=_share(teacher),
+    )
+
+
 def unsure_of(student: LanguageModel, asked: Sequence[Asked], threshold: float) -> list[Asked]:
     """What ``student`` would ask the large model, in order: whatever it answers with confidence below ``threshold``."""
-    said = answers(student, [each.seen for each in asked])
-    return [each for each, answer in zip(asked, said, strict=True) if answer.confidence < threshold]
-
-
-def escalations(student: LanguageModel, asked: Sequence[Asked], taught: Sequence[str], threshold: float) -> Escalations:
-    """Let ``student`` answer everything; ``taught`` are the large model's answers to the same."""
-    said = answers(student, [each.seen for each in asked])
-    unsure = [answer.confidence < threshold for answer in said]
-    alone = [each.right_here(answer.text) for each, answer in zip(asked, said, strict=True)]
-    teacher = [each.right(answer) for each, answer in zip(asked, taught, strict=True)]
-    kept = [good for good, escalated in zip(alone, unsure, strict=True) if not escalated]
-    together = [t if escalated else a for t, a, escalated in zip(teacher, alone, unsure, strict=True)]
-    return Escalations(len(asked), _share(unsure), _share(alone), _share(kept), _share(together), _share(teacher))
+    return [each for each, found in zip(asked, tried(student, asked), strict=True) if found.confidence < threshold]
 
 
 def taught_by(teacher: LanguageModel, asked: Sequence[Asked], tell: Tell) -> list[str]:
@@ -153,4 +192,4 @@ def write_buffers(path: Path, asked: Sequence[Asked], taught: Sequence[str]) -> 
 
 
 def _share(values: Sequence[bool]) -> float:
-    return sum(values) / len(values) if values else float("nan")
+    return sum(values) / len(values)

@@ -1,7 +1,7 @@
 """The fleet's escalation rate over private rounds: devices learn from the answers that they had to ask for."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from tacit_clients.slm.adapters import AdaptedModel, initial_vector
 from tacit_clients.slm.models import LanguageModel, load, single_thread
+from tacit_privacy.pii.policy import RedactionPolicy
 from tacit_simulations.data.errands.asking import FAMILIES, Family
 from tacit_simulations.engines import make_engine
 from tacit_simulations.evaluation.distillation.fleet import (
@@ -19,6 +20,8 @@ from tacit_simulations.evaluation.distillation.fleet import (
     Tell,
     escalations,
     taught_by,
+    threshold_for,
+    tried,
     unsure_of,
     write_buffers,
 )
@@ -28,11 +31,16 @@ from tacit_simulations.run import Prepared
 from tacit_simulations.scenario import Scenario, load_scenario
 
 TEST_HOME = 1_000_000  # households that are asked after every round are none of the fleet's
+CALIBRATION_HOME = 2_000_000  # nor are those by which a threshold is set
 
 
 @dataclass(frozen=True)
 class FleetStudy:
-    """What is simulated. ``scenario`` gives everything but model and data; its fleet's size is the households'."""
+    """What is simulated. ``scenario`` gives everything but model and data; its fleet's size is the households'.
+
+    Devices keep what they are unsure of by ``threshold``. The fleet is measured by it and by a second one, set anew
+    after every round on households of its own so that ``kept_right`` of the answers that stay are right.
+    """
 
     scenario: str = "home"
     student: str = "tacit-nano"
@@ -41,6 +49,8 @@ class FleetStudy:
     questions: int = 36
     test_households: int = 60
     threshold: float = 0.8
+    kept_right: float = 0.9
+    policy: RedactionPolicy = field(default_factory=RedactionPolicy)
     least: int = 4  # escalations without which a household does not take part
     seed: int = 1
     overrides: Sequence[str] = ()
@@ -51,10 +61,11 @@ class FleetStudy:
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """The fleet after a round; round 0 is before any."""
+    """The fleet after a round; round 0 is before any. ``held``: at the threshold that keeps quality."""
 
     round: int
     found: Escalations
+    held: Escalations
 
 
 def run(study: FleetStudy, out: Path, tell: Tell) -> dict[str, Any]:
@@ -63,27 +74,40 @@ def run(study: FleetStudy, out: Path, tell: Tell) -> dict[str, Any]:
     out.mkdir(parents=True, exist_ok=True)
     base = load_scenario(study.scenario, study.overrides)
     student, teacher = load(study.student), load(study.teacher)
-    fleet = Fleet(study.seed, base.fleet.devices, study.questions, study.shares())
+    fleet = Fleet(study.seed, base.fleet.devices, study.questions, study.shares(), study.policy)
     asked = fleet.ask()
     tell(f"{len(asked)} questions of {fleet.households} households redacted")
     unsure = unsure_of(student, asked, study.threshold)
     tell(f"{len(unsure) / len(asked):.3f} of them are escalated")
     kept = write_buffers(out / "buffers.jsonl", unsure, taught_by(teacher, unsure, tell))
-    points, result = _federate(_scenario(base, study, out), _tests(study, teacher, tell), study, out, tell)
+    tests = _tests(study, teacher, tell)
+    points, result = _federate(_scenario(base, study, out), tests, study, out, tell)
     return {
         "questions": len(asked),
         "buffered": kept,
         "escalated": len(unsure),
-        "rounds": [{"round": point.round, **asdict(point.found)} for point in points],
+        "rounds": [{"round": point.round, **asdict(point.found), "held": asdict(point.held)} for point in points],
         "privacy": result,
         "student_parameters": student.parameters,
         "teacher_parameters": teacher.parameters,
     }
 
 
-def _tests(study: FleetStudy, teacher: LanguageModel, tell: Tell) -> tuple[list[Asked], list[str]]:
-    asked = Fleet(study.seed, study.test_households, study.questions, study.shares()).ask(TEST_HOME)
-    return asked, taught_by(teacher, asked, tell)
+@dataclass(frozen=True, slots=True)
+class _Tests:
+    """Questions of households that are not in the fleet, and whether the large model answers the first ones rightly."""
+
+    asked: list[Asked]
+    teacher: list[bool]
+    calibration: list[Asked]
+
+
+def _tests(study: FleetStudy, teacher: LanguageModel, tell: Tell) -> _Tests:
+    others = Fleet(study.seed, study.test_households, study.questions, study.shares(), study.policy)
+    asked = others.ask(TEST_HOME)
+    said = taught_by(teacher, asked, tell)
+    right = [each.right(answer) for each, answer in zip(asked, said, strict=True)]
+    return _Tests(asked, right, others.ask(CALIBRATION_HOME))
 
 
 def _scenario(base: Scenario, study: FleetStudy, out: Path) -> Scenario:
@@ -100,7 +124,7 @@ def _scenario(base: Scenario, study: FleetStudy, out: Path) -> Scenario:
 
 
 def _federate(
-    scenario: Scenario, tests: tuple[list[Asked], list[str]], study: FleetStudy, out: Path, tell: Tell
+    scenario: Scenario, tests: _Tests, study: FleetStudy, out: Path, tell: Tell
 ) -> tuple[list[Point], dict[str, Any]]:
     prepared = Prepared.of(scenario)
     adapted = AdaptedModel(load(study.student), prepared.spec)
@@ -108,9 +132,14 @@ def _federate(
 
     def measure(number: int, vector: NDArray[np.float32]) -> None:
         adapted.load_vector(vector, prepared.spec.rank)
-        found = escalations(adapted.model, *tests, study.threshold)
-        points.append(Point(number, found))
-        tell(f"round {number}: escalated {found.rate:.3f}, right {found.right:.3f}, alone {found.right_alone:.3f}")
+        said, student = tried(adapted.model, tests.asked), adapted.model
+        holding = threshold_for(tried(student, tests.calibration), study.kept_right)
+        found, held = (escalations(said, tests.teacher, threshold) for threshold in (study.threshold, holding))
+        points.append(Point(number, found, held))
+        tell(
+            f"round {number}: alone {found.right_alone:.3f}; escalated {found.rate:.3f}, right {found.right:.3f}; "
+            f"at equal quality {held.rate:.3f}, right {held.right:.3f}"
+        )
 
     measure(0, initial_vector(prepared.spec))
     prepared.after_round = measure
