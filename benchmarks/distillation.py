@@ -12,6 +12,7 @@ from typing import Any
 from figures import Figure, told, verdict
 
 from tacit_clients.slm.models import load, single_thread
+from tacit_privacy.pii.policy import RedactionPolicy
 from tacit_simulations.data.errands.asking import FAMILIES, SHARES
 from tacit_simulations.evaluation.distillation import study
 from tacit_simulations.evaluation.distillation.fleet import Fleet, taught_by
@@ -21,6 +22,8 @@ from tacit_simulations.pair import LARGE, SMALL
 PAIRS, TESTS = 24_000, 1_200  # questions that are taught, and that students are scored on
 PER_HOUSEHOLD = 24
 SEED = 80_000_001  # neither the pair's training nor the frozen questions
+FLEET_SEED = 2
+RATE = "federation.learning_rate=0.05"  # half of the scenario's; chosen on a fleet of another seed
 
 
 def main() -> int:
@@ -87,10 +90,16 @@ def about_students(rows: list[dict[str, Any]]) -> list[Figure]:
 
 
 def fleet(share: float, out: Path) -> dict[str, Any]:
-    """Ten private rounds of the scenario home, over the answers that the fleet had to ask for."""
+    """Ten private rounds of the scenario home, over the answers that the fleet had to ask for.
+
+    Names leave as made-up names, which tacit-nano can copy; placeholders it would first have to learn to copy.
+    """
+    small = ("fleet.devices=80", "federation.cohort=16", "federation.rounds=3")
     chosen = study.FleetStudy(
         teacher=str(LARGE),
-        overrides=() if share == 1.0 else ("fleet.devices=80", "federation.cohort=16", "federation.rounds=3"),
+        policy=RedactionPolicy(types={"PERSON": "surrogate"}),
+        seed=FLEET_SEED,
+        overrides=(RATE, *(() if share == 1.0 else small)),
     )
     return study.run(chosen, out / "fleet", tell)
 
@@ -98,19 +107,27 @@ def fleet(share: float, out: Path) -> dict[str, Any]:
 def about_fleet(found: dict[str, Any]) -> list[Figure]:
     first, last = found["rounds"][0], found["rounds"][-1]
     epsilon = found["privacy"]["epsilon"]
-    return [
+    figures = [
         Figure(
             f"a fleet of tacit-nano, household commands: escalation rate after {last['round']} private rounds, "
-            f"epsilon {epsilon:.2f}",
-            f"{last['rate']:.3f}",
-            f"{first['rate']:.3f} before the first",
+            f"epsilon {epsilon:.2f}; {what}",
+            f"{after['rate']:.3f}",
+            f"{before['rate']:.3f} before the first",
             "falls, epsilon at most 8",
-            bool(last["rate"] < first["rate"] and epsilon <= 8),
-        ),
+            bool(after["rate"] < before["rate"] and epsilon <= 8),
+        )
+        for what, before, after in (
+            ("threshold set anew, so that as much of what stays is right", first["held"], last["held"]),
+            ("threshold of the first round", first, last),
+        )
+    ]
+    return [
+        *figures,
         Figure(
-            "the same fleet: right answers, the escalated ones by the large model",
-            f"{last['right']:.3f}, of those kept {last['right_kept']:.3f}",
-            f"{first['right']:.3f} and {first['right_kept']:.3f} before; the large model alone {last['teacher']:.3f}",
+            "the same fleet: the student alone, and all with escalated questions answered by the large model",
+            f"{last['right_alone']:.3f} and {last['held']['right']:.3f} right",
+            f"{first['right_alone']:.3f} and {first['held']['right']:.3f} before; the large model alone "
+            f"{last['teacher']:.3f}",
         ),
     ]
 

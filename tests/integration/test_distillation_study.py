@@ -116,7 +116,7 @@ def test_a_threshold_that_keeps_quality_is_the_lowest_that_does() -> None:
 def test_rounds_are_private_and_each_is_measured(tmp_path: Path) -> None:
     overrides = ("fleet.devices=24", "federation.cohort=8", "federation.rounds=2", 'runtime.engine="inline"')
     chosen = study.FleetStudy(
-        teacher="tacit-nano", questions=16, least=2, test_households=2, threshold=0.9, overrides=overrides
+        teacher="tacit-nano", questions=16, least=2, test_households=2, kept_right=0.6, overrides=overrides
     )
     lines: list[str] = []
     found = study.run(chosen, tmp_path, lines.append)

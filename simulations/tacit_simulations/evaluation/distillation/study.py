@@ -38,8 +38,8 @@ CALIBRATION_HOME = 2_000_000  # nor are those by which a threshold is set
 class FleetStudy:
     """What is simulated. ``scenario`` gives everything but model and data; its fleet's size is the households'.
 
-    Devices keep what they are unsure of by ``threshold``. The fleet is measured by it and by a second one, set anew
-    after every round on households of its own so that ``kept_right`` of the answers that stay are right.
+    A threshold is set on households of its own so that ``kept_right`` of the answers that stay are right. By the first
+    one devices keep what they escalate; the fleet is measured by it, and by one that is set anew after every round.
     """
 
     scenario: str = "home"
@@ -48,7 +48,6 @@ class FleetStudy:
     families: Sequence[Family] = ("command",)
     questions: int = 36
     test_households: int = 60
-    threshold: float = 0.8
     kept_right: float = 0.9
     policy: RedactionPolicy = field(default_factory=RedactionPolicy)
     least: int = 4  # escalations without which a household does not take part
@@ -61,7 +60,7 @@ class FleetStudy:
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """The fleet after a round; round 0 is before any. ``held``: at the threshold that keeps quality."""
+    """The fleet after a round; round 0 is before any. ``found``: by the first threshold, ``held``: by one set anew."""
 
     round: int
     found: Escalations
@@ -77,11 +76,12 @@ def run(study: FleetStudy, out: Path, tell: Tell) -> dict[str, Any]:
     fleet = Fleet(study.seed, base.fleet.devices, study.questions, study.shares(), study.policy)
     asked = fleet.ask()
     tell(f"{len(asked)} questions of {fleet.households} households redacted")
-    unsure = unsure_of(student, asked, study.threshold)
-    tell(f"{len(unsure) / len(asked):.3f} of them are escalated")
-    kept = write_buffers(out / "buffers.jsonl", unsure, taught_by(teacher, unsure, tell))
     tests = _tests(study, teacher, tell)
-    points, result = _federate(_scenario(base, study, out), tests, study, out, tell)
+    threshold = tests.threshold(student)
+    unsure = unsure_of(student, asked, threshold)
+    tell(f"{len(unsure) / len(asked):.3f} of them are escalated, by the threshold {threshold:.3f}")
+    kept = write_buffers(out / "buffers.jsonl", unsure, taught_by(teacher, unsure, tell))
+    points, result = _federate(_scenario(base, study, out), tests, threshold, out, tell)
     return {
         "questions": len(asked),
         "buffered": kept,
@@ -100,6 +100,10 @@ class _Tests:
     asked: list[Asked]
     teacher: list[bool]
     calibration: list[Asked]
+    kept_right: float
+
+    def threshold(self, student: LanguageModel) -> float:
+        return threshold_for(tried(student, self.calibration), self.kept_right)
 
 
 def _tests(study: FleetStudy, teacher: LanguageModel, tell: Tell) -> _Tests:
@@ -107,7 +111,7 @@ def _tests(study: FleetStudy, teacher: LanguageModel, tell: Tell) -> _Tests:
     asked = others.ask(TEST_HOME)
     said = taught_by(teacher, asked, tell)
     right = [each.right(answer) for each, answer in zip(asked, said, strict=True)]
-    return _Tests(asked, right, others.ask(CALIBRATION_HOME))
+    return _Tests(asked, right, others.ask(CALIBRATION_HOME), study.kept_right)
 
 
 def _scenario(base: Scenario, study: FleetStudy, out: Path) -> Scenario:
@@ -124,17 +128,16 @@ def _scenario(base: Scenario, study: FleetStudy, out: Path) -> Scenario:
 
 
 def _federate(
-    scenario: Scenario, tests: _Tests, study: FleetStudy, out: Path, tell: Tell
+    scenario: Scenario, tests: _Tests, threshold: float, out: Path, tell: Tell
 ) -> tuple[list[Point], dict[str, Any]]:
     prepared = Prepared.of(scenario)
-    adapted = AdaptedModel(load(study.student), prepared.spec)
+    adapted = AdaptedModel(load(scenario.model.name), prepared.spec)
     points: list[Point] = []
 
     def measure(number: int, vector: NDArray[np.float32]) -> None:
         adapted.load_vector(vector, prepared.spec.rank)
-        said, student = tried(adapted.model, tests.asked), adapted.model
-        holding = threshold_for(tried(student, tests.calibration), study.kept_right)
-        found, held = (escalations(said, tests.teacher, threshold) for threshold in (study.threshold, holding))
+        said = tried(adapted.model, tests.asked)
+        found, held = (escalations(said, tests.teacher, t) for t in (threshold, tests.threshold(adapted.model)))
         points.append(Point(number, found, held))
         tell(
             f"round {number}: alone {found.right_alone:.3f}; escalated {found.rate:.3f}, right {found.right:.3f}; "
