@@ -38,7 +38,7 @@ from tacit_simulations.pair import LARGE, SMALL
 MOST_TOKENS: Final = 0.4  # of those of always-llm-raw
 GAP: Final = 0.8  # of the two models, to be closed with so few
 ROUTER_HOMES, PER_HOME = 400, 10  # of TUNING_SEED, behind those that knobs are chosen on
-STUDENT_SEED, STUDENT_HOMES, STUDENT_EACH = 90_000_001, 2_000, 24  # whose questions the student was taught
+STUDENT_SEED, STUDENT_HOMES, STUDENT_EACH = 90_000_001, 1_000, 24  # whose questions the student was taught
 FIVE: Final = ("pipeline", "routing", "auxiliary", "distillation", "fusion")
 FIXED: Final = (
     "modes.auxiliary.style=plain",  # the large model has learnt no system message
