@@ -7,18 +7,16 @@ from pathlib import Path
 
 import pytest
 
+from tacit_clients.distilling.threshold import NOBODY, Tried, threshold_for
 from tacit_clients.slm.generation import LocalModel
 from tacit_clients.slm.models import load
 from tacit_simulations.data.errands.asking import Asker
 from tacit_simulations.evaluation.batched import answers
 from tacit_simulations.evaluation.distillation import study
 from tacit_simulations.evaluation.distillation.fleet import (
-    NOBODY,
     Fleet,
-    Tried,
     escalations,
     taught_by,
-    threshold_for,
     tried,
     unsure_of,
     write_buffers,

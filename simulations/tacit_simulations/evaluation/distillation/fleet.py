@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from tacit_clients.distilling.space import Canon
+from tacit_clients.distilling.threshold import Tried
 from tacit_clients.slm.models import LanguageModel
 from tacit_privacy.files import write_whole
 from tacit_privacy.pii.detection.detector import build_detector
@@ -24,8 +25,6 @@ from tacit_simulations.data.errands.asking import Asker, Question
 from tacit_simulations.evaluation.batched import answers
 
 Tell = Callable[[str], None]
-NOBODY: Final = 2.0
-"""A threshold that no confidence reaches: everything is asked."""
 _CHUNK: Final = 2048  # questions that are looked at together
 
 
@@ -99,34 +98,10 @@ class Fleet:
         return found
 
 
-@dataclass(frozen=True, slots=True)
-class Tried:
-    """What a student made of one question."""
-
-    confidence: float
-    right: bool
-
-
 def tried(student: LanguageModel, asked: Sequence[Asked]) -> list[Tried]:
     """Let ``student`` answer everything, in order."""
     said = answers(student, [each.seen for each in asked])
     return [Tried(answer.confidence, each.right_here(answer.text)) for each, answer in zip(asked, said, strict=True)]
-
-
-def threshold_for(found: Sequence[Tried], kept_right: float) -> float:
-    """The lowest threshold by which at least ``kept_right`` of the answers that are kept are right; NOBODY if none is.
-
-    Who answers as surely is kept together. A student that grows surer, rightly or not, gets another threshold: so rates
-    of escalation compare at equal quality of what stays at home.
-    """
-    best, right, count = NOBODY, 0, 0
-    order = sorted(found, key=lambda each: -each.confidence)
-    for place, each in enumerate(order):
-        right, count = right + each.right, count + 1
-        last_of_its_kind = place + 1 == len(order) or order[place + 1].confidence < each.confidence
-        if last_of_its_kind and right >= kept_right * count:
-            best = each.confidence
-    return best
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tacit_clients.distilling.threshold import threshold_for
 from tacit_clients.slm.adapters import AdaptedModel, initial_vector
 from tacit_clients.slm.models import LanguageModel, load, single_thread
 from tacit_privacy.pii.policy import RedactionPolicy
@@ -20,7 +21,6 @@ from tacit_simulations.evaluation.distillation.fleet import (
     Tell,
     escalations,
     taught_by,
-    threshold_for,
     tried,
     unsure_of,
     write_buffers,
