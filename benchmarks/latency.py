@@ -50,7 +50,7 @@ def main() -> int:
             print("modes left out: the live pair is not here (simulations/pair); tacit models train makes it")
         else:
             found["modes"] = modes(Path(folder), file, quick)
-            figures += about_modes(found["modes"])
+            figures += about_modes(found["modes"]["emulated"])
     if quick:
         show(figures)
     else:
@@ -101,7 +101,7 @@ def about_local(found: Mapping[str, Any]) -> list[Figure]:
     return figures
 
 
-def modes(folder: Path, predictor: Path, quick: bool) -> list[dict[str, Any]]:
+def modes(folder: Path, predictor: Path, quick: bool) -> dict[str, list[dict[str, Any]]]:
     """Every mode with its settings as they are, on frozen errands: here and on devices."""
     data = written(folder / "errands.jsonl", frozen.rows()[: 10 if quick else 200])
     traces = Path(os.environ.get("TACIT_DATA", "")) / "bandwidth_traces"
@@ -115,7 +115,8 @@ def modes(folder: Path, predictor: Path, quick: bool) -> list[dict[str, Any]]:
     told = compare(Models(), chosen)
     names = ("mode", "baseline", "device_profile", "link", "questions", "quality", "escalation_rate", *DEVICE)
     at = [{name: row[name] for name in names} for row in told["rows"] if row["device_profile"] != HERE]
-    return [row for row in at + here(told) if row["baseline"] not in ("random", "length")]
+    found = {"emulated": at, "here": here(told)}
+    return {name: [row for row in rows if row["baseline"] not in ("random", "length")] for name, rows in found.items()}
 
 
 def about_modes(rows: Sequence[Mapping[str, Any]]) -> list[Figure]:

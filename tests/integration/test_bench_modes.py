@@ -336,3 +336,9 @@ def test_a_child_that_cannot_start_shows_its_last_words(monkeypatch: pytest.Monk
     (tmp_path / "sitecustomize.py").write_text("raise SystemExit('no place to sit')\n")
     with pytest.raises(EngineFailed, match="no place to sit"), llm_server.serving("tacit-nano", 4):
         pass
+
+
+def test_knobs_of_modes_that_are_not_asked_are_not_looked_at(end: Upstream) -> None:
+    sweeps = {"auto": Sweep("auto.threshold", (0.0,)), "routing": Sweep("modes.routing.token_price", (0.5,))}
+    rows = compared(end, modes=["auto"], sweeps=sweeps)["rows"]  # a price without a predictor would be refused
+    assert {row["mode"] for row in rows if row["baseline"] is None} == {"auto"}

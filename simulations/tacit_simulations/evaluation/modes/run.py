@@ -139,9 +139,10 @@ class _Asked:
         for mode in plan.modes or ():
             if mode not in there:
                 raise BadInput(f"the gateway has no mode {mode}; it has {', '.join(there)}")
-        for run in runs_of(there, plan.sweep, plan.sweeps):
+        chosen = [mode for mode in there if plan.modes is None or mode in plan.modes]
+        for run in runs_of(chosen, plan.sweep, plan.sweeps):
             plan.change(run.changes)  # a value that the settings refuse is told before anything is asked
-        return [mode for mode in there if plan.modes is None or mode in plan.modes]
+        return chosen
 
     async def answers(self, run: Run, policy: RedactionPolicy | None = None) -> list[Outcome]:
         """One answer to every question."""
