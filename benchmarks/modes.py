@@ -53,6 +53,8 @@ KNOBS: Final[Mapping[str, Sweep]] = {
     "distillation": Sweep("modes.distillation.threshold", _SURE),
     "fusion": SWEEPS["fusion"],
 }
+TAUGHT: Final[Mapping[str, Sweep]] = {"distillation": Sweep("modes.distillation.threshold", (0.8, 0.9, 0.93, 0.95))}
+TUNED_ON: Final = 400  # questions that the taught student's threshold is chosen on
 KEPT: Final = (  # of a row, in the result
     *("mode", "baseline", "knob", "value", "questions", "quality", "quality_low", "quality_high", "pgr_raw"),
     *("pgr_raw_low", "pgr_raw_high", "apgr", "cpt50", "cpt80", "escalation_rate", "over_escalation"),
@@ -109,10 +111,11 @@ def result(tried: list[Row], rows: list[Row], pareto: Mapping[str, Any]) -> dict
 def taught_errands(folder: Path, quick: bool) -> dict[str, Any]:
     """The same for distillation once the student has learnt; ``untaught``: the small model before, on its own."""
     adapter, taught_by_so_many = taught_student(folder, quick)
-    tuning = written(folder / "tuning.jsonl", frozen.rows(frozen.TUNING_SEED)[: 40 if quick else 150])
-    tried = here(asked(tuning, FIXED, modes="distillation", adapter=adapter))
+    tuning = written(folder / "tuning.jsonl", frozen.rows(frozen.TUNING_SEED)[: 40 if quick else TUNED_ON])
+    tried = here(asked(tuning, FIXED, modes="distillation", adapter=adapter, sweeps=TAUGHT))
     rows = frozen.rows()[: 40 if quick else None]
-    document = asked(written(folder / "errands.jsonl", rows), FIXED, modes="distillation", adapter=adapter)
+    test = written(folder / "errands.jsonl", rows)
+    document = asked(test, FIXED, modes="distillation", adapter=adapter, sweeps=TAUGHT)
     alone = answers(load(str(SMALL)), [str(row["prompt"]) for row in rows])
     right = [tasks.folded(s.text) == tasks.folded(str(row["answer"])) for s, row in zip(alone, rows, strict=True)]
     return {
@@ -190,10 +193,15 @@ def taught_student(folder: Path, quick: bool) -> tuple[Path, int]:
 
 
 def asked(
-    data: Path, changes: Sequence[str], modes: str | None = None, adapter: Path | None = None, out: Path | None = None
+    data: Path,
+    changes: Sequence[str],
+    modes: str | None = None,
+    adapter: Path | None = None,
+    out: Path | None = None,
+    sweeps: Mapping[str, Sweep] = KNOBS,
 ) -> dict[str, Any]:
     """What ``tacit bench modes`` tells of the pair."""
-    return compare(Models(adapter=adapter), choices(data, changes, modes, out))
+    return compare(Models(adapter=adapter), replace(choices(data, changes, modes, out), sweeps=sweeps))
 
 
 def choices(

@@ -41,7 +41,8 @@ class Detokeniser:
     def _text(self) -> str:
         """Of context and all that follows; an unfinished character must not break its context."""
         text = self.decode(self._ids)
-        if text.startswith(self._known):
+        unseen = self._context and not self._known and BROKEN in text  # a context of one space, which was stripped
+        if text.startswith(self._known) and not unseen:
             return text
         return self._known + self.decode(self._ids[self._context :])
 
