@@ -9,7 +9,7 @@ import unicodedata
 from collections.abc import Sequence
 from typing import Final
 
-from tacit_clients.modes.lexical import LINKING, content_words
+from tacit_clients.modes.lexical import LINKING, content_words, in_place_of
 from tacit_clients.modes.prompts import NOTHING
 from tacit_privacy.pii.entities import Entity
 
@@ -100,12 +100,7 @@ def generalise(text: str, entities: Sequence[Entity], longest: int = 240) -> str
 
 def _without(text: str, entities: Sequence[Entity]) -> str:
     """``text`` with a general noun in place of each entity."""
-    parts, at = [], 0
-    for entity in sorted(entities):
-        if entity.start >= at:
-            parts += [text[at : entity.start], f" {_NOUNS.get(entity.type, _THING)} "]
-        at = max(at, entity.end)
-    return "".join([*parts, text[at:]])
+    return in_place_of(entities, text, lambda entity: f" {_NOUNS.get(entity.type, _THING)} ")
 
 
 def _flat(text: str) -> str:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 from pydantic import BaseModel, Field
 
 from tacit_clients.egress import Egress
-from tacit_clients.modes.lexical import content_words
+from tacit_clients.modes.lexical import content_words, in_place_of
 from tacit_clients.modes.local import LocalMode
 from tacit_privacy.errors import TacitError
 from tacit_privacy.pii.entities import Entity
@@ -75,12 +75,7 @@ class Judge:
 
 def as_it_leaves(prompt: str, masked: Sequence[Entity]) -> str:
     """``prompt`` with something of a placeholder's length in place of each of ``masked``: to be counted, not sent."""
-    parts, at = [], 0
-    for entity in sorted(masked):
-        if entity.start >= at:
-            parts += [prompt[at : entity.start], f"{entity.type}_{_STEM}"]
-        at = max(at, entity.end)
-    return "".join([*parts, prompt[at:]])
+    return in_place_of(masked, prompt, lambda entity: f"{entity.type}_{_STEM}")
 
 
 def damage_of(prompt: str, masked: Sequence[Entity]) -> "Damage":

@@ -4,10 +4,11 @@ import math
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from decimal import Decimal
 from typing import Final
 
+from tacit_privacy.pii.entities import Entity
 from tacit_privacy.pii.pseudonyms.folding import fold
 
 _WORD: Final = re.compile(r"[^\W_]+(?:['\-][^\W_]+)*")
@@ -79,3 +80,13 @@ def rarity(question: str, texts: Sequence[str]) -> list[float]:
     held = [frozenset(words(text)) for text in texts]
     weights = {word: math.log((1 + len(held)) / (1 + sum(word in each for each in held))) for word in wanted}
     return [math.fsum(weight for word, weight in weights.items() if word in each) for each in held]
+
+
+def in_place_of(entities: Sequence[Entity], text: str, word: Callable[[Entity], str]) -> str:
+    """``text`` with ``word`` of each entity in its place; of two that overlap the first alone."""
+    parts, at = [], 0
+    for entity in sorted(entities):
+        if entity.start >= at:
+            parts += [text[at : entity.start], word(entity)]
+        at = max(at, entity.end)
+    return "".join([*parts, text[at:]])
