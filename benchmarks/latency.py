@@ -5,7 +5,9 @@ machine. ``--quick`` is for trying it out and writes nothing.
 """
 
 import argparse
+import json
 import os
+import shutil
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -17,7 +19,7 @@ from figures import Figure, save, show, verdict
 from modes import FIXED, ROUTED, here, router, written
 from modes import choices as mode_choices
 
-from tacit_clients.slm.places import NANO
+from tacit_clients.slm.places import NANO, NANO_FOLDER
 from tacit_simulations.commands import _bench_latency
 from tacit_simulations.commands._bench_modes import Models, compare
 from tacit_simulations.data.errands import frozen
@@ -46,8 +48,10 @@ def main() -> int:
     quick = parser.parse_args().quick
     with tempfile.TemporaryDirectory() as folder:
         file = None if LARGE is None or SMALL is None else router(Path(folder), quick)
-        found: dict[str, Any] = {"local": local(file, 10 if quick else 200)}
-        figures = about_local(found["local"])
+        requests = 10 if quick else 200
+        long = local(str(unending(Path(folder))), None, requests)
+        found: dict[str, Any] = {"local": local(NANO, file, requests), "unending": long["local"]}
+        figures = about_local(found["local"], found["unending"])
         if file is None:
             print("modes left out: the live pair is not here (simulations/pair); tacit models train makes it")
         else:
@@ -60,16 +64,34 @@ def main() -> int:
     return verdict(figures)
 
 
-def local(predictor: Path | None, requests: int) -> dict[str, Any]:
-    """The default model: prompts of 64 tokens, answers of at most 16; it ends most of them earlier."""
+def local(model: str, predictor: Path | None, requests: int) -> dict[str, Any]:
+    """Prompts of 64 tokens, answers of at most 16."""
     chosen = _bench_latency.Choices(64, ANSWER, requests, 0, predictor, (), None)
-    return _bench_latency.measure(Models(slm=NANO), chosen)
+    return _bench_latency.measure(Models(slm=model), chosen)
 
 
-def about_local(found: Mapping[str, Any]) -> list[Figure]:
+def unending(folder: Path) -> Path:
+    """A copy of the default model that takes no token for an answer's end, so that it writes as many as it may.
+
+    The model itself ends its answers to these prompts after about four tokens. Weights and work per token are the same.
+    """
+    place = folder / "unending"
+    shutil.copytree(NANO_FOLDER, place)
+    for name, change in (
+        ("config.json", {"eos_token_id": 0}),
+        ("generation_config.json", {"eos_token_id": 0}),
+        ("tokenizer_config.json", {"eos_token": "<pad>"}),
+    ):
+        file = place / name
+        file.write_text(json.dumps(json.loads(file.read_text()) | change))
+    return place
+
+
+def about_local(found: Mapping[str, Any], long: Mapping[str, Any]) -> list[Figure]:
+    """``long``: of the model whose answers do not end early."""
     direct, served = found["local"]["direct"], found["local"]["gateway"]
     first, checked = served["ttft_ms"], found["verification"]
-    paces = [each["ttft_ms"]["p50"] + 1000 * (ANSWER - 1) / each["tokens_per_s"] for each in (served, direct)]
+    full, alone = (long[way]["whole_ms"] for way in ("gateway", "direct"))
     figures = [
         Figure(
             f"first text of tacit-nano's answer through the gateway, prompts of {found['local']['prompt_tokens']:.0f} "
@@ -85,9 +107,10 @@ def about_local(found: Mapping[str, Any]) -> list[Figure]:
             f"the model by itself {direct['whole_ms']['p95']:.1f} (p50 {direct['whole_ms']['p50']:.1f})",
         ),
         Figure(
-            f"an answer of {ANSWER} tokens at that pace through the gateway",
-            f"{paces[0]:.1f} ms",
-            f"the model by itself {paces[1]:.1f}",
+            f"whole answer of {long['gateway']['answer_tokens']:.0f} tokens through the gateway, p95 (the same model "
+            "kept from ending earlier)",
+            f"{full['p95']:.1f} ms (p50 {full['p50']:.1f})",
+            f"the model by itself {alone['p95']:.1f} (p50 {alone['p50']:.1f})",
         ),
         Figure(
             "checking a local answer by one question about it, p50",

@@ -21,6 +21,7 @@ os.environ["OMP_NUM_THREADS"] = "1"  # before numpy starts its threads
 
 from figures import Figure, told, verdict
 
+from tacit_clients.modes.lexical import folded
 from tacit_clients.routing import Example, RouterSettings, Signals, fit
 from tacit_clients.slm.models import load, single_thread
 from tacit_simulations.commands._bench_modes import Choices, Models, compare
@@ -29,7 +30,7 @@ from tacit_simulations.data.errands.asking import SHARES
 from tacit_simulations.evaluation.batched import answers
 from tacit_simulations.evaluation.distillation.fleet import Asked, Fleet, taught_by
 from tacit_simulations.evaluation.distillation.students import taught
-from tacit_simulations.evaluation.modes import profiles, tasks
+from tacit_simulations.evaluation.modes import profiles
 from tacit_simulations.evaluation.modes.asking import Asking
 from tacit_simulations.evaluation.modes.rows import HERE, Prices
 from tacit_simulations.evaluation.modes.sweeps import SWEEPS, Sweep
@@ -38,7 +39,7 @@ from tacit_simulations.pair import LARGE, SMALL
 MOST_TOKENS: Final = 0.4  # of those of always-llm-raw
 GAP: Final = 0.8  # of the two models, to be closed with so few
 ROUTER_HOMES, PER_HOME = 400, 10  # of TUNING_SEED, behind those that knobs are chosen on
-STUDENT_SEED, STUDENT_HOMES, STUDENT_EACH = 90_000_001, 1_000, 24  # whose questions the student was taught
+STUDENT_SEED, STUDENT_HOMES, STUDENT_EACH = 90_000_001, 2_000, 24  # whose questions the student was taught
 FIVE: Final = ("pipeline", "routing", "auxiliary", "distillation", "fusion")
 FIXED: Final = (
     "modes.auxiliary.style=plain",  # the large model has learnt no system message
@@ -117,7 +118,7 @@ def taught_errands(folder: Path, quick: bool) -> dict[str, Any]:
     test = written(folder / "errands.jsonl", rows)
     document = asked(test, FIXED, modes="distillation", adapter=adapter, sweeps=TAUGHT)
     alone = answers(load(str(SMALL)), [str(row["prompt"]) for row in rows])
-    right = [tasks.folded(s.text) == tasks.folded(str(row["answer"])) for s, row in zip(alone, rows, strict=True)]
+    right = [folded(s.text) == folded(str(row["answer"])) for s, row in zip(alone, rows, strict=True)]
     return {
         "chosen": {"distillation": choice(tried, "distillation")},
         "lessons": taught_by_so_many,
@@ -173,7 +174,7 @@ def judged(asked: Sequence[Asked]) -> list[Example]:
     return [
         Example(
             each.question.prompt,
-            tasks.folded(own.text) == tasks.folded(each.question.answer),
+            folded(own.text) == folded(each.question.answer),
             each.right(theirs.text),
             each.question.family,
             Signals(own.confidence),

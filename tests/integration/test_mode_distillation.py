@@ -22,6 +22,7 @@ from tacit_clients import app as client
 from tacit_clients.distilling.buffer import DISTILLED, DistillationBuffer, device_data
 from tacit_clients.distilling.space import Canon, stem
 from tacit_clients.distilling.student import StudentSettings, distil
+from tacit_clients.distilling.threshold import threshold_for, tried
 from tacit_clients.modes.distillation import DistillationMode, DistillationSettings
 from tacit_clients.modes.local import LocalMode
 from tacit_clients.slm.adapters import AdaptedModel, build_spec, initial_vector
@@ -388,11 +389,15 @@ def test_a_student_learns_to_answer_what_it_escalated(end: Upstream, tmp_path: P
         done = distil(examples * 8, tmp_path / "student", settings=SMALL, rng=stream(0, "student"))
         assert done.loss_last < done.loss_first / 10
         end.received.clear()
+        held_out = [*examples, Example("tell the butler about milk and PERSON_a2b3c", "never said")]
         with school(end, model, vault=vault, threshold=0.75) as found:
             assert found.ask(prompt)[0] != text  # sure, and wrong
             asyncio.run(model.swap(done.folder))
             text, told = found.ask(prompt.replace(ANNA, ROBERT))
+        seen = asyncio.run(tried(model, held_out))
     assert (text, told["answered_by"]) == (f"fetch tea for {ROBERT}, at once", "local")
+    assert [each.right for each in seen] == [True, False] and seen[0].confidence > 0.75
+    assert threshold_for(seen[:1], 0.9) == seen[0].confidence
     assert end.received == []
     asyncio.run(model.close())
 

@@ -4,6 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from tacit_clients.modes.lexical import folded
+from tacit_clients.slm.generation import LocalModel
+from tacit_clients.training.examples import Example
+
 NOBODY: Final = 2.0
 """A threshold that no confidence reaches: everything is asked."""
 
@@ -14,6 +18,19 @@ class Tried:
 
     confidence: float
     right: bool
+
+
+async def tried(student: LocalModel, held_out: Sequence[Example]) -> list[Tried]:
+    """What ``student`` makes of examples that it was not taught: an answer is right where it is the large model's own.
+
+    So it is known without asking anybody. Answers of a word or a line are compared as they are written; of longer ones
+    few are the same, and the threshold comes out too high. Raises LocalUnusable.
+    """
+    found = []
+    for example in held_out:
+        said = await student.answer([{"role": "user", "content": example.prompt}])
+        found.append(Tried(said.confidence, folded(said.text) == folded(example.target)))
+    return found
 
 
 def threshold_for(found: Sequence[Tried], kept_right: float) -> float:

@@ -36,6 +36,11 @@ def plain(text: str) -> str:
     return unicodedata.normalize("NFC", fold(text))
 
 
+def folded(text: str) -> str:
+    """``text`` as short answers are compared: case folded, white space made one, one full stop at the end left out."""
+    return " ".join(text.casefold().split()).removesuffix(".").rstrip()
+
+
 def words(text: str) -> list[str]:
     """The folded words of ``text``; of scripts without spaces each character counts as one."""
     found: list[str] = []

@@ -8,6 +8,7 @@ from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any, Final
 
+from tacit_clients.modes.lexical import folded
 from tacit_privacy.errors import BadInput
 
 NO_FAMILY: Final = "all"  # of a row that names none
@@ -97,11 +98,6 @@ def _strings(value: Any) -> bool:
 def right(answer: str, task: Task) -> bool:
     """Whether ``answer`` is one of the task's: the same text, or where a number is expected the same last number."""
     return any(_matches(answer, expected) for expected in task.answers)
-
-
-def folded(text: str) -> str:
-    """Text as answers are compared: case folded, white space made one, one full stop at the end left out."""
-    return " ".join(text.casefold().split()).removesuffix(".").rstrip()
 
 
 def number_of(text: str) -> Decimal | None:
