@@ -75,6 +75,7 @@ ORDER = {  # results file: heading of the page
     "static_assignment": "Collaboration: routing beside static assignment",
     "federated_router": "Collaboration: a router trained by a fleet",
     "recorded_pairs": "Collaboration: recorded pairs of models",
+    "pair_anew": "Collaboration: the live pair made anew",
     "modes": "Collaboration: the five modes",
     "modes_taught": "Collaboration: the five modes, a taught student",
     "modes_people": "Collaboration: what leaves of people's own prompts",
