@@ -40,6 +40,7 @@ MOST_TOKENS: Final = 0.4  # of those of always-llm-raw
 GAP: Final = 0.8  # of the two models, to be closed with so few
 ROUTER_HOMES, PER_HOME = 400, 10  # of TUNING_SEED, behind those that knobs are chosen on
 STUDENT_SEED, STUDENT_HOMES, STUDENT_EACH = 90_000_001, 2_000, 24  # whose questions the student was taught
+TAUGHT_SEED = 80_000_001  # households that nobody looked at before lessons, thresholds and the rule of choice stood
 FIVE: Final = ("pipeline", "routing", "auxiliary", "distillation", "fusion")
 FIXED: Final = (
     "modes.auxiliary.style=plain",  # the large model has learnt no system message
@@ -71,6 +72,7 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="a fraction of the questions; nothing is written")
     parser.add_argument("--only", choices=["errands", "taught", "people"], help="one of the parts")
     parser.add_argument("--out", type=Path, help="empty folder for the report of the frozen errands, for people")
+    parser.add_argument("--student", type=Path, help="folder of the taught adapter: where it is not there, it is made")
     arguments = parser.parse_args()
     if LARGE is None or SMALL is None:
         print("left out: the live pair is not here (simulations/pair); tacit models train makes it")
@@ -82,7 +84,7 @@ def main() -> int:
             found = errands(Path(folder), quick, arguments.out)
             figures += told("modes", about_errands(found), found, quick)
         if arguments.only in (None, "taught"):
-            found = taught_errands(Path(folder), quick)
+            found = taught_errands(Path(folder), quick, arguments.student)
             figures += told("modes_taught", about_taught(found), found, quick)
         if arguments.only in (None, "people"):
             pupa = people(Path(folder), quick)
@@ -109,45 +111,45 @@ def result(tried: list[Row], rows: list[Row], pareto: Mapping[str, Any]) -> dict
     return {"chosen": chosen, "fixed": list(FIXED), "tuning": tried, "rows": rows, "pareto": pareto}
 
 
-def taught_errands(folder: Path, quick: bool) -> dict[str, Any]:
-    """The same for distillation once the student has learnt; ``untaught``: the small model before, on its own."""
-    adapter, taught_by_so_many = taught_student(folder, quick)
-    tuning = written(folder / "tuning.jsonl", frozen.rows(frozen.TUNING_SEED)[: 40 if quick else TUNED_ON])
-    tried = here(asked(tuning, FIXED, modes="distillation", adapter=adapter, sweeps=TAUGHT))
-    rows = frozen.rows()[: 40 if quick else None]
-    test = written(folder / "errands.jsonl", rows)
-    document = asked(test, FIXED, modes="distillation", adapter=adapter, sweeps=TAUGHT)
-    alone = answers(load(str(SMALL)), [str(row["prompt"]) for row in rows])
-    right = [folded(s.text) == folded(str(row["answer"])) for s, row in zip(alone, rows, strict=True)]
+def taught_errands(folder: Path, quick: bool, student: Path | None = None) -> dict[str, Any]:
+    """The same for distillation once the student has learnt, on households of their own.
+
+    Gaps are those between the small model before it learnt and the large one.
+    """
+    adapter, lessons = taught_student(folder, quick, student)
+    tried = by_the_taught(frozen.rows(frozen.TUNING_SEED)[: 40 if quick else TUNED_ON], folder, adapter)
+    rows = by_the_taught(frozen.rows(TAUGHT_SEED)[: 40 if quick else None], folder, adapter)
     return {
         "chosen": {"distillation": choice(tried, "distillation")},
-        "lessons": taught_by_so_many,
-        "untaught": sum(right) / len(right),
+        "lessons": lessons,
         "tuning": tried,
-        "rows": here(document),
+        "rows": rows,
     }
 
 
+def by_the_taught(rows: Sequence[Mapping[str, Any]], folder: Path, adapter: Path) -> list[Row]:
+    said = answers(load(str(SMALL)), [str(row["prompt"]) for row in rows])
+    untaught = [float(folded(s.text) == folded(str(row["answer"]))) for s, row in zip(said, rows, strict=True)]
+    data = written(folder / "errands.jsonl", rows)
+    told = here(asked(data, FIXED, modes="distillation", adapter=adapter, sweeps=TAUGHT, start=untaught))
+    return [row | {"untaught": sum(untaught) / len(untaught)} for row in told]
+
+
 def about_taught(found: Mapping[str, Any]) -> list[Figure]:
-    rows, untaught, chosen = found["rows"], found["untaught"], found["chosen"]["distillation"]
+    rows, chosen = found["rows"], found["chosen"]["distillation"]
     alone, raw = (next(r for r in rows if r["baseline"] == name) for name in ("always-local", "always-llm-raw"))
-    figures = [
-        Figure(
-            f"the small model once it was taught {found['lessons']:,} of the large one's answers, alone",
-            shown(alone),
-            f"untaught {untaught:.3f}, always-llm-raw {raw['quality']:.3f}",
-        )
-    ]
+    beside = f"untaught {alone['untaught']:.3f}, always-llm-raw {raw['quality']:.3f}"
+    told = f"the small model once it was taught {found['lessons']:,} of the large one's answers, alone"
+    figures = [Figure(told, f"{shown(alone)}; {gap(alone)}", beside)]
     for row in (row for row in rows if row["baseline"] is None):
-        closed = (row["quality"] - untaught) / (raw["quality"] - untaught)
         wanted = row["value"] == chosen
         figures.append(
             Figure(
                 f"distillation (threshold {row['value']}{', chosen on other households' if wanted else ''}), taught",
-                f"{shown(row)}; {closed:.0%} of the gap, {row['escalation_rate']:.0%} asked",
-                f"untaught {untaught:.3f}, always-llm-raw {raw['quality']:.3f}; lessons are not among these tokens",
+                f"{shown(row)}; {gap(row)}, {row['escalation_rate']:.0%} asked",
+                f"{beside}; lessons are not among these tokens",
                 f"at least {GAP:.0%} of the gap for at most {MOST_TOKENS:.0%} of the tokens" if wanted else "",
-                bool(closed >= GAP and row["llm_tokens_share"] <= MOST_TOKENS) if wanted else None,
+                bool(row["pgr_raw"] >= GAP and row["llm_tokens_share"] <= MOST_TOKENS) if wanted else None,
             )
         )
     return figures
@@ -183,14 +185,21 @@ def judged(asked: Sequence[Asked]) -> list[Example]:
     ]
 
 
-def taught_student(folder: Path, quick: bool) -> tuple[Path, int]:
-    """An adapter of the small model, trained on the large one's answers to redacted questions of other households."""
-    questions = Fleet(STUDENT_SEED, 20 if quick else STUDENT_HOMES, STUDENT_EACH, SHARES).ask()
-    said = taught_by(load(str(LARGE)), questions, tell)
-    lessons = [each.lesson(answer) for each, answer in zip(questions, said, strict=True)]
-    pairs = [lesson for lesson in lessons if lesson is not None]
-    taught(str(SMALL), pairs, STUDENT_SEED, folder / "student")
-    return folder / "student", len(pairs)
+def taught_student(folder: Path, quick: bool, kept: Path | None) -> tuple[Path, int]:
+    """An adapter of the small model, trained on the large one's answers to redacted questions of other households.
+
+    It is made in ``kept``, where it is named, and taken from there if it is there already.
+    """
+    place = folder / "student" if kept is None else kept
+    count = place / "lessons.json"
+    if not count.is_file():
+        questions = Fleet(STUDENT_SEED, 20 if quick else STUDENT_HOMES, STUDENT_EACH, SHARES).ask()
+        said = taught_by(load(str(LARGE)), questions, tell)
+        lessons = [each.lesson(answer) for each, answer in zip(questions, said, strict=True)]
+        pairs = [lesson for lesson in lessons if lesson is not None]
+        taught(str(SMALL), pairs, STUDENT_SEED, place)
+        count.write_text(json.dumps(len(pairs)))
+    return place, int(json.loads(count.read_text()))
 
 
 def asked(
@@ -200,9 +209,10 @@ def asked(
     adapter: Path | None = None,
     out: Path | None = None,
     sweeps: Mapping[str, Sweep] = KNOBS,
+    start: Sequence[float] | None = None,
 ) -> dict[str, Any]:
     """What ``tacit bench modes`` tells of the pair."""
-    return compare(Models(adapter=adapter), replace(choices(data, changes, modes, out), sweeps=sweeps))
+    return compare(Models(adapter=adapter), replace(choices(data, changes, modes, out), sweeps=sweeps, start=start))
 
 
 def choices(

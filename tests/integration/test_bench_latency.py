@@ -2,10 +2,10 @@
 
 import asyncio
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
-from upstreams import Upstream, streamed_text, upstream
+from upstreams import Body, Reply, Upstream, streamed_text, upstream
 
 from tacit_clients.slm.generation import LocalModel
 from tacit_privacy import cli
@@ -75,6 +75,55 @@ def test_with_a_large_model_every_mode_is_timed_here_and_there(
     # a stated rate: 300 ms to the first token, 5 tokens at 10 a second, a round trip of 40 ms
     assert raw[1]["latency_ms_p50"] == pytest.approx(300 + 500 + 40, abs=15)
     assert {"auto", "routing", "fusion"} <= {row["mode"] for row in rows}
+    assert {row["failed"] for row in rows} == {0.0}
+
+
+def failing(first: int) -> Callable[[Body], Reply]:
+    """Answers the first requests, so many, and refuses all others."""
+    asked = iter(range(10**6))
+    return lambda body: streamed_text("hello") if next(asked) < first else Reply([b"{}"], status=400)
+
+
+@pytest.mark.parametrize("as_json", [True, False])
+def test_an_endpoint_that_falls_silent_is_no_measurement(
+    as_json: bool, end: Upstream, capsys: pytest.CaptureFixture[str]
+) -> None:
+    end.script = failing(1)  # what it is asked before any work
+    more = ["--upstream", end.url, "--model", "up-1", "--profile", "pi-5-8gb@wifi-dsl", "--llm-rate", "10"]
+    assert cli.main([*QUICK, *more, *(["--json"] if as_json else [])]) == 1
+    printed = capsys.readouterr()
+    assert "always-llm-redacted and always-llm-raw failed on every question" in printed.err.splitlines()[-1]
+    if not as_json:
+        assert "failed" in printed.out and "100.0%" in printed.out and "none" in printed.out
+        return
+    raw = [row for row in json.loads(printed.out)["modes"] if row["baseline"] == "always-llm-raw"]
+    assert [(row["device_profile"], row["failed"]) for row in raw] == [("here", 1.0), ("pi-5-8gb", 1.0)]
+    assert {row[name] for row in raw for name in ("ttft_ms_p50", "latency_ms_p50", "latency_ms_p95")} == {None}
+
+
+def test_a_few_questions_that_failed_are_told_beside_the_times(
+    end: Upstream, capsys: pytest.CaptureFixture[str]
+) -> None:
+    end.script = failing(3)  # the first one, and two of the three questions in always-llm-redacted
+    assert cli.main([*QUICK, "--upstream", end.url, "--model", "up-1"]) == 1  # raw: all of them
+    printed = capsys.readouterr()
+    assert "33.3%" in printed.out and "always-llm-raw failed on every question" in printed.err
+
+
+@pytest.mark.parametrize(
+    ("more", "sentence"),
+    [
+        (["--upstream", "http://127.0.0.1:9/v1", "--model", "x"], "nobody answers at http://127.0.0.1:9/v1; start"),
+        (["--upstream", "http://127.0.0.1:9/v1"], "--upstream URL with --model ID"),
+        (["--llm-rate", "nan"], "nan is no finite number"),
+    ],
+)
+def test_a_large_model_that_cannot_be_asked_costs_no_local_timing(
+    more: list[str], sentence: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main([*QUICK, "--llm-rate", "60", *more]) == 2
+    printed = capsys.readouterr()
+    assert printed.out == "" and printed.err.count("\n") == 1 and sentence in printed.err
 
 
 def test_people_get_tables(end: Upstream, capsys: pytest.CaptureFixture[str]) -> None:

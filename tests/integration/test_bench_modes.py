@@ -83,6 +83,15 @@ def test_what_leaks_is_what_was_sent(end: Upstream) -> None:
     assert (raw["quality"], redacted["quality"], local["quality"]) == pytest.approx((2 / 3, 2 / 3, 1 / 3))
 
 
+def test_gaps_of_a_taught_model_are_measured_from_the_untaught_one(end: Upstream) -> None:
+    row = here(compared(end, modes=["llm"], start=[0.0, 0.0, 0.0]), "local", baseline="always-local")
+    assert (row["quality"], row["pgr_raw"]) == pytest.approx(
+        (1 / 3, 0.5)
+    )  # a third, of the two that the large one gets
+    row = here(compared(end, modes=["llm"]), "local", baseline="always-local")
+    assert row["pgr_raw"] == 0.0
+
+
 def test_bytes_and_tokens_are_those_of_the_wire(end: Upstream) -> None:
     found = compared(end, modes=["llm"], outage_questions=0)
     redacted = here(found, "llm", baseline="always-llm-redacted")
@@ -259,6 +268,10 @@ def test_people_get_a_table(end: Upstream, words: list[str], capsys: pytest.Capt
         (["--llm", "/nowhere"], "there is no model folder /nowhere"),
         (["--profile", "toaster"], "no device profile toaster"),
         (["--set", "nonsense"], "--set nonsense is no setting"),
+        (["--price-in", "nan"], "nan is no finite number"),
+        (["--price-out", "inf"], "inf is no finite number"),
+        (["--llm-rate", "nan"], "nan is no finite number"),
+        (["--upstream", "http://127.0.0.1:9/v1", "--model", "x"], "nobody answers at http://127.0.0.1:9/v1; start"),
         (["--set", "auto.threshold=9", "--upstream", "http://127.0.0.1:9/v1", "--model", "x"], "auto.threshold"),
         (["--data", "/nowhere.jsonl"], "cannot read /nowhere.jsonl"),
     ],
@@ -270,6 +283,106 @@ def test_what_cannot_be_is_one_sentence(
     printed = capsys.readouterr()
     assert printed.out == "" and sentence in printed.err
     assert not (tmp_path / "out").exists()
+
+
+def test_how_the_endpoint_is_reached_may_be_set(end: Upstream, words: list[str]) -> None:
+    more = ["--upstream", end.url, "--model", "up-1", "--set", "upstream.retries=0", "--modes", "llm"]
+    assert cli.main([*words, *more]) == 0
+
+
+SECRET = "sk-SECRET123"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        f"upstream.key={SECRET}",
+        f'upstream={{url="http://127.0.0.1:9/v1",model="m",key="{SECRET}"}}',
+        f"server.token={SECRET}",
+        f'server={{token="{SECRET}"}}',
+        f"keeping.key={SECRET}",
+    ],
+)
+def test_what_may_hold_a_secret_is_not_set_that_way(
+    change: str, end: Upstream, words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    more = ["--upstream", end.url, "--model", "up-1", "--out", str(tmp_path / "out"), "--set", change]
+    assert cli.main([*words, *more]) == 2
+    printed = capsys.readouterr()
+    assert "is not for a comparison" in printed.err and SECRET not in printed.out + printed.err
+    assert not (tmp_path / "out").exists() and end.received == []
+
+
+def test_the_key_of_the_environment_is_sent_and_told_nowhere(
+    end: Upstream,
+    words: list[str],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("TACIT_UPSTREAM_KEY", SECRET)
+    out = tmp_path / "out"
+    more = ["--upstream", end.url, "--model", "up-1", "--out", str(out), "--json", "--set", "auto.probe_tokens=4"]
+    assert cli.main([*words, *more]) == 0
+    assert {head["authorization"] for head in end.heads} == {f"Bearer {SECRET}"}
+    printed = capsys.readouterr()
+    assert json.loads(printed.out)["settings"]["changes"] == ["auto.probe_tokens=4"]
+    for text in (printed.out, printed.err, *(file.read_text() for file in out.iterdir())):
+        assert SECRET not in text
+
+
+@pytest.mark.parametrize(
+    ("reply", "sentence"),
+    [
+        (Reply([b"{}"], status=401), "status 401; set TACIT_UPSTREAM_KEY"),
+        (Reply([b"{}"], status=404), "no model up-1; correct --upstream or --model"),
+        (Reply([b"{}"], status=400), "refuses a short question with status 400"),
+        (Reply([b"<html>"], headers={"content-type": "text/html"}), "does its URL end as in /v1?"),
+    ],
+)
+def test_an_endpoint_that_refuses_is_one_sentence_after_one_question(
+    reply: Reply, sentence: str, end: Upstream, words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    end.script = lambda body: reply
+    out = tmp_path / "out"
+    assert cli.main([*words, "--upstream", end.url, "--model", "up-1", "--out", str(out)]) == 2
+    printed = capsys.readouterr()
+    assert printed.out == "" and printed.err.count("\n") == 1 and sentence in printed.err
+    assert len(end.received) == 1 and not out.exists()
+    assert EMAIL.encode() not in end.everything and b"two dogs" not in end.everything
+
+
+@pytest.mark.parametrize("as_json", [True, False])
+def test_an_endpoint_that_falls_silent_is_told_with_what_was_measured(
+    as_json: bool, end: Upstream, words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    end.script = lambda body: answering(body) if len(end.received) == 1 else Reply([b"{}"], status=400)
+    out = tmp_path / "out"
+    more = ["--upstream", end.url, "--model", "up-1", "--out", str(out), *(["--json"] if as_json else [])]
+    assert cli.main([*words, *more]) == 1
+    printed = capsys.readouterr()
+    last = printed.err.splitlines()[-1]
+    assert "failed on every question, so no figure of the large model was measured" in last
+    found = json.loads((out / "result.json").read_text())
+    for name in ("always-llm-redacted", "always-llm-raw"):
+        row = here(found, "llm", baseline=name)
+        assert (row["failed"], row["latency_ms_p50"], row["ttft_ms_p95"], row["llm_ms"]) == (1.0, None, None, None)
+    assert here(found, "local", baseline="always-local")["latency_ms_p50"] > 0
+    assert "always-llm-redacted failed." in (out / "report.html").read_text()
+    if not as_json:
+        assert "failed" in printed.out and "100.0%" in printed.out and "none" in printed.out
+
+
+@pytest.mark.parametrize("field", ["id", "family"])
+def test_half_a_character_is_refused_before_any_work(
+    field: str, rows: Path, end: Upstream, words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told = {"id": "4", "prompt": "say it", "answer": "it", "family": "errand"} | {field: "\ud800"}
+    rows.write_text(rows.read_text() + json.dumps(told) + "\n")
+    more = ["--upstream", end.url, "--model", "up-1", "--out", str(tmp_path / "out")]
+    assert cli.main([*words, *more]) == 2
+    assert f"{rows}, line 4: half of a surrogate pair" in capsys.readouterr().err
+    assert end.received == [] and not (tmp_path / "out").exists()
 
 
 def test_without_a_large_model_it_says_what_to_pass(

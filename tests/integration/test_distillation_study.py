@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from tacit_clients.distilling.threshold import NOBODY, Tried, threshold_for
+from tacit_clients.distilling.threshold import NOBODY, Tried, safe_threshold, threshold_for
 from tacit_clients.slm.generation import LocalModel
 from tacit_clients.slm.models import load
+from tacit_privacy.randomness import stream
 from tacit_simulations.data.errands.asking import Asker
 from tacit_simulations.evaluation.batched import answers
 from tacit_simulations.evaluation.distillation import study
@@ -141,3 +142,21 @@ def test_a_student_learns_what_it_is_taught(tmp_path: Path) -> None:
     assert row["teacher"]["all"] == 1.0 and row["after"]["all"] > max(0.8, row["before"]["all"])
     assert row["kept"] == row["after"]["all"] and set(row["after"]) == {"all", "command"}
     assert (tmp_path / "student" / "adapter_config.json").is_file()
+
+
+def test_a_safe_threshold_keeps_its_promise_and_needs_enough_to_go_by() -> None:
+    """Simulated students whose answers are right as often as they are sure: 400 sets of held-out questions each."""
+    rng = stream(11, "safe-threshold")
+    for count, kept_right in ((60, 0.8), (400, 0.9)):
+        broken, used = 0, 0
+        for _ in range(400):
+            sure = rng.uniform(0.5, 1.0, count)
+            found = [Tried(float(s), bool(rng.random() < s)) for s in sure]
+            threshold = safe_threshold(found, kept_right)
+            if threshold != NOBODY:
+                used += 1
+                broken += (threshold + 1) / 2 < kept_right  # the mean of what is kept, all questions of that kind
+        assert used > 100 and broken / 400 <= 0.05 + 3 * (0.05 * 0.95 / 400) ** 0.5
+    certain = [Tried(0.99, True)] * 28
+    assert safe_threshold(certain, 0.9) == NOBODY and safe_threshold([*certain, Tried(0.98, True)], 0.9) == 0.98
+    assert safe_threshold([], 0.9) == safe_threshold(certain, 1.0) == NOBODY

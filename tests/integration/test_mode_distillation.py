@@ -22,7 +22,7 @@ from tacit_clients import app as client
 from tacit_clients.distilling.buffer import DISTILLED, DistillationBuffer, device_data
 from tacit_clients.distilling.space import Canon, stem
 from tacit_clients.distilling.student import StudentSettings, distil
-from tacit_clients.distilling.threshold import threshold_for, tried
+from tacit_clients.distilling.threshold import NOBODY, safe_threshold, threshold_for, tried
 from tacit_clients.modes.distillation import DistillationMode, DistillationSettings
 from tacit_clients.modes.local import LocalMode
 from tacit_clients.slm.adapters import AdaptedModel, build_spec, initial_vector
@@ -293,6 +293,16 @@ def test_erasing_a_conversation_erases_its_pairs(end: Upstream) -> None:
         assert not found.buffer.keep(second.conversation, "too", "late")
 
 
+def test_what_lost_its_conversation_goes_with_the_next_pair() -> None:
+    buffer = buffered(3)
+    vault = buffer._vault
+    with vault.conversation("other", expires_days=math.inf):
+        pass
+    vault.erase("talk")
+    assert len(vault.rows(DISTILLED)) == 3
+    assert buffer.keep("other", "prompt 0", "answer") and len(vault.rows(DISTILLED)) == 1
+
+
 def buffered(count: int, most: int = 100, days: float = 30.0, clock: Callable[[], float] = time.time) -> Any:
     vault = Vault.ephemeral(clock)
     with vault.conversation("talk", expires_days=math.inf):
@@ -397,7 +407,7 @@ def test_a_student_learns_to_answer_what_it_escalated(end: Upstream, tmp_path: P
         seen = asyncio.run(tried(model, held_out))
     assert (text, told["answered_by"]) == (f"fetch tea for {ROBERT}, at once", "local")
     assert [each.right for each in seen] == [True, False] and seen[0].confidence > 0.75
-    assert threshold_for(seen[:1], 0.9) == seen[0].confidence
+    assert threshold_for(seen[:1], 0.9) == seen[0].confidence and safe_threshold(seen, 0.9) == NOBODY
     assert end.received == []
     asyncio.run(model.close())
 

@@ -12,13 +12,13 @@ import pytest
 from gateways import ANNA, ROBERT, Running, Scripted, Told, Word, running, user
 from upstreams import Body, Reply, Upstream, last_text, message, streamed_text, upstream, whole
 
-from tacit_clients.modes.documents import NOT_FOUND, document_of
+from tacit_clients.modes.documents import NOT_FOUND, DocumentSettings, document_of
 from tacit_clients.modes.jobs import PLANNER
 from tacit_clients.modes.local import LocalMode
 from tacit_clients.modes.pipeline import PipelineMode, PipelineSettings
 from tacit_clients.slm.answers import LocalUnusable
 from tacit_clients.slm.generation import LocalModel
-from tacit_privacy.errors import Busy, PromptTooLong
+from tacit_privacy.errors import Busy, EngineFailed, PromptTooLong
 
 GONE = "http://127.0.0.1:9/v1"
 LEDGER = [
@@ -73,7 +73,8 @@ def job(**fields: Any) -> Body:
 
 def added(gate: Running, local: Any, **documents: Any) -> Running:
     settings = PipelineSettings.model_validate({"documents": {**SMALL, **documents}})
-    gate.gateway.modes.add(PipelineMode(gate.gateway.egress, LocalMode(local), settings))
+    mode = None if local is None else LocalMode(local)
+    gate.gateway.modes.add(PipelineMode(gate.gateway.egress, mode, settings))
     return gate
 
 
@@ -330,10 +331,48 @@ def test_a_local_model_that_cannot_read_leaves_it_to_the_large_one(error: Except
     local = Careful()
     local.fails = error
     with upstream() as far, running(far) as gate:
-        answered = ask(added(gate, local, plan="local"))
+        answered = ask(added(gate, local, plan="local", delegate=True))
         assert ANNA.encode() not in far.everything and b"PERSON_" in far.everything
     assert said(answered) == PROMPT and answered["tacit"]["answered_by"] == "llm"
     assert answered["tacit"]["reason"] == "local_unusable" and "fallback_local" in answered["tacit"]["flags"]
+
+
+UNREADABLE = [LocalUnusable("no model"), PromptTooLong(9, 1), EngineFailed("NaN")]
+
+
+@pytest.mark.parametrize("error", UNREADABLE)
+@pytest.mark.parametrize("owned", [{"plan": "local"}, {"plan": "local", "finish": "none"}, {"delegate": False}])
+def test_a_document_that_is_to_stay_stays_where_no_local_model_can_read_it(
+    end: Upstream, gate: Running, owned: Body, error: Exception
+) -> None:
+    local = Careful()
+    local.fails = error
+    end.script = plan(job())
+    added(gate, local, **owned)
+    refused = gate.chat(PROMPT, "tacit/pipeline")
+    assert refused.status_code == 403 and refused.json()["error"]["code"] == "local_only"
+    assert b"euros" not in end.everything and ANNA not in refused.text
+
+
+TOOLS = [{"type": "function", "function": {"name": "now", "parameters": {"type": "object", "properties": {}}}}]
+
+
+@pytest.mark.parametrize("more", [{"n": 2}, {"tools": TOOLS}, {"response_format": {"type": "json_object"}}])
+def test_nor_does_it_leave_by_what_only_a_large_model_can_do(end: Upstream, gate: Running, more: Body) -> None:
+    refused = added(gate, Careful(), delegate=False).chat(PROMPT, "tacit/pipeline", **more)
+    assert refused.status_code == 403 and refused.json()["error"]["code"] == "local_only"
+    assert added(gate, None, delegate=False).chat(PROMPT, "tacit/pipeline").status_code == 403
+    assert b"euros" not in end.everything
+    assert gate.chat("How long is a year?", "tacit/pipeline", **more).status_code == 200  # no document
+
+
+@pytest.mark.parametrize("plan", ["llm", "local"])
+@pytest.mark.parametrize("finish", ["llm", "local", "none"])
+def test_where_nothing_of_a_document_is_to_leave_it_is_not_delegated_either(plan: str, finish: str) -> None:
+    found = DocumentSettings.model_validate({"plan": plan, "finish": finish})
+    assert found.delegate is ("llm" in (plan, finish))
+    for wanted in (False, True):
+        assert DocumentSettings.model_validate({"plan": plan, "finish": finish, "delegate": wanted}).delegate is wanted
 
 
 def test_a_busy_local_model_says_when_to_come_back(end: Upstream, gate: Running) -> None:
@@ -403,17 +442,88 @@ TEXT = {"type": "text", "text": "A list of things."}
         ("Summarise this:\n\nFirst part.\n\nSecond part.", "Summarise this:", True),
         ("Who is it?\nFirst part.\nSecond part.", "Who is it?", True),
         ("First part.\nSecond part.\nWho is it?", "Who is it?", True),
-        ("Who is it?\n\nThe text.\n\nAnd where?", "And where?", True),
+        ("Who is it?\n\nThe text.\n\nAnd where?", "Who is it?\nAnd where?", False),
         ("First part.\n\nSecond part.", "Second part.", False),
-        ([TEXT, {"type": "text", "text": "Go on."}], "Go on.", True),
+        ([TEXT, {"type": "text", "text": "And why?"}], "And why?", True),
+        ([{"type": "text", "text": "Name the things."}, TEXT], "Name the things.", True),
+        ([TEXT, {"type": "text", "text": "Go on."}], "Go on.", False),
         ([{"type": "text", "text": "Text.\n\nWhy?"}], "Why?", True),
         (f"{'word ' * 300}\n\nWhat?\n", "What?", True),
+        ("What did Dr. Smith say to Anna?\n\nA letter.", "What did Dr. Smith say to Anna?", True),
+        ("First line. Second line. Who is it?", "Who is it?", False),  # one paragraph: it may well be of the text
+        (f"First part.\n\n{'word ' * 300}\nWho is it?", "Who is it?", False),  # nor would a question stand there
     ],
 )
 def test_the_question_is_told_from_its_text(content: Any, question: str, clear: bool) -> None:
     found = document_of([{"role": "user", "content": content}])
     assert found is not None and (found.question, found.clear) == (question, clear)
     assert found.text and question not in found.text
+
+
+LETTER = "\n\n".join(f"Paragraph {number}. {'We talked for a long time. ' * 9}" for number in range(8))
+CONFIDING = (
+    "You know what the doctor said about my test for hepatitis? It came back positive. I have told nobody but you. "
+    "Will you keep it to yourself?"
+)
+
+
+@pytest.mark.parametrize(
+    ("head", "tail", "question", "clear"),
+    [
+        ("Summarise the letter below for me.", CONFIDING, "head", True),
+        ("Draft a reply to my landlord, who sent me this:", "Will you pay?", "head", True),
+        ("What does my sister want from me in the letter below?", "Will you pay?", "head", True),
+        ("Tell me who paid the most:", "Yours, Ben", "head", True),
+        ("Fasse den Brief zusammen.", "Kommen Sie am Sonntag?", "head", True),
+        ("Dear Anna,", "Could you tell me what the letter says?", "tail", True),
+        ("Dear Anna, how are you?", "Summarise the letter above.", "tail", True),
+        ("Lieber Tom, wie geht es dir?", "Was steht in diesem Brief?", "tail", False),
+        ("Dear Anna,", "Please summarise.", "tail", True),
+        # nothing of these is shown to anybody
+        ("Dear Anna,", CONFIDING, "tail", False),
+        ("Dear Anna,", "Will you come?", "tail", False),
+        ("Dear Anna,", "Did you get the letter?", "tail", False),
+        ("Dear Anna,", "It came back positive. Who knows?", "tail", False),
+        ("Dear Anna,", "Viendra-t-il chez moi?", "tail", False),
+        ("Dear Anna,", "Kommen Sie am Sonntag?", "tail", False),
+        ("Dear Anna, how are you? My test came back positive.", "Yours, Ben", "head", False),
+        ("Dear Anna, how are you? My test came back positive.", "Who is ill?", "tail", False),
+        ("Who is ill?", "Will you come?", "head", False),
+        ("Read the following letter.", "Who is ill?", "both", False),
+        ("Name: Anna Kowalska", "Age: 41", "head", False),
+        ("List of medications", "The end.", "head", False),
+        ("What we found", "The end.", "head", False),
+        ("Who is ill?\n" * 3, "The end.", "head", False),
+        ("Who is ill and of what? " * 12, "The end.", "head", False),
+    ],
+)
+def test_a_question_that_may_be_of_the_document_is_no_clear_one(
+    head: str, tail: str, question: str, clear: bool
+) -> None:
+    found = document_of([user(f"{head}\n\n{LETTER}\n\n{tail}")])
+    ends = {"head": head, "tail": tail, "both": f"{head}\n{tail}"}
+    assert found is not None and (found.question, found.clear) == (ends[question].strip(), clear)
+    assert LETTER.partition(" ")[0] in found.text
+
+
+def test_of_a_letter_that_ends_with_a_question_only_the_request_leaves(end: Upstream, gate: Running) -> None:
+    end.script = plan(job())
+    asked = "Summarise the letter below for me."
+    told = ask(added(gate, Careful("hepatitis")), f"{asked}\n\n{LETTER}\n\n{CONFIDING}")["tacit"]
+    assert [last_text(body) for body in end.bodies] == [asked] and told["flags"] == ["document"]
+    assert b"hepatitis" not in end.everything
+
+
+def test_a_question_in_doubt_is_not_sent_with_what_was_found_either(end: Upstream, gate: Running) -> None:
+    local = Careful("long time")
+    told = ask(added(gate, local, finish="llm"), f"Dear Anna,\n\n{LETTER}\n\n{CONFIDING}")["tacit"]
+    assert end.received == [] and told["answered_by"] == "local" and told["escalated"] is False
+    assert any("hepatitis" in text for text in local.read)
+
+
+def test_a_document_of_one_paragraph_is_one(end: Upstream, gate: Running) -> None:
+    told = ask(added(gate, Careful(), plan="local"), " ".join(PROMPT.split()))["tacit"]
+    assert end.received == [] and told["flags"][:2] == ["document", "job_default"]
 
 
 @pytest.mark.parametrize("content", [None, "", "one line", 7, [TEXT, {"type": "image_url"}], [{"type": "text"}]])

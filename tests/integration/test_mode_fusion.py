@@ -156,7 +156,8 @@ def test_the_device_answers_alone_where_the_endpoint_fails(end: Upstream, status
     end.script = lambda body: Reply([b"no"], status)
     with fusing(end, Chat(lambda text: "Lyon")) as gate:
         text, told = fused(gate)
-    assert text == "Lyon" and told["answered_by"] == "local" and not told["escalated"]
+    assert text == "Lyon" and told["answered_by"] == "local"
+    assert told["escalated"] and told["bytes_up"] == len(end.received[0])  # it left, for all that came of it
     assert told["reason"] == "status" and told["flags"] == [flag] and told["agreement"] is None
     assert told["confidence"] == pytest.approx(math.exp(-0.01), abs=1e-3)
 
@@ -167,6 +168,7 @@ def test_it_waits_no_longer_than_it_was_told(end: Upstream) -> None:
         start = time.monotonic()
         text, told = fused(gate)
     assert text == "Lyon" and told["reason"] == "timeout" and told["flags"] == ["offline"]
+    assert told["escalated"] and told["attempts"] == 1 and told["bytes_up"] == len(end.received[0])
     assert time.monotonic() - start < 10 and end.gone.wait(5)
 
 
@@ -404,6 +406,19 @@ def test_an_endpoint_without_logprobs_is_asked_for_them_once(end: Upstream, refu
         end.received.clear()
         assert fused(gate)[1]["reason"] == "weighed"
     assert len(end.received) == 1 and "logprobs" not in end.bodies[0]
+
+
+@pytest.mark.parametrize("value", ["1" + "0" * 400, "NaN", "-Infinity", "1e999", "true", '"-0.1"', "null"])
+def test_a_log_probability_that_is_no_number_is_left_out(end: Upstream, value: str) -> None:
+    def script(body: Body) -> Reply:
+        first = row("The", Lyon="here")  # type: ignore[arg-type]
+        answer = spoken(first, *(row(text) for text in CAPITAL[1:]))
+        return Reply([part.replace(b'"here"', value.encode()) for part in answer.parts])
+
+    end.script = script
+    with fusing(end, Weighing({}), **TOKENS) as gate:
+        text, told = fused(gate)
+    assert text == "".join(CAPITAL) and told["reason"] == "relayed"
 
 
 def test_an_endpoint_that_begins_anew_is_found_out(end: Upstream) -> None:

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from upstreams import Reply, Upstream, message, upstream, whole
 
+from tacit_clients.distilling.buffer import DISTILLED, DistillationBuffer
 from tacit_clients.egress import Book, Ending, Entry
 from tacit_clients.gateway.page.index import PAGE, Filter, Index
 from tacit_clients.gateway.page.shown import MOST, blocks
@@ -190,6 +191,9 @@ def test_erasing_a_conversation_erases_its_names_and_all_that_is_kept_of_it(gate
     number = next(n for n in book.numbers() if "Thank" in _entry(book, n).body)
     conversation = _entry(book, number).conversation
     gate.gateway.collector.accept(gate.gateway.collector.waiting()[-1].number)
+    other = next(c for c in (_entry(book, n).conversation for n in book.numbers()) if c != conversation)
+    pairs = DistillationBuffer(vault)
+    assert pairs.keep(conversation, "Thank PERSON_a2b3c", "Thanks") and pairs.keep(other, "Greet PERSON_a2b3c", "Hello")
     assert browser.post("/owner/erase/conversation", conversation=conversation).status_code == 400  # not sure
     before = {row.number for row in vault.rows("response")}
     assert browser.post("/owner/erase/conversation", conversation=conversation, sure="1").status_code == 303
@@ -198,6 +202,7 @@ def test_erasing_a_conversation_erases_its_names_and_all_that_is_kept_of_it(gate
     left = [json.loads(row.row)["conversation"] for kind in ("answer", "example") for row in vault.rows(kind)]
     assert left and conversation not in left
     assert {row.number for row in vault.rows("response")} < before
+    assert [json.loads(row.row)["conversation"] for row in vault.rows(DISTILLED)] == [other]
     assert f"conversation={conversation}" not in browser.get("/").text
 
 

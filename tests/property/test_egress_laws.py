@@ -3,6 +3,7 @@
 import base64
 import html
 import json
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
@@ -22,7 +23,7 @@ from tacit_clients.egress.sse import Framer
 from tacit_clients.egress.views import views
 from tacit_clients.egress.wire import compose, structural
 from tacit_clients.gateway.rendering import Gathered
-from tacit_clients.modes.protocol import Provenance
+from tacit_clients.modes.protocol import Logprobs, Provenance
 from tacit_privacy.errors import BadInput, TextRefused, UpstreamFailed
 from tacit_privacy.pii.detection.common import COMMON
 from tacit_privacy.pii.detection.detector import pattern_detector
@@ -105,6 +106,37 @@ json_values = st.recursive(
     ),
     max_leaves=20,
 )
+
+
+logprobs = st.recursive(
+    st.none()
+    | st.integers()
+    | st.floats()
+    | st.sampled_from([10**400, -(10**400), True, "-0.1"])
+    | st.text(max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.fixed_dictionaries(
+            {"token": st.just("a"), "logprob": inner, "bytes": inner, "top_logprobs": st.lists(inner, max_size=3)}
+        )
+    ),
+    max_leaves=20,
+)
+
+
+@given(content=st.lists(logprobs, max_size=4), depth=st.integers(0, 300))
+def test_every_log_probability_that_is_passed_on_is_a_number_to_compute_with(content: list[Any], depth: int) -> None:
+    deep: list[Any] = []
+    for _ in range(depth):
+        deep = [{"token": "b", "logprob": -1, "top_logprobs": deep}]
+    choice = {"message": {"content": "a"}, "logprobs": {"content": [*content, *deep]}}
+    events = Inbound(None, RestorePolicy(), {}, Provenance("llm")).completion(
+        json.dumps({"choices": [choice]}).encode()
+    )
+    for event in events:
+        for row in event.content if isinstance(event, Logprobs) else []:
+            assert all(math.isfinite(each["logprob"]) for each in (row, *row["top_logprobs"]))
+            json.dumps(row, allow_nan=False)
 
 
 @given(row=json_values, part=st.sampled_from(["chunk", "completion"]))

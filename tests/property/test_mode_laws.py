@@ -6,7 +6,8 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tacit_clients.modes.generalise import generalise
+from tacit_clients.modes.documents import document_of
+from tacit_clients.modes.generalise import SENTENCES, asks, generalise
 from tacit_clients.modes.hints import Hints
 from tacit_clients.modes.jobs import LONGEST_PLAN, Extract, Job, Plan, combined, default_plan, pieces, plan_of, selected
 from tacit_clients.modes.lexical import content_words, overlap, words
@@ -60,6 +61,20 @@ def test_what_was_found_is_not_in_it(before: str, name: str, after: str) -> None
     general = generalise(text, [Entity(14, 14 + len(name), "PERSON", 1.0)])
     if name not in f"{before} {after}":
         assert name not in words(general.replace("someone", ""))
+
+
+SAID = ("Who is ill?", "Sum it up", "I am ill.", "Draft a reply to him.", "about the letter below", "\n", "\n\n")
+
+
+@settings(max_examples=300)
+@given(st.lists(st.sampled_from(SAID), max_size=12).map(" ".join), st.booleans())
+def test_of_a_document_a_short_end_that_only_asks_may_leave_and_nothing_else(text: str, in_parts: bool) -> None:
+    content = [{"type": "text", "text": part} for part in text.split("\n\n")] if in_parts else text
+    found = document_of([{"role": "user", "content": content}])
+    if found is not None and found.clear:
+        sent = found.question
+        assert len(sent) <= 240 and all(asks(sentence) for sentence in SENTENCES.split(sent))
+        assert text.strip().startswith(sent) or text.strip().endswith(sent)
 
 
 @given(st.lists(st.tuples(texts, st.text(max_size=5)), max_size=20), st.integers(0, 5))

@@ -145,6 +145,9 @@ BAD = {
     "a group that is a list": ('{"id": 1, "prompt": "secret words", "slm": 0, "llm": 1, "group": []}', '"group"'),
     "too sure": ('{"id": 1, "prompt": "secret words", "slm": 0, "llm": 1, "confidence": 1.1}', '"confidence"'),
     "sure of nothing": ('{"id": 1, "prompt": "secret words", "slm": 0, "llm": 1, "confidence": NaN}', '"confidence"'),
+    "half a character": (r'{"id": "\ud800", "prompt": "secret words", "slm": 0, "llm": 1}', "half of a surrogate pair"),
+    "a number without end": (f'{{"id": {5000 * "7"}, "prompt": "secret words", "slm": 0, "llm": 1}}', "4,300 digits"),
+    "a pit": (f'{{"id": 1, "prompt": "secret words", "slm": 0, "llm": {10**5 * "["}{10**5 * "]"}}}', "too deep"),
 }
 
 
@@ -177,7 +180,17 @@ def test_files_that_hold_nothing_or_are_not_there(tmp_path: Path, capsys: pytest
         assert shown.count("\n") == 1 and said in shown and str(bad) in shown
 
 
-@pytest.mark.parametrize("option", [("--target-rate", "1.5"), ("--risk", "0"), ("--risk", "1"), ("--resamples", "0")])
+@pytest.mark.parametrize(
+    "option",
+    [
+        ("--target-rate", "1.5"),
+        ("--target-rate", "nan"),
+        ("--risk", "0"),
+        ("--risk", "1"),
+        ("--risk", "nan"),
+        ("--resamples", "0"),
+    ],
+)
 def test_options_out_of_range_are_refused(
     option: tuple[str, str], data: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -267,6 +280,25 @@ def test_a_trained_router_decides_alike_from_its_file(
     assert loaded.threshold == fitted.threshold == told["threshold"] and told["path"] == str(out)
     assert told["bytes"] == out.stat().st_size and told["spec"] == loaded.spec.digest() and told["examples"] == 400
     assert told["escalates"] == pytest.approx(0.3, abs=0.01) and told["weights"] == loaded.weights.size
+
+
+def test_a_router_is_for_its_owner_alone(
+    data: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = written(tmp_path / "router.json", ["an older one, open to all"])
+    out.chmod(0o644)
+    train_router(["--data", str(data[0]), "--out", str(out)], capsys)
+    assert out.stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize("option", [("--target-rate", "nan"), ("--risk", "nan")])
+def test_a_rate_that_is_no_number_trains_nothing(
+    option: tuple[str, str], data: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "router.json"
+    assert cli.main(["models", "train-router", "--data", str(data[0]), "--out", str(out), *option]) == 2
+    shown = capsys.readouterr().err
+    assert shown.count("\n") == 1 and option[0] in shown and not out.exists()
 
 
 def test_saving_again_writes_the_same_bytes(data: tuple[Path, Path], tmp_path: Path) -> None:

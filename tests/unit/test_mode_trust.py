@@ -4,6 +4,7 @@ import ast
 import asyncio
 import csv
 import os
+import re
 import time
 from collections.abc import AsyncGenerator
 from pathlib import Path
@@ -38,6 +39,13 @@ SOURCES = sorted(Path(modes.__file__).parent.glob("*.py"))
         ("Yes, it does.", "yes", 1, 1),
         ("Yes.", "No, never.", 0, 0),
         ("Ja, das geht.", "Nein.", 0, 0),
+        ("Yes.", "Yes, it is 400 euros.", 1, 1),
+        ("Yes, 40.", "Yes, 400 euros.", 0, 0),
+        ("Yes, the refund is 40 euros.", "Yes, the refund is 400 euros and goes to another account.", 0, 0),
+        ("No problem, see you at 5 pm on Monday", "No problem, see you at 9 am on Friday", 0, 0),
+        ("No problem, see you on Monday", "No problem, see you on Friday", 0.4, 0.7),
+        ("Yes, send the letter to the bank", "Yes, call a doctor before the evening", 0, 0.39),
+        ("Yes, you may take it with milk in the evening.", "No, you may not take it with milk in the evening.", 0, 0),
         ("42", "The answer is 42.", 0.9, 1),
         ("42", "The answer is 41.", 0, 0),
         ("1,234.50 EUR", "1.234,50 euros", 0.9, 1),
@@ -221,6 +229,26 @@ def test_every_flag_has_its_row() -> None:
     page = (ROOT / "docs" / "trust.md").read_text()
     rows = [line.split("`")[1] for line in page.splitlines() if line.startswith("| `")]
     assert sorted(FLAGS) == sorted(word for word in rows if word in FLAGS) and {*rows} == {*FLAGS}
+
+
+def test_who_sets_a_flag_is_told_as_the_code_has_it() -> None:
+    """A flag is set by name in a mode's module, or by what the module uses of trust and of turns."""
+    means = {"flag_of_failure": {flag_of_failure(reason) for reason in ("paused", "timeout", "block")}}
+    means["watched"] = means["flags_of_answer"] = {"instructions", "contradicts_context"}
+    means["asked"] = means["flag_of_failure"] | means["watched"]
+    setters: dict[str, set[str]] = {word: set() for word in FLAGS}
+    modules = {mode: mode for mode in ("auto", "auxiliary", "distillation", "fusion", "llm", "pipeline", "routing")}
+    for module, mode in (modules | {"documents": "pipeline"}).items():
+        for node in ast.walk(ast.parse((SOURCES[0].parent / f"{module}.py").read_text())):
+            match node:
+                case ast.Call(func=ast.Attribute(attr="flag"), args=[ast.Constant(value=str(word))]):
+                    setters[word].add(mode)
+                case ast.Call(func=ast.Name(id=name)):
+                    for word in means.get(name, ()):
+                        setters[word].add(mode)
+    rows = [line.split("|") for line in (ROOT / "docs" / "trust.md").read_text().splitlines() if line.startswith("| `")]
+    told = {row[1].strip(" `"): set(re.findall("|".join(modules), row[3])) for row in rows}
+    assert told == setters
 
 
 @pytest.mark.parametrize(

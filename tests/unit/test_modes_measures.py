@@ -6,11 +6,13 @@ import numpy as np
 import pytest
 from made_up_modes import BLANK
 
-from tacit_simulations.evaluation.modes import baselines, measures
+from tacit_simulations.evaluation.modes import baselines, measures, profiles
 from tacit_simulations.evaluation.modes.asking import Outcome
 from tacit_simulations.evaluation.modes.measures import Pool, right
+from tacit_simulations.evaluation.modes.rows import device, latency
 from tacit_simulations.evaluation.modes.tapping import Work
 from tacit_simulations.evaluation.modes.tasks import Task
+from tacit_simulations.fleet.network import MeanNetwork
 
 
 def outcome(is_right: bool, calls: int = 0, **more: object) -> Outcome:
@@ -117,3 +119,24 @@ def test_only_keeps_whole_questions() -> None:
     named = [replace(o, family=name) for o, name in zip(LOCAL, "abab", strict=True)]
     part = Pool.of(named).only(lambda o: o.family == "b")
     assert (part.n, part.mean(right)) == (2, 0.5)
+
+
+def test_an_answer_that_failed_took_no_time() -> None:
+    came = [outcome(True, 1, latency_ms=ms, ttft_ms=ms / 2) for ms in (100.0, 300.0)]
+    lost = outcome(False, 1, latency_ms=1.0, ttft_ms=1.0, failed="unreachable")
+    found = latency(Pool.of([*came, lost, lost]))
+    assert (found.latency_ms_p50, found.latency_ms_p95, found.ttft_ms_p50) == (100.0, 300.0, 50.0)
+    assert latency(Pool.of([lost])).latency_ms_p50 is None and latency(Pool.of([lost])).llm_ms is None
+    # of a coin's two answers to a question one is missing: then the question is
+    mixed = baselines.random([came[0], came[1]], [came[0], lost], 0.5)
+    assert latency(mixed).latency_ms_p95 == 100.0
+
+
+def test_a_stated_rate_makes_no_time_of_calls_that_failed() -> None:
+    lost, place = outcome(False, 1, failed="unreachable"), profiles.place("pi-5-8gb@wifi-dsl")
+    for answers, known in (([lost], False), ([lost, outcome(True, 1)], True)):
+        pool = Pool.of(answers)
+        emulated = profiles.emulate(pool, place, 1e6, MeanNetwork(), profiles.Remote(10.0))
+        found = device(pool, emulated, emulated)
+        assert (found.device_latency_ms_p50 is not None) is known and (found.device_llm_ms is not None) is known
+        assert found.energy_j is not None

@@ -82,6 +82,11 @@ def test_a_file_gives_tasks_in_order_up_to_the_limit(tmp_path: Path) -> None:
         ([ROW | {"units": ["x", 1]}], '"units" is no list of strings'),
         ([ROW | {"family": ""}], '"family" is no string'),
         ([ROW, ROW], "the id 'a' was there before"),
+        ([ROW | {"id": "\ud800"}], "line 1: half of a surrogate pair"),  # as \ud800 in the file
+        ([ROW | {"family": "note\udc00"}], "line 1: half of a surrogate pair"),
+        ([ROW | {"else": {"\ud800": 1}}], "line 1: half of a surrogate pair"),
+        (['{"id": 1, "answer": ' + 10**5 * "[" + 10**5 * "]" + "}"], "line 1: JSON that is nested too deep"),
+        (['{"id": 1, "answer": ' + 5000 * "7" + "}"], "line 1: a number of more than 4,300 digits"),
         ([], "holds no question"),
     ],
 )
@@ -98,3 +103,17 @@ def test_a_file_that_cannot_be_read_is_told(tmp_path: Path) -> None:
     (tmp_path / "binary.jsonl").write_bytes(b"\xff\xfe")
     with pytest.raises(BadInput, match="not UTF-8"):
         read(tmp_path / "binary.jsonl")
+
+
+def test_a_nesting_that_can_just_be_read_is_refused_like_any_other(tmp_path: Path) -> None:
+    """Reading and writing JSON give up at different depths."""
+    for depth in range(800, 1000):
+        nested = depth * "[" + depth * "]"
+        with pytest.raises(BadInput, match="line 1: "):
+            read(rows(tmp_path, f'{{"id": 1, "prompt": "x", "answer": {nested}}}'))
+
+
+def test_whole_pairs_are_text_and_a_byte_order_mark_is_none(tmp_path: Path) -> None:
+    file = rows(tmp_path, ROW | {"family": "\U0001f600"})
+    file.write_text("\ufeff" + file.read_text())
+    assert [task.family for task in read(file)] == ["\U0001f600"]

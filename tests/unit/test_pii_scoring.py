@@ -320,6 +320,12 @@ def test_a_curve_is_the_policy_at_every_threshold() -> None:
         ('{"id": 1, "text": "x", "spans": [{"start": true, "end": 1, "type": "A"}]}', "whole numbers"),
         ('{"id": 1, "text": "xy", "spans": [{"start": 1, "end": 3, "type": "A"}]}', "1 to 3"),
         ('{"id": 1, "text": "xy", "spans": [{"start": 1, "end": 1, "type": "A"}]}', "1 to 1"),
+        ('{"id": 1, "text": "x", "units": [' + 5000 * "7" + "]}", "line 2: a number of more than 4,300 digits"),
+        ('{"id": 1, "text": "x", "units": ' + 10**5 * "[" + 10**5 * "]" + "}", "line 2: JSON that is nested too deep"),
+        (
+            r'{"id": 1, "text": "xy", "spans": [{"start": 0, "end": 1, "type": "\ud800"}]}',
+            "line 2: half of a surrogate",
+        ),
     ],
 )
 def test_a_row_that_is_none_is_said_by_its_line(tmp_path: Path, line: str, said: str) -> None:

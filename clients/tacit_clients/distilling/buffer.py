@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from secrets import token_bytes
@@ -31,7 +31,7 @@ class DistillationBuffer:
     """Everything here blocks; it is called from worker threads.
 
     At most ``most`` pairs, the oldest go first, each for at most ``days`` and no longer than the vault knows the
-    conversation that it comes from: whoever erases that, by whatever road, erases its pairs.
+    conversation that it comes from: where that is gone, its pairs are erased by the next call that keeps or reads one.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class DistillationBuffer:
         self._vault, self._most, self._days, self._clock = vault, most, days, clock
         self._turn = Lock()
         self._key = token_bytes(32)  # digests are of this process alone
-        self._digests: dict[int, bytes] = {}  # by number
+        self._kept: dict[int, tuple[bytes, str]] = {}  # by number: the prompt's digest, and the conversation
 
     def keep(self, conversation: str, prompt: str, answer: str) -> bool:
         """Keep a pair that is in placeholder space already. False where its prompt is known, or its conversation gone.
@@ -48,7 +48,9 @@ class DistillationBuffer:
         Raises BadInput where the vault refuses.
         """
         with self._turn:
-            if self._digest(prompt) in self._known() or not self._vault.version(conversation):
+            self._refresh()
+            known = {prompt for prompt, _ in self._kept.values()}
+            if self._digest(prompt) in known or not self._vault.version(conversation):
                 return False
             told = {"at": self._clock(), "conversation": conversation, "prompt": prompt, "answer": answer}
             self._vault.seal(DISTILLED, json.dumps(told).encode("ascii"), expires_days=self._days)
@@ -60,11 +62,8 @@ class DistillationBuffer:
     def pairs(self) -> list[Pair]:
         """All that is kept, oldest first. Those whose conversation is gone are erased on the way."""
         found = [Pair(record.number, **json.loads(record.row)) for record in self._vault.rows(DISTILLED)]
-        there = {talk: self._vault.version(talk) > 0 for talk in {pair.conversation for pair in found}}
-        gone = [pair.number for pair in found if not there[pair.conversation]]
-        if gone:
-            self._vault.erase_rows(DISTILLED, gone)
-        return [pair for pair in found if there[pair.conversation]]
+        gone = self._erase_gone({pair.number: pair.conversation for pair in found})
+        return [pair for pair in found if pair.number not in gone]
 
     def examples(self) -> tuple[Example, ...]:
         """What training reads, oldest first."""
@@ -83,13 +82,22 @@ class DistillationBuffer:
         gone = [pair.number for pair in self.pairs() if pair.conversation == conversation]
         return self._vault.erase_rows(DISTILLED, gone) if gone else 0
 
-    def _known(self) -> set[bytes]:
-        """Digests of the prompts that are kept now. Opens only the seals that are new since the last call."""
-        numbers = self._vault.numbers(DISTILLED)
-        for record in self._vault.rows(DISTILLED, after=max(self._digests, default=0)):
-            self._digests[record.number] = self._digest(json.loads(record.row)["prompt"])
-        self._digests = {number: self._digests[number] for number in numbers if number in self._digests}
-        return set(self._digests.values())
+    def _refresh(self) -> None:
+        """Know what is kept, and erase what lost its conversation. Opens only seals that are new since last time."""
+        for record in self._vault.rows(DISTILLED, after=max(self._kept, default=0)):
+            told = json.loads(record.row)
+            self._kept[record.number] = self._digest(told["prompt"]), told["conversation"]
+        there = set(self._vault.numbers(DISTILLED))
+        there -= self._erase_gone({number: talk for number, (_, talk) in self._kept.items() if number in there})
+        self._kept = {number: kept for number, kept in self._kept.items() if number in there}
+
+    def _erase_gone(self, conversations: Mapping[int, str]) -> set[int]:
+        """Erase those whose conversation the vault knows no longer; returns their numbers."""
+        there = {talk for talk in set(conversations.values()) if self._vault.version(talk)}
+        gone = {number for number, talk in conversations.items() if talk not in there}
+        if gone:
+            self._vault.erase_rows(DISTILLED, gone)
+        return gone
 
     def _digest(self, prompt: str) -> bytes:
         """Of the prompt without case and spacing."""

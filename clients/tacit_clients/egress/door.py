@@ -178,6 +178,9 @@ class Egress:
         ``clean`` lets no masked text leave either: what holds anything to mask is refused as ``masked``. Raises
         TextRefused or UpstreamFailed, the first before anything was sent.
         """
+        if ask.stays:
+            await self.in_thread(self._note_refusal, ask, "local_only")
+            raise TextRefused("local_only", "the client rules out that it leaves")
         if self._paused():
             await self.in_thread(self._note_refusal, ask, "paused")
             raise TextRefused("paused", "the owner has paused all traffic to the large model")
@@ -204,8 +207,12 @@ class Egress:
             self._note_ending(number, outcome, account)
 
     async def _answered(self, draft: Draft, inbound: Inbound, account: Provenance) -> AsyncGenerator[Event]:
-        async with self.transport.post(draft.content, draft.stream, self._paused) as reply:
-            account.bytes_up, account.attempts = len(draft.content) * reply.attempts, reply.attempts
+        def left(attempts: int) -> None:
+            account.attempts += attempts
+            account.bytes_up += attempts * len(draft.content)
+            account.escalated = account.attempts > 0
+
+        async with self.transport.post(draft.content, draft.stream, self._paused, left) as reply:
             if not draft.stream:
                 body = await reply.body()
                 account.bytes_down = reply.received

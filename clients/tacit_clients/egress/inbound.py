@@ -5,6 +5,7 @@ Nothing passes that is not named here: text of three fields, calls of tools, log
 
 import json
 import re
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -246,14 +247,28 @@ def _logprobs(entry: Mapping[str, Json]) -> list[Json]:
 
 
 def _token(token: Json) -> dict[str, Json] | None:
+    """A token and its rivals; None where it, and without those of them that, are in wrong form."""
+    kept = _likely(token)
+    if kept is None:
+        return None
+    top = token.get("top_logprobs")
+    return kept | {"top_logprobs": [k for each in top if (k := _likely(each))] if isinstance(top, list) else []}
+
+
+def _likely(token: Json) -> dict[str, Json] | None:
+    """A token with its log-probability and bytes, where they are what they should be."""
     if not isinstance(token, dict) or not isinstance(token.get("token"), str):
         return None
-    if not isinstance(token.get("logprob"), int | float):
+    if not _finite(token.get("logprob")):
         return None
     raw = token.get("bytes")
-    top = token.get("top_logprobs")
-    kept = {"token": token["token"], "logprob": token["logprob"], "bytes": raw if isinstance(raw, list) else None}
-    return kept | {"top_logprobs": [k for each in top if (k := _token(each))] if isinstance(top, list) else []}
+    as_bytes = isinstance(raw, list) and all(type(each) is int and 0 <= each < 256 for each in raw)
+    return {"token": token["token"], "logprob": token["logprob"], "bytes": raw if as_bytes else None}
+
+
+def _finite(value: Json) -> bool:
+    """Whether a number can be computed with: JSON may also say NaN, Infinity and whole numbers that no float holds."""
+    return type(value) in (int, float) and abs(value) <= sys.float_info.max
 
 
 def _count(value: Json) -> int:

@@ -69,18 +69,23 @@ class Transport:
 
     @asynccontextmanager
     async def post(
-        self, content: bytes, stream: bool, paused: Callable[[], bool] = lambda: False
+        self,
+        content: bytes,
+        stream: bool,
+        paused: Callable[[], bool] = lambda: False,
+        leaves: Callable[[int], None] = lambda attempts: None,
     ) -> AsyncIterator["Reply"]:
         """Send ``content``; yields the reply once status and kind are right, and closes it however the block ends.
 
         Connection errors and 429, 502, 503, 504 are tried again, at most ``retries`` times, with full jitter; nothing
-        is once a reply was accepted, or when the owner has ``paused`` all traffic meanwhile. Raises UpstreamFailed.
+        is once a reply was accepted, or when the owner has ``paused`` all traffic meanwhile. ``leaves`` is told 1
+        before every attempt and -1 where it reached nobody, so that nothing left. Raises UpstreamFailed.
         """
         attempt = 0
         while True:
             attempt += 1
             try:
-                response, status = await self._once(content, stream)
+                response, status = await self._once(content, stream, leaves)
             except UpstreamFailed as error:
                 if error.reason != "unreachable" or attempt > self.settings.retries:
                     raise
@@ -96,7 +101,7 @@ class Transport:
             await asyncio.sleep(wait)
             if paused():
                 raise UpstreamFailed("status", status.code)
-        reply = Reply(response, self.settings, attempt)
+        reply = Reply(response, self.settings)
         try:
             yield reply
         finally:
@@ -115,8 +120,9 @@ class Transport:
         jitter = SystemRandom().uniform(0, self.settings.backoff_s * 2 ** (attempt - 1))
         return jitter if retry_after is None else retry_after + jitter
 
-    async def _once(self, content: bytes, stream: bool) -> Judged:
+    async def _once(self, content: bytes, stream: bool, leaves: Callable[[int], None]) -> Judged:
         self.breaker.enter()
+        leaves(1)
         accept = {"accept": "text/event-stream" if stream else "application/json"}
         patience_s = self.settings.first_byte_s if stream else self.settings.total_s  # a whole answer begins at its end
         failure: UpstreamFailed | None = None
@@ -131,6 +137,7 @@ class Transport:
             raise
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, _UsedUp):
             failure = UpstreamFailed("unreachable")
+            leaves(-1)
         except TimeoutError:
             failure = UpstreamFailed("timeout")
         except Exception:  # whatever it is, it holds the request, and a half-open circuit must not stay so
@@ -168,8 +175,8 @@ class _Status:
 class Reply:
     """A reply whose head was accepted. ``received`` counts its bytes; ``complete``: what is left of it says nothing."""
 
-    def __init__(self, response: aiohttp.ClientResponse, settings: UpstreamSettings, attempts: int) -> None:
-        self._response, self._settings, self.attempts, self.received = response, settings, attempts, 0
+    def __init__(self, response: aiohttp.ClientResponse, settings: UpstreamSettings) -> None:
+        self._response, self._settings, self.received = response, settings, 0
         self.complete = False
 
     async def chunks(self) -> AsyncGenerator[bytes]:

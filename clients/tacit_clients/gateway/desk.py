@@ -17,7 +17,7 @@ from tacit_clients.gateway.errors import problem_of, refuse
 from tacit_clients.gateway.metrics import Metrics
 from tacit_clients.gateway.rendering import Gathered
 from tacit_clients.gateway.security import Receive, Scope
-from tacit_clients.modes.protocol import Ask, Delta, Event, Json, Provenance, Registry, ToolDelta
+from tacit_clients.modes.protocol import Ask, Delta, Event, Json, Provenance, Registry, ToolDelta, stays
 from tacit_privacy.errors import TacitError
 
 _LONGEST_NAME, _LONGEST_CLIENT = 256, 80
@@ -110,7 +110,7 @@ class Desk:
         if conversation is None:
             conversation, named = await self.conversation_of(scope, messages, who)
         account, client = Provenance(mode.name), header(scope, b"user-agent")[:_LONGEST_CLIENT]
-        ask = Ask(body, conversation, stream, account, gone, client)
+        ask = Ask(body, conversation, stream, account, gone, client, stays(body))
         gathered = Gathered()
         answering = Answering(ask, messages, who, named, route, mode.answer(ask), gathered, start, token_hex(8))
         answering.events = self._noted(answering, answering.events)

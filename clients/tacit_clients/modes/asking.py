@@ -56,10 +56,16 @@ async def ask_local(
     max_tokens: int | None = None,
     temperature: float | None = None,
     seed: int | None = None,
+    *,
+    personal: bool,
 ) -> Whole:
-    """The local model's whole answer to ``messages``. Raises what the local model raises."""
+    """The local model's whole answer to ``messages``. Raises what the local model raises.
+
+    ``personal`` False: without the owner's personal adapter, which may know by heart what no vault knows. So is every
+    text made that may leave.
+    """
     limit = local.most_tokens if max_tokens is None else min(max_tokens, local.most_tokens)
-    request = LocalRequest([dict(message) for message in messages], 1, limit, temperature, None, (), seed)
+    request = LocalRequest([dict(message) for message in messages], 1, limit, temperature, None, (), seed, personal)
     return await _written(local, ask, request)
 
 
@@ -92,7 +98,7 @@ async def delegated(egress: Egress, local: LocalMode | None, ask: Ask, why: str)
         async with aclosing(egress.chat(ask, why)) as events:
             async for event in events:
                 if not begun:
-                    begun, ask.provenance.reason, ask.provenance.escalated = True, why, True
+                    begun, ask.provenance.reason = True, why
                 yield event
     except (TextRefused, UpstreamFailed) as error:
         failure = type(error)(*error.args)

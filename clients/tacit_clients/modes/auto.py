@@ -7,10 +7,9 @@ from pydantic import BaseModel, Field, PositiveInt
 
 from tacit_clients.egress import Egress
 from tacit_clients.modes.asking import delegated
-from tacit_clients.modes.local import LocalMode, local_request, needs_more
+from tacit_clients.modes.local import UNUSABLE, LocalMode, local_request, needs_more, why_unusable
 from tacit_clients.modes.probing import Probe
 from tacit_clients.modes.protocol import Ask, Event
-from tacit_clients.slm.answers import LocalUnusable
 
 
 class AutoSettings(BaseModel, frozen=True, extra="forbid"):
@@ -39,8 +38,11 @@ class AutoMode:
                     async for event in events:
                         sure = True
                         yield event
-            except LocalUnusable:
-                local, why = None, "local_unusable"
+            except UNUSABLE as error:
+                if sure:
+                    raise
+                local, why = None, why_unusable(error)
+                ask.provenance.flag("fallback_local")
             if sure or ask.cancelled.is_set():
                 return
         async with aclosing(delegated(self._egress, None if needs else local, ask, why)) as events:

@@ -1,7 +1,9 @@
 """``tacit/auxiliary``: a stranger's hint. The large model is asked one general question; the local one answers.
 
 Of the prompt nothing leaves but that question, without placeholders: the door refuses it where it holds anything to
-mask, and so does a check of its own against everything that was found in the prompt.
+mask, and so does a check of its own against everything that was found in the prompt. What the local model words is
+also held against the prompt itself: where it tells of its asker, or more in the prompt's own words than rules would
+keep of it, the rules' question is asked.
 """
 
 import asyncio
@@ -17,15 +19,14 @@ from tacit_clients.egress.lastlook import Values
 from tacit_clients.egress.views import leaves
 from tacit_clients.egress.wire import structural
 from tacit_clients.modes.asking import ask_llm, ask_local, last_of_user, prompts_of, with_last_of_user
-from tacit_clients.modes.generalise import generalise
+from tacit_clients.modes.generalise import generalise, in_first_person
 from tacit_clients.modes.hints import Hints
-from tacit_clients.modes.lexical import LINKING
-from tacit_clients.modes.local import LocalMode, needs_more
+from tacit_clients.modes.lexical import LINKING, words
+from tacit_clients.modes.local import UNUSABLE, LocalMode, needs_more, why_unusable
 from tacit_clients.modes.prompts import CHAT, NOTHING
 from tacit_clients.modes.protocol import Ask, Event, Json
 from tacit_clients.modes.trust import carries_instructions, flag_of_failure
 from tacit_clients.modes.turns import alone, asked
-from tacit_clients.slm.answers import LocalUnusable
 from tacit_privacy.errors import PromptTooLong, TextRefused, UpstreamFailed
 from tacit_privacy.pii.entities import Entity
 from tacit_privacy.pii.pseudonyms.folding import fold
@@ -35,6 +36,7 @@ SYSTEM: Final = (
     "or checks that matter, in at most five short lines. Ask nothing back."
 )
 _QUESTION_TOKENS: Final = 96  # a question is short
+RUN: Final = 3  # words in a row that are the asker's own and no coincidence, as the measure of what leaves counts them
 
 
 class AuxiliarySettings(BaseModel, frozen=True, extra="forbid"):
@@ -88,8 +90,8 @@ class AuxiliaryMode:
                         begun = True
                         yield event
                 return
-            except (LocalUnusable, PromptTooLong) as error:
-                why = "too_long" if isinstance(error, PromptTooLong) else "local_unusable"
+            except UNUSABLE as error:
+                why = why_unusable(error)
                 if begun or not self._settings.delegate:
                     raise
         if not self._settings.delegate:
@@ -157,16 +159,20 @@ class AuxiliaryMode:
         if how == "rules" or (how == "auto" and prompts is not CHAT):
             return await self._by_rules(prompt), True
         try:
-            whole = await ask_local(local, ask, prompts.ask("general", prompt=prompt), _QUESTION_TOKENS, 0.0)
+            whole = await ask_local(
+                local, ask, prompts.ask("general", prompt=prompt), _QUESTION_TOKENS, 0.0, personal=False
+            )
         except PromptTooLong:
             whole = None
         question = "" if whole is None or whole.finish != "stop" else _tidied(whole.text)
         if question.lower().strip(".") == NOTHING:
             return NOTHING, False
-        if question and len(question) <= self._settings.question_chars and not found.in_(question):
+        by_rules = await self._by_rules(prompt)
+        fits = 0 < len(question) <= self._settings.question_chars
+        if fits and not found.in_(question) and _general(question, prompt, by_rules):
             return question, False
         ask.provenance.flag("fallback_rules")
-        return await self._by_rules(prompt), True
+        return by_rules, True
 
     async def _by_rules(self, prompt: str) -> str:
         entities = await self._egress.in_thread(self._entities, prompt)
@@ -235,6 +241,18 @@ class AuxiliaryMode:
                 elif entity.type == "EMAIL_ADDRESS":
                     parts |= _parts(value.partition("@")[0])
         return _Found(Values(values, people), frozenset((*map(_solid, values), *parts)) - {""}, stays)
+
+
+def _general(question: str, prompt: str, by_rules: str) -> bool:
+    """Whether a model's question has no digit, no first person, and no run of the prompt that rules would not keep."""
+    if any(sign.isdigit() or sign.isnumeric() for sign in question) or in_first_person(question):
+        return False
+    return _runs(question) & _runs(prompt) <= _runs(by_rules)
+
+
+def _runs(text: str) -> set[tuple[str, ...]]:
+    found = words(text)
+    return {tuple(found[at : at + RUN]) for at in range(len(found) - RUN + 1)}
 
 
 def _parts(name: str) -> set[str]:

@@ -12,6 +12,7 @@ from tacit_clients.modes.probing import Probe
 from tacit_clients.modes.protocol import Ask, Event
 from tacit_clients.modes.trust import agreement, verdict
 from tacit_clients.modes.turns import alone, said
+from tacit_privacy.errors import Busy
 
 if TYPE_CHECKING:
     from tacit_clients.modes.judging import Judge
@@ -117,7 +118,12 @@ class ByConsistency:
         whole, settings = await answer_local(self._local, ask), self._settings
         messages, alike = local_request(ask.body, self._local.most_tokens).messages, 0
         for sample in range(settings.samples):
-            again = await ask_local(self._local, ask, messages, None, settings.sample_temperature, sample)
+            try:
+                again = await ask_local(
+                    self._local, ask, messages, None, settings.sample_temperature, sample, personal=True
+                )
+            except Busy:
+                continue  # one sample less that agrees
             alike += agreement(whole.text, again.text) >= _ALIKE
         ask.provenance.confidence = share = alike / settings.samples
         if share >= settings.consistent:
@@ -138,7 +144,8 @@ class ByQuestion:
         whole, prompt = await answer_local(self._local, ask), said(ask)
         ask.provenance.confidence = whole.confidence
         wording = await prompts_of(self._local)
-        judged = await ask_local(self._local, ask, wording.ask("verify", prompt=prompt, answer=whole.text), 8)
+        question = wording.ask("verify", prompt=prompt, answer=whole.text)
+        judged = await ask_local(self._local, ask, question, 8, personal=True)
         if verdict(judged.text):
             async with aclosing(_given(whole, ask, "verified")) as events:
                 async for event in events:

@@ -96,6 +96,7 @@ class DistillationMode:
                 if begun:
                     raise
                 why = "local_unusable"
+                ask.provenance.flag("fallback_local")
             if begun or ask.cancelled.is_set():
                 return
         async with aclosing(self._escalated(None if needs else local, view, ask, why)) as events:

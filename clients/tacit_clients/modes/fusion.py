@@ -100,15 +100,14 @@ class FusionMode:
         if ask.cancelled.is_set():
             return
         whole = await self._one(local, ask, own, theirs)
-        account = ask.provenance
-        if account.escalated:
+        if isinstance(theirs, Theirs):
             async for event in told(whole.text, whole.finish, ask):
                 yield event
             return
         if whole.text:
             yield Delta(0, "content", whole.text)
         yield Finish(0, whole.finish if whole.finish in ("stop", "length") else "stop")
-        yield Usage(account.local_in, account.local_out)
+        yield Usage(ask.provenance.local_in, ask.provenance.local_out)
 
     async def _own(self, local: LocalMode, ask: Ask) -> Own | None:
         """None where the local model cannot be used; why is for the log of whoever runs it, not for this answer."""
@@ -127,7 +126,7 @@ class FusionMode:
                 break
             try:
                 whole = await ask_local(
-                    local, ask, messages, settings.sample_tokens, settings.sample_temperature, seed=number
+                    local, ask, messages, settings.sample_tokens, settings.sample_temperature, number, personal=True
                 )
             except TacitError:
                 break
@@ -149,7 +148,6 @@ class FusionMode:
     async def _one(self, local: LocalMode, ask: Ask, own: Own | None, theirs: Theirs | Failure) -> Whole:
         """The one answer, with its account. Raises the large model's failure where nobody answered."""
         account = ask.provenance
-        account.escalated = isinstance(theirs, Theirs)
         if own is None:
             if not isinstance(theirs, Theirs):
                 raise theirs

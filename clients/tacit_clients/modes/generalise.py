@@ -6,10 +6,10 @@ side: a language that writes its nouns with capitals, as German does, loses them
 
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final
 
-from tacit_clients.modes.lexical import LINKING, content_words, in_place_of
+from tacit_clients.modes.lexical import LINKING, content_words, in_place_of, words
 from tacit_clients.modes.prompts import NOTHING
 from tacit_privacy.pii.entities import Entity
 
@@ -38,6 +38,7 @@ _QUOTED: Final = re.compile(
 )
 _REACHED: Final = re.compile(r"\S{1,256}@\S{1,256}|\b(?:https?://|www\.)\S{1,2000}")
 SENTENCES: Final = re.compile(r"(?<=[.!?])\s+|(?<=\u3002)|\n+")
+_CLAUSE: Final = re.compile(r"(?<=;)\s+")  # what stands before it is often the story behind a question
 _CORE: Final = re.compile(r"[^\W\d_]+(?:['\u2019\-][^\W\d_]+)*")
 _END: Final = "?\uff1f"
 _MARKS: Final = "()[]{}<>*_\"'`.,;:!?\u2018\u2019\u201c\u201d\u201e«»\u3001\u3002\u2026\u2013\u2014-"
@@ -62,8 +63,36 @@ bitte erkläre fasse finde gib hilf nenne schreib schreibe zeig übersetze
 comment donne explique résume traduis écris écrivez
 ayúdame escribe explica resume traduce
 """
+_VERBAL_NOUNS = """
+answer book cancel change check comment count design draft finde fix format help list mark name open outline
+plan play polish record resume say schedule search set start stop switch test turn update use wake
+"""
+_OBJECTS = """
+a all an any both down each every her him his how in it its me my off on our out that the their them these this
+those up us what when where which who whose why your
+"""
 _ASKING: Final = frozenset(_QUESTIONS.split())
-_BEGINNINGS: Final = _ASKING | frozenset(_ORDERS.split())
+_ORDER: Final = frozenset(_ORDERS.split())
+_BEGINNINGS: Final = _ASKING | _ORDER
+_NOUNS_TOO: Final = frozenset(_VERBAL_NOUNS.split())  # of the verbs that order
+_AFTER_VERBS: Final = frozenset(_OBJECTS.split())
+_POLITE: Final = frozenset((("can", "you"), ("could", "you"), ("would", "you")))
+_FIRST_PERSON: Final = """
+i me my mine myself we us our ours ourselves
+ich mich mir mein meine meinem meinen meiner meines wir uns unser unsere unserem unseren unserer unseres
+je moi mon ma mes mien mienne nous notre nos
+yo mí mi mis mío mía conmigo nosotros nosotras nuestro nuestra nuestros nuestras
+"""
+_SECOND_PERSON: Final = """
+you your yours yourself yourselves
+du dich dir dein deine deinem deinen deiner deines ihr euch euer eure eurem euren eurer
+tu te toi ton ta tes vous votre vos
+tú ti tus usted ustedes vosotros vosotras vuestro vuestra
+"""
+_SELF: Final = frozenset(_FIRST_PERSON.split())
+_SOMEBODY: Final = frozenset((_FIRST_PERSON + _SECOND_PERSON).split())
+_FORMAL: Final = re.compile(r"\b(?:Sie|Ihnen|Ihr(?:e[mnrs]?)?)\b")
+_ELIDED: Final = ("j'", "m'")  # je, me
 _BEFORE: Final = frozenset(("please", "bitte", "then", "and", "so", "now", "also", "hi", "hello", "ok", "but"))
 
 
@@ -72,30 +101,72 @@ def asks(sentence: str) -> bool:
 
     A question word counts only where the sentence has no full stop: "When she came back, she was ill." asks nothing.
     """
-    sentence = sentence.strip()
-    if sentence and sentence[-1] in _END:
+    if is_question(sentence):
         return True
-    heads = [word for word in _CORE.findall(sentence[:200].lower().replace("\u2019", "'"))[:4] if word not in _BEFORE]
-    head = heads[0] if heads else ""
-    return head in _BEGINNINGS and not (head in _ASKING and sentence[-1] in ".\u3002")
+    head = next(iter(_heads(sentence)), "")
+    return head in _BEGINNINGS and not (head in _ASKING and sentence.strip()[-1] in ".\u3002")
+
+
+def is_question(sentence: str) -> bool:
+    """By its mark."""
+    return sentence.rstrip()[-1:] in tuple(_END)
+
+
+def orders(sentence: str) -> bool:
+    """Whether a sentence surely orders something: "Draft a reply", "Could you list them?", not the title "Draft lease".
+
+    A verb that is a noun as well counts only before a word that follows verbs.
+    """
+    heads = _heads(sentence)
+    if tuple(heads[:2]) in _POLITE:
+        heads = heads[2:]
+    head, after = (*heads, "", "")[:2]
+    return head in _ORDER and (head not in _NOUNS_TOO or after in _AFTER_VERBS)
+
+
+def _heads(sentence: str) -> list[str]:
+    """The first words of a sentence without those that say nothing there."""
+    first = _CORE.findall(sentence[:200].lower().replace("\u2019", "'"))[:6]
+    return [word for word in first if word not in _BEFORE]
+
+
+def in_first_person(text: str) -> bool:
+    """Whether ``text`` has a pronoun of the first person, in English, German, French or Spanish."""
+    return any(word in _SELF for word in _pronouns(text))
+
+
+def speaks_to_somebody(text: str) -> bool:
+    """Whether ``text`` has a pronoun of the first or second person in one of these languages, as letters do."""
+    return _FORMAL.search(text) is not None or any(word in _SOMEBODY for word in _pronouns(text))
+
+
+def _pronouns(text: str) -> Iterator[str]:
+    """Words that may be pronouns, what hangs on them cut off: I'm, j'ai, ai-je."""
+    for word in words(text.replace("\u2019", "'")):
+        yield from ["je"] if word.startswith(_ELIDED) else re.split("['-]", word)
 
 
 def generalise(text: str, entities: Sequence[Entity], longest: int = 240) -> str:
-    """The last sentences of ``text`` that ask something, made general; NOTHING where no word of substance is left.
+    """The last clauses of ``text`` that ask something, made general; NOTHING where no word of substance is left.
 
     At most ``longest`` characters. ``entities``: everything a detector found in ``text``. What is in capitals, holds a
     digit or a sign of an address, or is quoted becomes a general word, whether or not anything found it.
     """
     bare = _REACHED.sub(f" {_LINK} ", _QUOTED.sub(f" {_TEXT} ", _flat(_without(text, entities)[:_MOST_READ])))
     kept: list[str] = []
-    for sentence in reversed([each for each in SENTENCES.split(bare) if asks(each)]):
-        plain = _general(sentence)
+    for clause in reversed([each for each in _clauses(bare) if asks(each)]):
+        plain = _general(clause)
         if not _says_something(plain):
             continue
         if len(plain) + sum(len(each) + 1 for each in kept) > longest:
             break
         kept.insert(0, plain)
     return " ".join(kept) or NOTHING
+
+
+def _clauses(text: str) -> Iterator[str]:
+    for sentence in SENTENCES.split(text):
+        yield from _CLAUSE.split(sentence)
 
 
 def _without(text: str, entities: Sequence[Entity]) -> str:

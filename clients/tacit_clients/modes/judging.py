@@ -40,7 +40,13 @@ class Judge:
         """Whether the large model is asked, now that the local one's confidence is known."""
         if not self.predictor.decide(prompt, confidence=confidence).escalate:
             return False  # a price only asks for more
-        return not self._price or await self.worth_it(prompt, await self.masked(prompt), confidence)
+        if not self._price:
+            return True
+        try:
+            masked = await self.masked(prompt)
+        except TacitError:
+            return True  # the gate will find the same, and nothing leaves
+        return await self.worth_it(prompt, masked, confidence)
 
     async def masked(self, prompt: str) -> list[Entity]:
         """What the gate would take from ``prompt``."""

@@ -28,7 +28,7 @@ class LlmMode:
             async with aclosing(self._egress.chat(ask, "asked")) as events:
                 async for event in events:
                     if not begun:
-                        begun, ask.provenance.reason, ask.provenance.escalated = True, "asked", True
+                        begun, ask.provenance.reason = True, "asked"
                     yield event
         except TextRefused as error:
             refusal = TextRefused(*error.args)

@@ -7,9 +7,12 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
 from tacit_clients.modes.protocol import Ask, Delta, Event, Finish, Json, Usage
-from tacit_privacy.errors import BadInput, EngineFailed, TacitError
+from tacit_clients.slm.answers import LocalUnusable
+from tacit_privacy.errors import BadInput, EngineFailed, PromptTooLong, TacitError
 
 MOST_CHOICES: Final = 8
+UNUSABLE: Final = (LocalUnusable, PromptTooLong, EngineFailed)
+"""What the local model raises where it cannot answer a prompt that another model could."""
 
 
 class Piece(Protocol):
@@ -54,6 +57,7 @@ class Generator(Protocol):
         stop: Sequence[str],
         seed: int | None,
         cancelled: Flag,
+        personal: bool,
     ) -> AsyncGenerator[Piece]: ...
 
 
@@ -68,6 +72,7 @@ class LocalRequest:
     top_p: float | None
     stop: tuple[str, ...] = field(repr=False)
     seed: int | None
+    personal: bool = True  # with the owner's personal adapter; never for a text that may leave
 
 
 def needs_more(body: Mapping[str, Json]) -> str:
@@ -106,6 +111,11 @@ def local_request(body: Mapping[str, Json], most_tokens: int) -> LocalRequest:
         _stops(body.get("stop")),
         body["seed"] if type(body.get("seed")) is int else None,
     )
+
+
+def why_unusable(error: TacitError) -> str:
+    """A short stable word for one of UNUSABLE."""
+    return "too_long" if isinstance(error, PromptTooLong) else "local_unusable"
 
 
 class LocalMode:
@@ -163,6 +173,7 @@ class LocalMode:
             stop=request.stop,
             seed=None if request.seed is None else request.seed + choice,
             cancelled=cancelled,
+            personal=request.personal,
         )
 
 

@@ -12,12 +12,11 @@ from pydantic import BaseModel
 from tacit_clients.egress import Draft, Egress
 from tacit_clients.modes.asking import Whole, ask_llm, ask_local, last_of_user, prompts_of, told, with_last_of_user
 from tacit_clients.modes.documents import Document, DocumentSettings, Reader, document_of
-from tacit_clients.modes.local import LocalMode, needs_more
+from tacit_clients.modes.local import UNUSABLE, LocalMode, needs_more
 from tacit_clients.modes.prompts import CHAT, NOTHING
 from tacit_clients.modes.protocol import Ask, Event, Json
 from tacit_clients.modes.trust import DISAGREE, agreement, flag_of_failure, flags_of_answer
 from tacit_clients.modes.turns import alone, asked, said
-from tacit_clients.slm.answers import LocalUnusable
 from tacit_privacy.errors import PromptTooLong, TacitError, TextRefused, UpstreamFailed
 from tacit_privacy.pii.restoring import restore
 
@@ -48,23 +47,32 @@ class PipelineMode:
 
     async def answer(self, ask: Ask) -> AsyncGenerator[Event]:
         local, needs = self._local, needs_more(ask.body)
+        document = self._document(ask)
+        if self._stays(ask) and (local is None or needs or document is None):
+            raise TextRefused("local_only", "documents.delegate is off, and no local model can read the document")
         if local is None or needs:
             events = asked(self._egress, None, ask, needs or WHY)
-        elif (document := self._document(ask)) is not None:
+        elif document is not None:
             events = self._read(local, ask, document)
         elif self._settings.aggregate and ask.body.get("n") in (None, 1):
-            events = self._aggregated(local, ask)
+            events = self._or_in_pieces(local, ask, self._aggregated(local, ask))
         else:
-            events = self._delegated(local, ask)
+            events = self._or_in_pieces(local, ask, self._delegated(local, ask))
         async with aclosing(events):
             async for event in events:
                 yield event
 
     async def _delegated(self, local: LocalMode, ask: Ask) -> AsyncGenerator[Event]:
-        """The large model's answer; where it cannot be had, the local one's, in pieces if the prompt is too long."""
+        """The large model's answer; where it cannot be had, the local one's."""
+        async with aclosing(asked(self._egress, local, ask, WHY, await self._prepared(local, ask))) as events:
+            async for event in events:
+                yield event
+
+    async def _or_in_pieces(self, local: LocalMode, ask: Ask, events: AsyncGenerator[Event]) -> AsyncGenerator[Event]:
+        """``events``, or an answer in pieces where the local model has to answer and the prompt is too long for it."""
         begun, document = False, None
         try:
-            async with aclosing(asked(self._egress, local, ask, WHY, await self._prepared(local, ask))) as events:
+            async with aclosing(events):
                 async for event in events:
                     begun = True
                     yield event
@@ -77,6 +85,11 @@ class PipelineMode:
         async with aclosing(Reader(self._egress, local, settings, ask).answer(document)) as events:
             async for event in events:
                 yield event
+
+    def _stays(self, ask: Ask) -> bool:
+        """Whether the prompt is as long as a document, and no document may leave."""
+        settings = self._settings.documents
+        return not settings.delegate and 0 < settings.longer_than < len(said(ask))
 
     def _document(self, ask: Ask) -> Document | None:
         """The prompt as a document, where it is long enough to be one."""
@@ -94,7 +107,7 @@ class PipelineMode:
                     begun = True
                     yield event
             return
-        except (LocalUnusable, PromptTooLong):  # not even in pieces
+        except UNUSABLE:  # not even in pieces
             if begun:
                 raise
         ask.provenance.flags.remove("document")
@@ -107,7 +120,7 @@ class PipelineMode:
         account, prompt = ask.provenance, last_of_user(ask.body.get("messages"))
         try:
             whole = await ask_llm(self._egress, ask, await self._prepared(local, ask), WHY)
-            account.escalated, account.reason = True, WHY
+            account.reason = WHY
         except (TextRefused, UpstreamFailed) as error:
             whole, account.reason = None, error.reason
             account.flag(flag_of_failure(error.reason))
@@ -132,7 +145,7 @@ class PipelineMode:
         account, account.answered_by = ask.provenance, "llm"
         try:
             messages = (await prompts_of(local)).ask("hinted", hint=whole.text, prompt=prompt)
-            merged = await ask_local(local, ask, messages, temperature=0.0)
+            merged = await ask_local(local, ask, messages, temperature=0.0, personal=True)
         except TacitError:
             account.flag("fallback_merge")
             return whole
@@ -174,7 +187,7 @@ class PipelineMode:
         prompts = await prompts_of(local)
         asking = [{"role": "user", "content": f"{_REWRITE}{redacted}\n\nRewritten request:"}]
         messages = asking if prompts is CHAT else prompts.ask("general", prompt=redacted)
-        whole = await ask_local(local, ask, messages, temperature=0.0)
+        whole = await ask_local(local, ask, messages, temperature=0.0, personal=False)  # it leaves
         text = whole.text.strip()
         if whole.finish != "stop" or not text or text.lower().strip(".") == NOTHING or len(text) > 2 * len(redacted):
             return ""

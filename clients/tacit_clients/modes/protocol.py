@@ -72,7 +72,7 @@ class Provenance:
 
     mode: str
     answered_by: Literal["", "local", "llm"] = ""
-    escalated: bool = False
+    escalated: bool = False  # text left for the large model, whoever answered then
     reason: str = ""  # why this one answered: a short stable word
     masked: dict[str, int] = dataclasses.field(default_factory=dict)  # by type
     dropped: list[str] = dataclasses.field(default_factory=list)  # known fields of the request that do not leave
@@ -120,6 +120,7 @@ class Provenance:
             type: max(self.masked.get(type, 0), part.masked.get(type, 0)) for type in {*self.masked, *part.masked}
         }
         self.dropped = list(dict.fromkeys([*self.dropped, *part.dropped]))
+        self.escalated |= part.escalated
         for word in part.flags:
             self.flag(word)
 
@@ -134,6 +135,13 @@ class Ask:
     provenance: Provenance
     cancelled: Flag  # set when the client has gone
     asked_by: str = dataclasses.field(default="", repr=False)  # what the client calls itself
+    stays: bool = False  # the client rules out that anything of it leaves
+
+
+def stays(body: Mapping[str, Json]) -> bool:
+    """Whether a client's request says, by ``"metadata": {"tacit": "local"}``, that nothing of it may leave."""
+    metadata = body.get("metadata")
+    return isinstance(metadata, dict) and metadata.get("tacit") == "local"
 
 
 class Mode(Protocol):

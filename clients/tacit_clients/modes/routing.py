@@ -15,17 +15,14 @@ from pydantic import model_validator
 from tacit_clients.egress import Egress
 from tacit_clients.modes.checks import CheckSettings, check_of
 from tacit_clients.modes.judging import Judge, JudgeSettings, damage_of
-from tacit_clients.modes.local import LocalMode
+from tacit_clients.modes.local import UNUSABLE, LocalMode, why_unusable
 from tacit_clients.modes.probing import needs_llm
 from tacit_clients.modes.protocol import Ask, Event
 from tacit_clients.modes.turns import alone, asked, said
-from tacit_clients.slm.answers import LocalUnusable
-from tacit_privacy.errors import BadInput
+from tacit_privacy.errors import BadInput, TacitError
 
 if TYPE_CHECKING:
     from tacit_clients.routing.predictor import Predictor
-
-_KEEP_HERE = "local"  # what a client says in metadata.tacit of a request that must not leave
 
 
 class RoutingSettings(CheckSettings, JudgeSettings, frozen=True, extra="forbid"):
@@ -59,7 +56,7 @@ class RoutingMode:
 
     async def _chosen(self, ask: Ask) -> AsyncGenerator[Event]:
         local, needs = self._local, needs_llm(ask.body)
-        if _kept_here(ask):
+        if ask.stays:
             return _at_home(local, ask)
         if local is None or needs:
             return asked(self._egress, None, ask, needs or "no_local_model")
@@ -81,7 +78,10 @@ class RoutingMode:
                 return "local" if unlike == "local" else "out_of_scope"
         if not decision.escalate:
             return ""
-        masked = await judge.masked(prompt)
+        try:
+            masked = await judge.masked(prompt)
+        except TacitError:
+            return "predicted"  # the gate will find the same, and nothing leaves
         damage = damage_of(prompt, masked)
         if not judge.predictor.decide(prompt, damage=damage).escalate:
             ask.provenance.flag("redaction_damage")
@@ -98,10 +98,11 @@ class RoutingMode:
                     begun = True
                     yield event
             why = check.failed
-        except LocalUnusable:
+        except UNUSABLE as error:
             if begun:
                 raise
-            why, fallback = "local_unusable", None
+            why, fallback = why_unusable(error), None
+            ask.provenance.flag("fallback_local")
         if begun or ask.cancelled.is_set():
             return
         async with aclosing(asked(self._egress, fallback, ask, why)) as events:
@@ -117,11 +118,6 @@ async def _at_home(local: LocalMode | None, ask: Ask) -> AsyncGenerator[Event]:
     async with aclosing(alone(local, ask)) as events:
         async for event in events:
             yield event
-
-
-def _kept_here(ask: Ask) -> bool:
-    metadata = ask.body.get("metadata")
-    return isinstance(metadata, dict) and metadata.get("tacit") == _KEEP_HERE
 
 
 def load_predictor(path: Path | None) -> "Predictor | None":

@@ -43,6 +43,7 @@ DISAGREE: Final = 0.4  # an agreement beneath it is a disagreement
 _OFFLINE: Final = frozenset(("unreachable", "timeout", "status", "malformed", "cut_off", "open_circuit"))
 _MOST_READ: Final = 65_536  # characters of an answer
 _SHORT: Final = 12  # words: an answer so short is about its number, where it has one
+_BARE: Final = 3  # words: an answer so short says yes or no and nothing else
 _MOST_TAGS: Final = 12  # two flags of countries within a country; more of these letters nobody sees are a message
 _YES: Final = frozenset(("yes", "yeah", "yep", "true", "correct", "ja", "oui", "sí", "si", "tak", "sim"))
 _NO: Final = frozenset(("no", "nope", "false", "incorrect", "nein", "non", "nie", "não"))
@@ -96,18 +97,21 @@ _INSTRUCTIONS: Final = re.compile("|".join(f"(?:{saying})" for saying in _SAYING
 def agreement(first: str, second: str) -> float:
     """How far two answers say the same, 0 to 1, without a model: exact for short answers, rough for long ones.
 
-    Alike up to case, space and punctuation: 1. Both begin with yes or no: 1 or 0. Both hold numbers and one is short:
-    its last number decides. Both are long and hold numbers: the mean of the F1 of their content words, that of their
-    numbers, and whether they end in the same one. Else the F1 of their content words.
+    Alike up to case, space and punctuation: 1. One begins with yes, the other with no: 0. Both begin with the same,
+    one of at most three words and not both with numbers: 1. Both hold numbers and one is short: its last number
+    decides. Both are long and hold numbers: the mean of the F1 of their content words, that of their numbers, and
+    whether they end in the same one. Else the F1 of their content words.
     """
     one, other = words(first), words(second)
     if one == other:
         return 1.0
     verdicts = verdict(first), verdict(second)
-    if None not in verdicts:
-        return float(verdicts[0] == verdicts[1])
-    told = overlap(content_words(first) or one, content_words(second) or other)
     counted, also = numbers(first), numbers(second)
+    if set(verdicts) == {True, False}:
+        return 0.0
+    if None not in verdicts and min(len(one), len(other)) <= _BARE and not (counted and also):
+        return 1.0
+    told = overlap(content_words(first) or one, content_words(second) or other)
     if not counted or not also:
         return told
     if min(len(one), len(other)) <= _SHORT:

@@ -13,7 +13,7 @@ from tacit_clients.routing.calibration import NEVER, Calibration
 from tacit_clients.routing.familiarity import BITS, Familiarity
 from tacit_clients.routing.spec import Spec
 from tacit_privacy.errors import BadInput
-from tacit_privacy.files import write_whole
+from tacit_privacy.files import OWNER_ALONE, write_whole
 
 if TYPE_CHECKING:
     from tacit_clients.routing.predictor import Predictor
@@ -39,7 +39,7 @@ class _File(BaseModel, frozen=True, extra="forbid"):
 
 
 def save(predictor: "Predictor", path: Path) -> None:
-    """Write ``path`` whole or not at all. Raises BadInput."""
+    """Write ``path`` whole or not at all, for its owner alone: hashed words can be guessed. Raises BadInput."""
     sets = predictor.familiarity.sets()
     known = np.concatenate([*sets, np.zeros(0, dtype=np.uint16)])
     file = _File(
@@ -55,7 +55,7 @@ def save(predictor: "Predictor", path: Path) -> None:
         known_sizes=_text(np.array([len(each) for each in sets]), "<u2"),
         aside=tuple(float(min(1.0, max(0.0, value))) for value in predictor.familiarity.aside),
     )
-    write_whole(path, file.model_dump_json(indent=1) + "\n")
+    write_whole(path, file.model_dump_json(indent=1) + "\n", mode=OWNER_ALONE)
 
 
 def load(path: Path) -> tuple[Spec, NDArray[np.float32], Calibration, float, Familiarity, float]:

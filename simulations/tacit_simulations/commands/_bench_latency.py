@@ -5,6 +5,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
@@ -14,15 +15,16 @@ from rich.table import Table
 from tacit_clients.gateway.settings import GatewaySettings
 from tacit_clients.slm.generation import LocalModel
 from tacit_privacy.pii.policy import RedactionPolicy
-from tacit_simulations.commands._bench_modes import Models, endpoint, shown
+from tacit_simulations.commands._bench_modes import Models, endpoint, milliseconds, shown
 from tacit_simulations.evaluation.modes import latency, profiles
 from tacit_simulations.evaluation.modes.asking import Asking
 from tacit_simulations.evaluation.modes.llm_server import Endpoint
+from tacit_simulations.evaluation.modes.reaching import reach
 from tacit_simulations.evaluation.modes.run import Plan, evaluate
 from tacit_simulations.evaluation.modes.tasks import Task
 from tacit_simulations.evaluation.speed import machine
 
-_KEPT = ("mode", "baseline", "device_profile", "link", "emulated")
+_KEPT = ("mode", "baseline", "device_profile", "link", "emulated", "failed")
 _TIMES = ("ttft_ms_p50", "ttft_ms_p95", "latency_ms_p50", "latency_ms_p95")
 
 
@@ -41,11 +43,14 @@ class Choices:
 
 
 def measure(models: Models, choices: Choices) -> dict[str, Any]:
-    """The document of ``--json``. Raises BadInput."""
+    """The document of ``--json``. Raises BadInput, before anything is timed where it can."""
+    remote = models.remote()
     places = [profiles.place(name) for name in choices.places or profiles.DEFAULTS]
     profiles.network_of(choices.traces, choices.seed)  # a folder without traces is told at once
     local = LocalModel.open(models.small, models.adapter, longest=choices.answer_tokens)
     local.check()
+    if remote is not None:
+        asyncio.run(reach(_settings(models, choices, remote).upstream, _asking(choices)))
     return asyncio.run(_measured(models, choices, places, local))
 
 
@@ -76,7 +81,7 @@ async def _modes(
     models: Models, choices: Choices, places: Sequence[profiles.Place], local: LocalModel, texts: Sequence[str]
 ) -> list[dict[str, Any]] | None:
     """Every mode here and on the devices, where a large model was given; else None."""
-    if models.upstream is None and models.model is None and models.llm is None:
+    if not models.names_large:
         return None
     with endpoint(models, choices.answer_tokens) as large:
         return await _ended(models, choices, places, local, texts, large)
@@ -90,21 +95,17 @@ async def _ended(
     texts: Sequence[str],
     large: Endpoint,
 ) -> list[dict[str, Any]]:
-    def change(more: Mapping[str, Any]) -> GatewaySettings:
-        limit = {"local.max_tokens": choices.answer_tokens}
-        return GatewaySettings.read(None, models.upstream_settings(large) | limit | dict(more))
-
     plan = Plan(
         dataset="latency",
         tasks=[Task(str(number), text, ("",)) for number, text in enumerate(texts[latency.WARM_UP :])],
-        settings=change({}),
-        change=change,
+        settings=_settings(models, choices, large),
+        change=lambda more: _settings(models, choices, large, more),
         policy=RedactionPolicy.load(None),
         local=local,
         parameters=profiles.parameters_of(models.small),
         places=places,
         sweep=False,
-        asking=Asking(choices.answer_tokens, seed=choices.seed),
+        asking=_asking(choices),
         remote=profiles.Remote(choices.llm_rate),
         traces=choices.traces,
         outage_questions=0,
@@ -113,8 +114,19 @@ async def _ended(
     return [_timed(row) for row in found["rows"] if row["knob"] is None]
 
 
+def _settings(
+    models: Models, choices: Choices, large: Endpoint, more: Mapping[str, Any] = MappingProxyType({})
+) -> GatewaySettings:
+    limit = {"local.max_tokens": choices.answer_tokens}
+    return GatewaySettings.read(None, models.upstream_settings(large) | limit | dict(more))
+
+
+def _asking(choices: Choices) -> Asking:
+    return Asking(choices.answer_tokens, seed=choices.seed)
+
+
 def _timed(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A row's times, on its device."""
+    """A row's times, on its device, and the share of questions that brought none."""
     prefix = "device_" if row["emulated"] else ""
     return {name: row[name] for name in _KEPT} | {name: row[prefix + name] for name in _TIMES}
 
@@ -147,11 +159,14 @@ def show(found: Mapping[str, Any]) -> None:
 
 
 def _of_modes(rows: Sequence[Mapping[str, Any]]) -> Table:
-    table = _table("Modes", ("", "where", "first", "whole", "95 %"), "Medians, and 95 % within. Devices are emulated.")
+    failed = ("failed",) if any(row["failed"] for row in rows) else ()
+    columns = ("", "where", "first", "whole", "95 %", *failed)
+    table = _table("Modes", columns, "Medians, and 95 % within. Devices are emulated.")
     for row in rows:
         where = "here" if not row["emulated"] else f"{row['device_profile']}@{row['link']}"
-        times = (f"{row[name]:,.0f} ms" for name in ("ttft_ms_p50", "latency_ms_p50", "latency_ms_p95"))
-        table.add_row((row["baseline"] or row["mode"]).removeprefix("always-"), where, *times)
+        times = (milliseconds(row[name]) for name in ("ttft_ms_p50", "latency_ms_p50", "latency_ms_p95"))
+        shares = (f"{100 * row[name]:.1f}%" for name in failed)
+        table.add_row((row["baseline"] or row["mode"]).removeprefix("always-"), where, *times, *shares)
     return table
 
 

@@ -15,17 +15,20 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from tacit_clients.egress.settings import UpstreamSettings
 from tacit_clients.gateway.settings import GatewaySettings
 from tacit_clients.slm.generation import LocalModel
 from tacit_clients.slm.places import NANO
-from tacit_privacy.errors import BadInput
+from tacit_privacy.errors import BadInput, EngineFailed
 from tacit_privacy.files import write_whole
 from tacit_privacy.pii.policy import RedactionPolicy
 from tacit_simulations import pair
 from tacit_simulations.evaluation.modes import profiles, tasks
 from tacit_simulations.evaluation.modes.asking import Asking
+from tacit_simulations.evaluation.modes.baselines import ALWAYS_RAW, ALWAYS_REDACTED
 from tacit_simulations.evaluation.modes.llm_server import Endpoint, serving
 from tacit_simulations.evaluation.modes.pareto import label
+from tacit_simulations.evaluation.modes.reaching import reach
 from tacit_simulations.evaluation.modes.rows import HERE, Prices
 from tacit_simulations.evaluation.modes.run import Plan, evaluate
 from tacit_simulations.evaluation.modes.sweeps import SWEEPS, Sweep
@@ -33,6 +36,14 @@ from tacit_simulations.evaluation.speed import machine
 from tacit_simulations.report.comparison import comparison_report
 
 _LOCAL_THREADS = 2
+_NOT_BY_SET = {  # sections where secrets are: what --set says is told with the result
+    "upstream": "the large model is --upstream and --model, its key TACIT_UPSTREAM_KEY",
+    "server": "nothing listens while modes are compared",
+    "keeping": "nothing is kept while modes are compared",
+}
+_OF_THE_WAY = {f"upstream.{name}" for name in UpstreamSettings.model_fields} - {
+    *("upstream.url", "upstream.model", "upstream.key")
+}
 
 
 @dataclass(frozen=True)
@@ -50,6 +61,18 @@ class Models:
         if self.slm is not None:
             return self.slm
         return NANO if pair.SMALL is None else str(pair.SMALL)
+
+    @property
+    def names_large(self) -> bool:
+        return (self.upstream, self.model, self.llm) != (None, None, None)
+
+    def remote(self) -> Endpoint | None:
+        """Somebody's endpoint; None where a model of one's own is to be served. Raises BadInput for half of both."""
+        if self.upstream is None and self.model is None:
+            return None
+        if self.upstream is None or self.model is None or self.llm is not None:
+            raise BadInput("a large model is --upstream URL with --model ID, or --llm MODEL alone")
+        return Endpoint(self.upstream, self.model, self.model)
 
     def upstream_settings(self, large: Endpoint) -> dict[str, Any]:
         """The gateway's, with the key of the environment for somebody else's endpoint."""
@@ -76,6 +99,7 @@ class Choices:
     outage_questions: int
     out: Path | None
     sweeps: Mapping[str, Sweep] = field(default_factory=lambda: SWEEPS)
+    start: Sequence[float] | None = None  # gaps are measured from it, where the adapter was taught the task
 
 
 def compare(models: Models, choices: Choices) -> dict[str, Any]:
@@ -107,7 +131,10 @@ def compare(models: Models, choices: Choices) -> dict[str, Any]:
             remote=choices.remote,
             traces=choices.traces,
             outage_questions=choices.outage_questions,
+            start=choices.start,
         )
+        if models.remote() is not None:  # one of our own has answered already
+            asyncio.run(reach(plan.settings.upstream, choices.asking))
         found = asyncio.run(_evaluated(plan, local))
         told = {
             "dataset": found["dataset"],
@@ -159,8 +186,11 @@ def assignments(words: Sequence[str]) -> dict[str, Any]:
     changes: dict[str, Any] = {}
     for word in words:
         name, equals, value = word.partition("=")
-        if not equals or not name or name.startswith("upstream.key"):
+        if not equals or not name:
             raise BadInput(f"--set {name} is no setting; write it like --set auto.probe_tokens=8")
+        section = name.partition(".")[0]
+        if section in _NOT_BY_SET and name not in _OF_THE_WAY:
+            raise BadInput(f"--set {name} is not for a comparison: {_NOT_BY_SET[section]}")
         try:
             changes[name] = tomllib.loads(f"value = {value}")["value"]
         except tomllib.TOMLDecodeError:
@@ -171,10 +201,9 @@ def assignments(words: Sequence[str]) -> dict[str, Any]:
 @contextmanager
 def endpoint(models: Models, max_tokens: int) -> Iterator[Endpoint]:
     """The large model: somebody's endpoint, or one of our own that runs while the block does. Raises BadInput."""
-    if models.upstream is not None or models.model is not None:
-        if models.upstream is None or models.model is None or models.llm is not None:
-            raise BadInput("a large model is --upstream URL with --model ID, or --llm MODEL alone")
-        yield Endpoint(models.upstream, models.model, models.model)
+    remote = models.remote()
+    if remote is not None:
+        yield remote
         return
     own = models.llm or pair.LARGE
     if own is None:
@@ -211,6 +240,18 @@ def _write(out: Path, told: Mapping[str, Any]) -> None:
     write_whole(out / "report.html", comparison_report(told))
 
 
+def check_measured(rows: Sequence[Mapping[str, Any]]) -> None:
+    """Raises EngineFailed where always asking the large model, redacted or raw, brought no answer at all."""
+    silent = [
+        row["baseline"] for row in rows if row["baseline"] in (ALWAYS_REDACTED, ALWAYS_RAW) and row["failed"] == 1
+    ]
+    if silent:
+        raise EngineFailed(
+            f"{' and '.join(dict.fromkeys(silent))} failed on every question, so no figure of the large model was "
+            "measured; see that its endpoint answers, then measure again"
+        )
+
+
 # --- for people
 
 
@@ -225,15 +266,16 @@ def show(told: Mapping[str, Any], out: Path | None) -> None:
         pad_edge=False,
         padding=(0, 1, 0, 0),
     )
-    for index, column in enumerate(("", "right", "95 %", "asked", "tokens", "leak", "words", "p50")):
-        table.add_column(column, justify="right" if index else "left", no_wrap=True)
     best: dict[str, Mapping[str, Any]] = {}
     for row in told["rows"]:
         name = row["baseline"] or row["mode"]
         if row["device_profile"] == HERE and (name not in best or _worth(row) > _worth(best[name])):
             best[name] = row
+    failed = ("failed",) if any(row["failed"] for row in best.values()) else ()
+    for index, column in enumerate(("", "right", "95 %", "asked", "tokens", "leak", "words", "p50", *failed)):
+        table.add_column(column, justify="right" if index else "left", no_wrap=True)
     for row in best.values():
-        table.add_row(*_line(row))
+        table.add_row(*_line(row), *(f"{100 * row[name]:.1f}%" for name in failed))
     console = Console()
     console.print(table)
     if out is not None:
@@ -254,5 +296,9 @@ def _line(row: Mapping[str, Any]) -> list[str]:
         f"{row['llm_tokens']:.1f}",
         leak,
         f"{100 * row['exposed_words']:.0f}%",
-        f"{row['latency_ms_p50']:,.0f} ms",
+        milliseconds(row["latency_ms_p50"]),
     ]
+
+
+def milliseconds(value: float | None) -> str:
+    return "none" if value is None else f"{value:,.0f} ms"

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tacit_privacy.cli import JsonOption, json_on_stdout
+from tacit_simulations.commands._options import finite
 
 if TYPE_CHECKING:
     from tacit_simulations.evaluation.speed import FleetSpeed, TrainingSpeed
@@ -119,8 +120,10 @@ def modes(
     limit: Annotated[int | None, typer.Option(min=1, help="only the first questions, so many")] = None,
     max_tokens: Annotated[int, typer.Option(min=1, help="most tokens of an answer, of either model")] = 64,
     seed: Annotated[int, typer.Option(min=0, help="of every request, of placeholders and of intervals")] = 0,
-    price_in: Annotated[float, typer.Option(min=0, help="of a million tokens that the large model reads")] = 0.0,
-    price_out: Annotated[float, typer.Option(min=0, help="of a million tokens that it writes")] = 0.0,
+    price_in: Annotated[
+        float, typer.Option(min=0, callback=finite, help="of a million tokens that the large model reads")
+    ] = 0.0,
+    price_out: Annotated[float, typer.Option(min=0, callback=finite, help="of a million tokens that it writes")] = 0.0,
     profile: Annotated[
         list[str] | None,
         typer.Option(help="emulate also on DEVICE or DEVICE@LINK of the fleet's catalogue; repeat it", metavar="NAME"),
@@ -130,7 +133,11 @@ def modes(
     ] = None,
     llm_rate: Annotated[
         float | None,
-        typer.Option(min=0.001, help="emulation: tokens a second of the large model; without: as long as it took here"),
+        typer.Option(
+            min=0.001,
+            callback=finite,
+            help="emulation: tokens a second of the large model; without: as long as it took here",
+        ),
     ] = None,
     outage: Annotated[int, typer.Option(min=0, help="questions asked again while the large model is gone")] = 8,
     out: Annotated[
@@ -141,7 +148,8 @@ def modes(
     """Compare the modes of collaboration: quality, cost, latency, energy and what leaves, on the same questions.
 
     Every mode runs through the parts of a real gateway, beside five baselines: a coin, the prompt's length, the small
-    model alone, the large one always, redacted and raw. TACIT_UPSTREAM_KEY: the upstream's key.
+    model alone, the large one always, redacted and raw. TACIT_UPSTREAM_KEY: the upstream's key. Exit code 1 where the
+    large model, always asked, answered nothing.
     """
     with json_on_stdout(as_json) as write:
         from tacit_simulations.commands import _bench_modes
@@ -168,16 +176,21 @@ def modes(
         write(found)
     if not as_json:
         _bench_modes.show(found, out)
+    _bench_modes.check_measured(found["rows"])
 
 
 @app.command()
 def routing(
     train: Annotated[Path, typer.Option(help='JSON lines {"id", "prompt", "slm", "llm"}: 0 or 1, right or wrong')],
     test: Annotated[Path, typer.Option(help="rows of the same kind, which nothing is learned from")],
-    target_rate: Annotated[float, typer.Option(min=0, max=1, help="share of prompts to escalate")] = 0.5,
+    target_rate: Annotated[
+        float, typer.Option(min=0, max=1, callback=finite, help="share of prompts to escalate")
+    ] = 0.5,
     risk: Annotated[
         float | None,
-        typer.Option(help="also a threshold that keeps P(answered locally, small wrong, large right) below this"),
+        typer.Option(
+            callback=finite, help="also a threshold that keeps P(answered locally, small wrong, large right) below this"
+        ),
     ] = None,
     resamples: Annotated[int, typer.Option(min=1, help="of the test rows, for intervals")] = 1000,
     seed: Annotated[int, typer.Option(min=0, help="of folds, resamples and ties")] = 0,
@@ -227,18 +240,22 @@ def latency(
     ] = None,
     llm_rate: Annotated[
         float | None,
-        typer.Option(min=0.001, help="emulation: tokens a second of the large model; without: as long as it took here"),
+        typer.Option(
+            min=0.001,
+            callback=finite,
+            help="emulation: tokens a second of the large model; without: as long as it took here",
+        ),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Time the device's own answers, by the model itself and through the gateway, and what checking them adds.
 
-    With a large model also every mode end to end, here and on emulated devices. Other work on the machine is not
-    corrected for: measure on an idle one.
+    With a large model also every mode end to end, here and on emulated devices; exit code 1 where it answered nothing.
+    Other work on the machine is not corrected for: measure on an idle one.
     """
     with json_on_stdout(as_json) as write:
         from tacit_simulations.commands import _bench_latency
-        from tacit_simulations.commands._bench_modes import Models
+        from tacit_simulations.commands._bench_modes import Models, check_measured
 
         choices = _bench_latency.Choices(
             prompt_tokens, answer_tokens, requests, seed, predictor, profile or (), llm_rate, traces
@@ -247,6 +264,7 @@ def latency(
         write(found)
     if not as_json:
         _bench_latency.show(found)
+    check_measured(found["modes"] or ())
 
 
 def _show(machine: dict[str, Any], fleet: "FleetSpeed", trained: "TrainingSpeed | None") -> None:

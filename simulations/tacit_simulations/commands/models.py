@@ -7,6 +7,7 @@ import typer
 
 from tacit_privacy.cli import JsonOption, json_on_stdout
 from tacit_privacy.errors import BadInput
+from tacit_simulations.commands._options import finite
 
 _MODELS = ("tacit-nano", "pair-small", "pair-large")
 
@@ -105,10 +106,14 @@ def train_recogniser(
 def train_router(
     data: Annotated[Path, typer.Option(help='JSON lines {"id", "prompt", "slm", "llm"}: 0 or 1, was the answer right')],
     out: Annotated[Path, typer.Option(help="file to write; it holds hashed words of the prompts")],
-    target_rate: Annotated[float, typer.Option(min=0, max=1, help="share of prompts to escalate")] = 0.5,
+    target_rate: Annotated[
+        float, typer.Option(min=0, max=1, callback=finite, help="share of prompts to escalate")
+    ] = 0.5,
     risk: Annotated[
         float | None,
-        typer.Option(help="in place of the rate: keep P(answered locally, small wrong, large right) below this"),
+        typer.Option(
+            callback=finite, help="in place of the rate: keep P(answered locally, small wrong, large right) below this"
+        ),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="of folds and of what is kept aside")] = 0,
     as_json: JsonOption = False,

@@ -6,6 +6,7 @@ from typing import Any
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 
+from tacit_clients.distilling.buffer import DistillationBuffer
 from tacit_clients.gateway.bodies import form_of, parsed, text_of
 from tacit_clients.gateway.errors import refuse
 from tacit_clients.gateway.page.owner import Number, Owner, owner_of
@@ -133,6 +134,7 @@ def _forget(owner: Owner, conversation: str) -> None:
     numbers = owner.index.of_conversation(conversation)
     gateway.book.erase(numbers)
     gateway.collector.erase_conversation(conversation)
+    DistillationBuffer(gateway.vault).erase_conversation(conversation)
     kept = gateway.vault.rows(RESPONSES)
     gateway.vault.erase_rows(RESPONSES, [r.number for r in kept if json.loads(r.row)["conversation"] == conversation])
     gateway.vault.erase(conversation)

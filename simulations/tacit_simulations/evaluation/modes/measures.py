@@ -46,6 +46,11 @@ class Pool:
         summed = np.bincount(self.question, self.weight * self.values(get), minlength=self.n)
         return np.asarray(summed, dtype=np.float64)
 
+    def came(self) -> NDArray[np.bool_]:
+        """Which answers belong to questions none of whose answers failed, shape ``(m,)``: those that can be timed."""
+        lost = self.per_question(lambda outcome: bool(outcome.failed)) > 0
+        return np.asarray(~lost[self.question])
+
     def only(self, keep: Callable[[Outcome], bool]) -> "Pool":
         """The questions all of whose answers ``keep`` is true of, numbered anew."""
         kept = np.array([keep(outcome) for outcome in self.outcomes], dtype=bool)

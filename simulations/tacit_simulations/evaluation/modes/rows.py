@@ -34,6 +34,7 @@ class Reference:
     """What rows are measured against: always-local and always-LLM, redacted and raw, on the same questions."""
 
     slm: measures.F64  # (n,) 1 where always-local is right
+    start: measures.F64  # (n,) from which gaps are measured: the same, or the local model before it was taught
     llm: measures.F64  # (n,) redacted
     raw: measures.F64  # (n,)
     raw_tokens: float  # of the large model, over all questions
@@ -88,17 +89,17 @@ class Routing:
 
 @dataclass(frozen=True, slots=True)
 class Latency:
-    """Milliseconds on this machine, one question at a time."""
+    """Milliseconds on this machine, one question at a time, of questions that were answered; null where none was."""
 
-    ttft_ms_p50: float
-    ttft_ms_p95: float
-    ttft_ms_p99: float
-    latency_ms_p50: float
-    latency_ms_p95: float
-    latency_ms_p99: float
-    gate_ms: float
-    local_ms: float
-    llm_ms: float
+    ttft_ms_p50: float | None
+    ttft_ms_p95: float | None
+    ttft_ms_p99: float | None
+    latency_ms_p50: float | None
+    latency_ms_p95: float | None
+    latency_ms_p99: float | None
+    gate_ms: float | None
+    local_ms: float | None
+    llm_ms: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +158,10 @@ class Robustness:
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """The same work on the row's device profile and link, emulated; all null where that is this machine."""
+    """The same work on the row's device profile and link, emulated; all null where that is this machine.
+
+    Times are of questions that were answered, as those measured here.
+    """
 
     device_latency_ms_p50: float | None = None
     device_latency_ms_p95: float | None = None
@@ -202,17 +206,17 @@ def quality(pool: Pool, against: Reference, seed: int) -> Quality:
     mean = pool.mean(right)
     answers = pool.per_question(right)
     low, high = measures.interval(answers, seed)
-    least, most = measures.gap_interval(answers, against.slm, against.raw, seed)
+    least, most = measures.gap_interval(answers, against.start, against.raw, seed)
     words = sorted({outcome.failed for outcome in pool.outcomes if outcome.failed})
-    slm, llm = float(against.slm.mean()), float(against.llm.mean())
+    start, llm = float(against.start.mean()), float(against.llm.mean())
     return Quality(
         quality=mean,
         quality_low=low,
         quality_high=high,
         failed=pool.mean(lambda o: bool(o.failed)),
         failures={word: pool.mean(lambda o, word=word: o.failed == word) for word in words},  # type: ignore[misc]
-        pgr=measures.gap_recovered(mean, slm, llm),
-        pgr_raw=measures.gap_recovered(mean, slm, float(against.raw.mean())),
+        pgr=measures.gap_recovered(mean, start, llm),
+        pgr_raw=measures.gap_recovered(mean, start, float(against.raw.mean())),
         pgr_raw_low=least,
         pgr_raw_high=most,
     )
@@ -232,18 +236,35 @@ def routing(pool: Pool, against: Reference) -> Routing:
     )
 
 
+@dataclass(frozen=True)
+class _Times:
+    """Figures of times, shape ``(m,)``: an answer that failed took none, however long it was waited for."""
+
+    pool: Pool
+
+    def at(self, times: measures.F64, share: float) -> float | None:
+        came = self.pool.came()
+        return quantile(times[came], self.pool.weight[came], share) if came.any() else None
+
+    def mean(self, times: measures.F64) -> float | None:
+        came = self.pool.came()
+        weight = self.pool.weight[came]
+        return float(np.dot(weight, times[came]) / weight.sum()) if came.any() else None
+
+
 def latency(pool: Pool) -> Latency:
     first, whole = pool.values(lambda o: o.ttft_ms), pool.values(lambda o: o.latency_ms)
+    times = _Times(pool)
     return Latency(
-        ttft_ms_p50=quantile(first, pool.weight, 0.5),
-        ttft_ms_p95=quantile(first, pool.weight, 0.95),
-        ttft_ms_p99=quantile(first, pool.weight, 0.99),
-        latency_ms_p50=quantile(whole, pool.weight, 0.5),
-        latency_ms_p95=quantile(whole, pool.weight, 0.95),
-        latency_ms_p99=quantile(whole, pool.weight, 0.99),
-        gate_ms=pool.mean(lambda o: o.whole.gate_ms),
-        local_ms=pool.mean(lambda o: o.whole.local_ms),
-        llm_ms=pool.mean(lambda o: o.whole.llm_ms),
+        ttft_ms_p50=times.at(first, 0.5),
+        ttft_ms_p95=times.at(first, 0.95),
+        ttft_ms_p99=times.at(first, 0.99),
+        latency_ms_p50=times.at(whole, 0.5),
+        latency_ms_p95=times.at(whole, 0.95),
+        latency_ms_p99=times.at(whole, 0.99),
+        gate_ms=times.mean(pool.values(lambda o: o.whole.gate_ms)),
+        local_ms=times.mean(pool.values(lambda o: o.whole.local_ms)),
+        llm_ms=times.mean(pool.values(lambda o: o.whole.llm_ms)),
     )
 
 
@@ -306,26 +327,26 @@ def robustness(outcomes: Sequence[Outcome]) -> Robustness:
 
 
 def device(pool: Pool, whole: Emulated, first: Emulated) -> Device:
-    def at(seconds: measures.F64, share: float) -> float:
-        return 1e3 * quantile(seconds, pool.weight, share)
+    """Energy is of every question, failed ones too: it was spent."""
 
-    def mean(values: measures.F64) -> float:
+    def joules(values: measures.F64) -> float:
         return float(np.dot(pool.weight, values) / pool.n)
 
-    joules = mean(whole.device_j) + mean(whole.network_j)
+    times = _Times(pool)
+    energy = joules(whole.device_j) + joules(whole.network_j)
     return Device(
-        device_latency_ms_p50=at(whole.seconds, 0.5),
-        device_latency_ms_p95=at(whole.seconds, 0.95),
-        device_latency_ms_p99=at(whole.seconds, 0.99),
-        device_ttft_ms_p50=at(first.seconds, 0.5),
-        device_ttft_ms_p95=at(first.seconds, 0.95),
-        device_compute_ms=1e3 * mean(whole.compute_s),
-        device_network_ms=1e3 * mean(whole.network_s),
-        device_llm_ms=1e3 * mean(whole.llm_s),
-        device_energy_j=mean(whole.device_j),
-        network_energy_j=mean(whole.network_j),
-        energy_j=joules,
-        correct_per_joule=pool.mean(right) / joules if joules else None,
+        device_latency_ms_p50=times.at(1e3 * whole.seconds, 0.5),
+        device_latency_ms_p95=times.at(1e3 * whole.seconds, 0.95),
+        device_latency_ms_p99=times.at(1e3 * whole.seconds, 0.99),
+        device_ttft_ms_p50=times.at(1e3 * first.seconds, 0.5),
+        device_ttft_ms_p95=times.at(1e3 * first.seconds, 0.95),
+        device_compute_ms=times.mean(1e3 * whole.compute_s),
+        device_network_ms=times.mean(1e3 * whole.network_s),
+        device_llm_ms=times.mean(1e3 * whole.llm_s),
+        device_energy_j=joules(whole.device_j),
+        network_energy_j=joules(whole.network_j),
+        energy_j=energy,
+        correct_per_joule=pool.mean(right) / energy if energy else None,
     )
 
 

@@ -47,6 +47,7 @@ class Plan:
     remote: profiles.Remote = field(default_factory=profiles.Remote)
     traces: Path | None = None
     outage_questions: int = 8
+    start: Sequence[float] | None = None  # of each task, 1 where the local model was right before it was taught
 
 
 @dataclass(frozen=True)
@@ -106,8 +107,10 @@ def compared(plan: Plan, found: Sequence[Measured], network: Network) -> dict[st
     local, llm, raw = (
         alone[name] for name in (baselines.ALWAYS_LOCAL, baselines.ALWAYS_REDACTED, baselines.ALWAYS_RAW)
     )
+    slm = local.per_question(measures.right)
     against = rows.Reference(
-        slm=local.per_question(measures.right),
+        slm=slm,
+        start=slm if plan.start is None else np.array(plan.start, dtype=np.float64),
         llm=llm.per_question(measures.right),
         raw=raw.per_question(measures.right),
         raw_tokens=raw.total(lambda o: o.whole.llm_in + o.whole.llm_out),

@@ -22,7 +22,7 @@ class Call:
     sent: bytes = field(repr=False)
     begun: float
     heard: bytearray = field(default_factory=bytearray, repr=False)
-    attempts: int = 1
+    attempts: int = 0
     ended: float | None = None
 
     def tokens(self) -> tuple[int, int, bool]:
@@ -47,13 +47,21 @@ class Tap(Transport):
 
     @asynccontextmanager
     async def post(
-        self, content: bytes, stream: bool, paused: Callable[[], bool] = lambda: False
+        self,
+        content: bytes,
+        stream: bool,
+        paused: Callable[[], bool] = lambda: False,
+        leaves: Callable[[int], None] = lambda attempts: None,
     ) -> AsyncIterator[Reply]:
         call = Call(content, time.perf_counter())
         self.calls.append(call)
+
+        def counted(attempts: int) -> None:
+            call.attempts += attempts
+            leaves(attempts)
+
         try:
-            async with super().post(content, stream, paused) as reply:
-                call.attempts = reply.attempts
+            async with super().post(content, stream, paused, counted) as reply:
                 reply.chunks = _listened(reply.chunks, call)  # type: ignore[method-assign]  # body() reads by it too
                 yield reply
         finally:

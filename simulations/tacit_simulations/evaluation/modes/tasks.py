@@ -1,8 +1,6 @@
 """Questions with one right answer, read from JSON lines, and when an answer counts as right."""
 
-import json
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
@@ -10,6 +8,7 @@ from typing import Any, Final
 
 from tacit_clients.modes.lexical import folded
 from tacit_privacy.errors import BadInput
+from tacit_simulations.evaluation.lines import check_text, rows
 
 NO_FAMILY: Final = "all"  # of a row that names none
 _NUMBER: Final = re.compile(r"[-+]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?|[-+]?\.\d+")
@@ -32,32 +31,15 @@ def read(file: Path, limit: int | None = None) -> list[Task]:
     Raises BadInput with the line for a row that is none, for an id that comes twice and for a file without rows.
     """
     tasks: dict[str, Task] = {}
-    try:
-        with file.open(encoding="utf-8") as lines:
-            for number, task in _tasks(lines, file):
-                if task.id in tasks:
-                    raise BadInput(f"{file}, line {number}: the id {task.id[:40]!r} was there before; ids name one row")
-                tasks[task.id] = task
-                if limit is not None and len(tasks) == limit:
-                    break
-    except UnicodeDecodeError as error:
-        raise BadInput(f"cannot read {file}: it is not UTF-8 text") from error
-    except OSError as error:
-        raise BadInput(f"cannot read {file}: {error.strerror}; name a file of JSON lines") from error
+    for place, task in rows(file, _task):
+        if task.id in tasks:
+            raise BadInput(f"{place}: the id {task.id[:40]!r} was there before; ids name one row")
+        tasks[task.id] = task
+        if limit is not None and len(tasks) == limit:
+            break
     if not tasks:
         raise BadInput(f'{file} holds no question; a row is {{"id", "prompt", "answer"}} on a line of its own')
     return list(tasks.values())
-
-
-def _tasks(lines: Iterator[str], file: Path) -> Iterator[tuple[int, Task]]:
-    for number, line in enumerate(lines, 1):
-        if line.strip():
-            try:
-                yield number, _task(json.loads(line))
-            except json.JSONDecodeError as error:
-                raise BadInput(f"{file}, line {number}: not JSON") from error
-            except BadInput as error:
-                raise BadInput(f"{file}, line {number}: {error}") from error
 
 
 def _task(row: Any) -> Task:
@@ -73,6 +55,7 @@ def _task(row: Any) -> Task:
         raise BadInput('"units" is no list of strings')
     if not isinstance(family, str) or not family:
         raise BadInput('"family" is no string')
+    check_text(row)
     return Task(str(row["id"]), row["prompt"], _answers(row), None if units is None else tuple(units), family)
 
 

@@ -2,15 +2,14 @@
 
 import csv
 import json
-import sys
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from tacit_privacy.errors import BadInput
+from tacit_simulations.evaluation import lines
 from tacit_simulations.evaluation.pii.scoring import Span
 from tacit_simulations.pretraining.recogniser import texts
 
@@ -40,30 +39,13 @@ class DataSet:
 
 def from_file(file: Path) -> DataSet:
     """JSON lines {"id", "text"} with "spans" or "units" or both; "-" is stdin. Rows are read as they are needed."""
-    return DataSet(file.name if str(file) != "-" else "stdin", lambda: _rows(file))
+    if str(file) == "-":
+        return DataSet("stdin", lambda: _samples(None))
+    return DataSet(file.name, lambda: _samples(file))
 
 
-def _rows(file: Path) -> Iterator[Sample]:
-    name = "stdin" if str(file) == "-" else str(file)
-    try:
-        opened = nullcontext(sys.stdin) if name == "stdin" else file.open(encoding="utf-8")
-        with opened as lines:
-            yield from _samples(lines, name)
-    except UnicodeDecodeError as error:
-        raise BadInput(f"cannot read {name}: it is not UTF-8 text") from error
-    except OSError as error:
-        raise BadInput(f"cannot read {name}: {error.strerror}") from error
-
-
-def _samples(lines: TextIO, name: str) -> Iterator[Sample]:
-    for number, line in enumerate(lines, 1):
-        if line.strip():
-            try:
-                yield _sample(json.loads(line))
-            except json.JSONDecodeError as error:
-                raise BadInput(f"{name}, line {number}: not JSON") from error
-            except BadInput as error:
-                raise BadInput(f"{name}, line {number}: {error}") from error
+def _samples(file: Path | None) -> Iterator[Sample]:
+    return (sample for _, sample in lines.rows(file, _sample))
 
 
 def _sample(row: Any) -> Sample:
@@ -93,6 +75,7 @@ def _span(span: Any, length: int) -> Span:
     start, end, kind = (span.get(key) for key in ("start", "end", "type"))
     if type(start) is not int or type(end) is not int or not isinstance(kind, str) or not kind:
         raise BadInput('a span has whole numbers "start" and "end" and a string "type"')
+    lines.check_text(kind)
     if not 0 <= start < end <= length:
         raise BadInput(f"the span {start} to {end} does not lie in a text of {length} code points")
     return start, end, kind

@@ -91,6 +91,9 @@ def latency(comparison: Comparison) -> Section:
 
 
 def _waits(run: Run) -> tuple[Value, ...]:
+    """Here and on each device; nothing where no question was answered."""
+    if run["latency_ms_p50"] is None:
+        return ()
     here = Value(0, run["latency_ms_p50"] / 1e3, run["latency_ms_p95"] / 1e3)
     return here, *(
         Value(index, row["device_latency_ms_p50"] / 1e3, row["device_latency_ms_p95"] / 1e3)

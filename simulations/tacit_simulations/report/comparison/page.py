@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from importlib.metadata import version
 from typing import Any
 
-from tacit_simulations.evaluation.modes.baselines import ALWAYS_LOCAL, ALWAYS_REDACTED
+from tacit_simulations.evaluation.modes.baselines import ALWAYS_LOCAL, ALWAYS_REDACTED, LENGTH, RANDOM
 from tacit_simulations.report.comparison import figures
 from tacit_simulations.report.comparison.glossary import GLOSSARY
 from tacit_simulations.report.comparison.reading import LOOKS, Comparison, Run, read
@@ -89,7 +89,7 @@ def _notes(comparison: Comparison) -> list[Note]:
             Note("Tokens are estimated.", "The endpoint counted none: four bytes are taken for a token.", False)
         )
     for run in comparison.best:
-        if run["baseline"] is None and run["failed"] > 0:
+        if run["baseline"] not in (RANDOM, LENGTH) and run["failed"] > 0:
             words = ", ".join(run["failures"])
             found.append(Note(f"{run.label} failed.", f"{percent(run['failed'])} got no answer: {words}.", True))
     return found
