@@ -8,14 +8,13 @@ import pytest
 from gateways import ANNA, EMAIL, NAMES, Failing, Listed, Running, Scripted, Told, Word, policy_of, running, user
 from upstreams import Body, Reply, Upstream, last_text, message, whole
 
-from tacit_clients.modes.auxiliary import RUN, SYSTEM, AuxiliaryMode, AuxiliarySettings
+from tacit_clients.modes.auxiliary import SYSTEM, AuxiliaryMode, AuxiliarySettings
 from tacit_clients.modes.local import LocalMode
 from tacit_clients.slm.answers import LocalUnusable
 from tacit_privacy.errors import Busy, PromptTooLong
 from tacit_privacy.pii.detection.detector import build_detector
 from tacit_privacy.pii.policy import RedactionPolicy
 from tacit_simulations.data.errands.asking import Asker, Family
-from tacit_simulations.evaluation.modes import leaving
 
 GONE = "http://127.0.0.1:9/v1"
 PROMPT = f"My daughter {ANNA} turned 7, mail {EMAIL}. What can I bake without nuts?"
@@ -182,15 +181,15 @@ STORY = (
     [
         STORY,
         "what if a wife hit our son and one should leave her?",  # first person
-        "Should I leave a spouse who drinks?",
+        "Should I leave my spouse?",
+        "Why did I stay?",
         "J\u2019ai peur, que faire?",
-        "Sollte ich gehen?",
+        "Sollte ich mit meinem Mann gehen?",
         "¿Debería dejar a mi pareja?",
         "How does one repay 48500?",  # digits
         "How does one repay ⅔ of a debt?",
-        "What helps a person who lost the house?",  # words of the story in a row
-        "What of a son, LAST\nnight?",
-        "What of a man who lost THE house?",
+        "What helps with a brother who lost a house?",  # words of the story in a row, linking ones aside
+        "What of a wife, DRINKS and\nhit?",
     ],
 )
 def test_a_question_that_tells_the_askers_story_is_made_by_rules(end: Upstream, gate: Running, question: str) -> None:
@@ -199,14 +198,20 @@ def test_a_question_that_tells_the_askers_story_is_made_by_rules(end: Upstream, 
     assert told["flags"] == ["fallback_rules"]
 
 
-@pytest.mark.parametrize("question", ["Should one leave her?", "When should one leave a spouse that drinks?"])
+@pytest.mark.parametrize(
+    "question",
+    [
+        "Should I leave a spouse who drinks?",
+        "How do I leave?",
+        "Sollte ich gehen?",
+        "Should one leave her?",
+        "When should one leave a spouse that drinks?",
+        "What helps a person who lost the house?",
+    ],
+)
 def test_a_question_in_words_that_rules_would_keep_is_general(end: Upstream, gate: Running, question: str) -> None:
     told = ask(added(gate, Local(question, "chat")), STORY)["tacit"]
     assert last_text(end.bodies[-1]) == question and told["flags"] == []
-
-
-def test_a_run_of_words_is_what_the_measure_takes_for_one() -> None:
-    assert RUN == leaving.RUN
 
 
 def test_what_the_door_would_mask_does_not_leave_in_a_question(end: Upstream, gate: Running) -> None:

@@ -19,7 +19,7 @@ from tacit_clients.egress.lastlook import Values
 from tacit_clients.egress.views import leaves
 from tacit_clients.egress.wire import structural
 from tacit_clients.modes.asking import ask_llm, ask_local, last_of_user, prompts_of, with_last_of_user
-from tacit_clients.modes.generalise import generalise, in_first_person
+from tacit_clients.modes.generalise import generalise, tells_of_oneself
 from tacit_clients.modes.hints import Hints
 from tacit_clients.modes.lexical import LINKING, words
 from tacit_clients.modes.local import UNUSABLE, LocalMode, needs_more, why_unusable
@@ -36,7 +36,7 @@ SYSTEM: Final = (
     "or checks that matter, in at most five short lines. Ask nothing back."
 )
 _QUESTION_TOKENS: Final = 96  # a question is short
-RUN: Final = 3  # words in a row that are the asker's own and no coincidence, as the measure of what leaves counts them
+RUN: Final = 3  # words in a row, linking ones aside, that are the asker's own and no coincidence
 
 
 class AuxiliarySettings(BaseModel, frozen=True, extra="forbid"):
@@ -192,7 +192,7 @@ class AuxiliaryMode:
             return known
         async with asyncio.timeout(settings.hint_s):
             whole = await ask_llm(self._egress, ask, self._body(question), "hint", clean=True)
-        account.escalated, account.reason = True, "hinted"
+        account.reason = "hinted"
         hint = whole.text.strip()
         if carries_instructions(hint):
             account.flag("instructions")
@@ -244,14 +244,14 @@ class AuxiliaryMode:
 
 
 def _general(question: str, prompt: str, by_rules: str) -> bool:
-    """Whether a model's question has no digit, no first person, and no run of the prompt that rules would not keep."""
-    if any(sign.isdigit() or sign.isnumeric() for sign in question) or in_first_person(question):
+    """Whether a model's question has no digit, tells of nobody, and has no run of the prompt but what rules keep."""
+    if any(sign.isdigit() or sign.isnumeric() for sign in question) or tells_of_oneself(question):
         return False
     return _runs(question) & _runs(prompt) <= _runs(by_rules)
 
 
 def _runs(text: str) -> set[tuple[str, ...]]:
-    found = words(text)
+    found = [word for word in words(text) if word not in LINKING]
     return {tuple(found[at : at + RUN]) for at in range(len(found) - RUN + 1)}
 
 

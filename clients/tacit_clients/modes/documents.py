@@ -203,7 +203,6 @@ class Reader:
             body = {"messages": [{"role": "system", "content": PLANNER}, {"role": "user", "content": question}]}
             try:
                 said = await ask_llm(self._egress, self._ask, body, "plan")
-                account.escalated = True
                 if (plan := plan_of(said.text)) is not None:
                     return plan
             except (TextRefused, UpstreamFailed) as error:

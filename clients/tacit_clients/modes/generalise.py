@@ -7,6 +7,7 @@ side: a language that writes its nouns with capitals, as German does, loses them
 import re
 import unicodedata
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from typing import Final
 
 from tacit_clients.modes.lexical import LINKING, content_words, in_place_of, words
@@ -90,6 +91,10 @@ tu te toi ton ta tes vous votre vos
 tú ti tus usted ustedes vosotros vosotras vuestro vuestra
 """
 _SELF: Final = frozenset(_FIRST_PERSON.split())
+_ANYBODYS: Final = frozenset(
+    [(verb, "i") for verb in ("do", "can", "could", "should", "shall", "may", "might", "must", "would")]
+    + [(verb, "ich") for verb in ("soll", "sollte", "kann", "könnte", "darf", "muss")]
+)
 _SOMEBODY: Final = frozenset((_FIRST_PERSON + _SECOND_PERSON).split())
 _FORMAL: Final = re.compile(r"\b(?:Sie|Ihnen|Ihr(?:e[mnrs]?)?)\b")
 _ELIDED: Final = ("j'", "m'")  # je, me
@@ -130,9 +135,13 @@ def _heads(sentence: str) -> list[str]:
     return [word for word in first if word not in _BEFORE]
 
 
-def in_first_person(text: str) -> bool:
-    """Whether ``text`` has a pronoun of the first person, in English, German, French or Spanish."""
-    return any(word in _SELF for word in _pronouns(text))
+def tells_of_oneself(text: str) -> bool:
+    """Whether ``text`` has a pronoun of the first person, in English, German, French or Spanish.
+
+    But for the *I* that everybody asks with: how do I, should I, kann ich.
+    """
+    found = ["", *_pronouns(text)]
+    return any(word in _SELF and (before, word) not in _ANYBODYS for before, word in pairwise(found))
 
 
 def speaks_to_somebody(text: str) -> bool:
