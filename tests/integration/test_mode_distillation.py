@@ -298,8 +298,9 @@ def test_what_lost_its_conversation_goes_with_the_next_pair() -> None:
     vault = buffer._vault
     with vault.conversation("other", expires_days=math.inf):
         pass
+    assert vault.known(["talk", "other", "never"]) == {"talk", "other"} and vault.known([]) == set()
     vault.erase("talk")
-    assert len(vault.rows(DISTILLED)) == 3
+    assert vault.known(["talk", "other"]) == {"other"} and len(vault.rows(DISTILLED)) == 3
     assert buffer.keep("other", "prompt 0", "answer") and len(vault.rows(DISTILLED)) == 1
 
 

@@ -93,7 +93,7 @@ class DistillationBuffer:
 
     def _erase_gone(self, conversations: Mapping[int, str]) -> set[int]:
         """Erase those whose conversation the vault knows no longer; returns their numbers."""
-        there = {talk for talk in set(conversations.values()) if self._vault.version(talk)}
+        there = self._vault.known(set(conversations.values()))
         gone = {number for number, talk in conversations.items() if talk not in there}
         if gone:
             self._vault.erase_rows(DISTILLED, gone)
