@@ -7,7 +7,7 @@ keep of it, the rules' question is asked.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Final, Literal
@@ -61,6 +61,7 @@ class _Found:
     values: Values = field(repr=False)
     exact: frozenset[str] = field(repr=False)
     stays: bool  # the policy lets none of the request leave
+    entities: Mapping[str, Sequence[Entity]] = field(repr=False)  # of every text, also what the policy keeps
 
     def in_(self, text: str) -> bool:
         """Whether ``text`` holds any of it: in any spelling, and the shortest ones as words of their own."""
@@ -144,7 +145,7 @@ class AuxiliaryMode:
                 if error.reason != "masked" or by_rules:
                     raise
             account.flag("fallback_rules")
-            return await self._told(ask, await self._by_rules(prompt), found)
+            return await self._told(ask, await self._by_rules(prompt, found), found)
         except (TextRefused, UpstreamFailed) as error:
             account.reason = error.reason
         except TimeoutError:
@@ -157,7 +158,7 @@ class AuxiliaryMode:
         """The general question, or NOTHING, and whether it was made by rules."""
         how, prompts = self._settings.abstraction, await prompts_of(local)
         if how == "rules" or (how == "auto" and prompts is not CHAT):
-            return await self._by_rules(prompt), True
+            return await self._by_rules(prompt, found), True
         try:
             whole = await ask_local(
                 local, ask, prompts.ask("general", prompt=prompt), _QUESTION_TOKENS, 0.0, personal=False
@@ -167,15 +168,17 @@ class AuxiliaryMode:
         question = "" if whole is None or whole.finish != "stop" else _tidied(whole.text)
         if question.lower().strip(".") == NOTHING:
             return NOTHING, False
-        by_rules = await self._by_rules(prompt)
+        by_rules = await self._by_rules(prompt, found)
         fits = 0 < len(question) <= self._settings.question_chars
         if fits and not found.in_(question) and _general(question, prompt, by_rules):
             return question, False
         ask.provenance.flag("fallback_rules")
         return by_rules, True
 
-    async def _by_rules(self, prompt: str) -> str:
-        entities = await self._egress.in_thread(self._entities, prompt)
+    async def _by_rules(self, prompt: str, found: _Found) -> str:
+        entities = found.entities.get(prompt)
+        if entities is None:  # its parts were looked at one by one
+            entities = await self._egress.in_thread(self._entities, prompt)
         return generalise(prompt, entities, self._settings.question_chars)
 
     async def _told(self, ask: Ask, question: str, found: _Found) -> str:
@@ -228,8 +231,9 @@ class AuxiliaryMode:
     def _gathered(self, texts: Sequence[str]) -> _Found:
         policy = self._egress.gate.policy
         values, people, parts, stays = set[str](), set[str](), set[str](), False
-        for text in dict.fromkeys(texts):
-            for entity in self._entities(text):
+        entities = {text: self._entities(text) for text in dict.fromkeys(texts)}
+        for text, found in entities.items():
+            for entity in found:
                 action = policy.action(entity.type)
                 if action == "keep":
                     continue
@@ -240,7 +244,7 @@ class AuxiliaryMode:
                     parts |= _parts(value)
                 elif entity.type == "EMAIL_ADDRESS":
                     parts |= _parts(value.partition("@")[0])
-        return _Found(Values(values, people), frozenset((*map(_solid, values), *parts)) - {""}, stays)
+        return _Found(Values(values, people), frozenset((*map(_solid, values), *parts)) - {""}, stays, entities)
 
 
 def _general(question: str, prompt: str, by_rules: str) -> bool:
