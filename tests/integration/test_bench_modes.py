@@ -85,9 +85,7 @@ def test_what_leaks_is_what_was_sent(end: Upstream) -> None:
 
 def test_gaps_of_a_taught_model_are_measured_from_the_untaught_one(end: Upstream) -> None:
     row = here(compared(end, modes=["llm"], start=[0.0, 0.0, 0.0]), "local", baseline="always-local")
-    assert (row["quality"], row["pgr_raw"]) == pytest.approx(
-        (1 / 3, 0.5)
-    )  # a third, of the two that the large one gets
+    assert (row["quality"], row["pgr_raw"]) == pytest.approx((1 / 3, 0.5))  # one, where the large model has two
     row = here(compared(end, modes=["llm"]), "local", baseline="always-local")
     assert row["pgr_raw"] == 0.0
 

@@ -1,5 +1,6 @@
 """What holds in every mode: what a personal adapter knows stays, what must stay does, and somebody answers."""
 
+import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, Iterator
 from pathlib import Path
@@ -127,6 +128,7 @@ def test_a_long_prompt_is_read_in_pieces_where_nobody_else_can(end: Upstream) ->
             gate.gateway.modes.add(mode)
             told = gate.chat(prompt, model="tacit/pipeline").raise_for_status().json()["tacit"]
         assert told["answered_by"] == "local" and {"document", "offline"} <= set(told["flags"]), aggregate
-    with running(NOBODY, None, LocalModel.open(), upstream={"retries": 0}) as gate:
+    with running(NOBODY, None, local, upstream={"retries": 0}) as gate:
         refused = gate.post("/v1/chat/completions", {"model": "tacit/routing", "messages": [user(prompt)]})
+    asyncio.run(local.close())
     assert refused.status_code in (502, 503) and "tokens" not in refused.text
