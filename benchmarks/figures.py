@@ -67,6 +67,7 @@ ORDER = {  # results file: heading of the page
     "ledger": "The budget and its ledger",
     "dispatch": "Messages",
     "throughput": "The training fleet",
+    "quantised_updates": "Updates in few bits",
     "pii_accuracy": "Redaction: what it finds and what it lets out",
     "pii_speed": "Redaction: speed and memory",
     "pii_memory": "Redaction: memory over many texts",
@@ -110,6 +111,9 @@ _TAIL = """
 - **The ledger** is read and written as in a run: every charge in a database file and in a transaction that is on disk
   before anything is released. A verifier starts with nothing computed; behind a sealed roster it bounds the plan once,
   by privacy loss distributions, however many rounds there were.
+- **Updates in few bits**: the same scenario and seeds at 32, 8 and 4 bits. A shorter update arrives earlier, so cohorts
+  differ too, as they do between two seeds: what seeds alone do stands beside. The reach of codes is in coordinates of
+  an update whose coordinates are all alike, on updates that are as long as the clip.
 - **Redaction**: [Redaction, measured](redaction-measured.md) says how texts are chosen and scored. The bare graph is
   the recogniser's network alone, run on the arrays that detection made of the same texts.
 - **The gateway**: the upstream answers at once, so what is added to a direct call is the gateway's own time. One

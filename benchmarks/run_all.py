@@ -18,6 +18,7 @@ SCRIPTS = (
     "ledger.py",
     "dispatch.py",
     "throughput.py",
+    "quantised_updates.py",
     "pii_accuracy.py",
     "pii_speed.py",
     "pii_memory.py",

@@ -36,7 +36,7 @@ from tacit_privacy.contract import (
 from tacit_privacy.contract import RECORD_DESCRIPTION as RECORD_DESCRIPTION
 from tacit_privacy.errors import BadInput, NonFiniteUpdate, TacitError, TermsRefused, UpdateRefused
 from tacit_privacy.ledger.keys import SigningKey
-from tacit_privacy.mechanisms.gaussian import clip_to_grid
+from tacit_privacy.mechanisms.coding import Coding
 from tacit_privacy.mechanisms.noise import NoiseSource, SystemNoise
 
 # Records of Flower's Context.state: the device's own memory. None of them is ever part of a reply.
@@ -66,9 +66,10 @@ def _system_noise(round_number: int) -> NoiseSource:
 class Device:
     """What a device brings to a round.
 
-    ``rng`` draws the order of its examples for a round, ``noise`` the noise and the coins of example-level DP-SGD:
-    seeded in a simulation, the operating system's in deployment. ``server_key`` is the pinned key (hexadecimal) that
-    terms must be signed by; None pins nothing: for simulations and trials. ``rank`` 0 means the adapter's own.
+    ``rng`` draws the order of its examples for a round, ``noise`` the noise and the coins of example-level DP-SGD, and
+    what an update in few bits is rounded by: seeded in a simulation, the operating system's in deployment.
+    ``server_key`` is the pinned key (hexadecimal) that terms must be signed by; None pins nothing: for simulations and
+    trials. ``rank`` 0 means the adapter's own.
     """
 
     identity: str
@@ -154,16 +155,16 @@ def answer(content: RecordDict, state: RecordDict, device: Device) -> RecordDict
     start = _start(content, device, terms)
     before = _score(device, start, terms) if device.scores or asks_for_scores(terms) else {}
     result = _learn(device, start, terms)
-    update = clip_to_grid(result.delta, terms.clip_norm, terms.levels)
-    grid = np.concatenate([update, slots(terms, result, before)])
-    nonce = device.noise(terms.round).salt("receipt")
+    noise, coding = device.noise(terms.round), Coding(terms.bits, terms.quantum, terms.levels)
+    update = coding.encode(result.delta, terms.clip_norm, slots(terms, result, before), noise)
+    nonce = noise.salt("receipt")
     receipt = Receipt(
         run=terms.run,
         round=terms.round,
         device=device.identity,
         public_key=device.key.public if device.key else "",
         terms=digest(payload),
-        update=commitment(nonce, grid.tobytes()),
+        update=commitment(nonce, update.tobytes()),
         participation=agreed.of(terms.run).participations,
         ledger_head=terms.ledger_head,
         ledger_length=terms.ledger_length,
@@ -173,7 +174,7 @@ def answer(content: RecordDict, state: RecordDict, device: Device) -> RecordDict
     state[STATE_GUARD] = ConfigRecord(dict(agreed.as_values(device.key)))
     return RecordDict(
         {
-            RECORD_UPDATE: ArrayRecord([grid]),
+            RECORD_UPDATE: ArrayRecord([update]),
             RECORD_RECEIPT: ConfigRecord({"payload": receipt, "signature": signed, "nonce": nonce}),
         }
     )

@@ -7,6 +7,7 @@ from typing import Any, Self
 from tacit_privacy.contract import AdapterSpec, RoundTerms, canonical
 from tacit_privacy.errors import TermsRefused
 from tacit_privacy.ledger.keys import SigningKey, verifies
+from tacit_privacy.mechanisms.coding import Coding
 
 LEVELS = (2**8, 2**26)  # coarser is no grid; squares of finer steps would overflow, see mechanisms.gaussian
 CLIPS = (1e-9, 1e9)  # a clip norm outside is a mistake or a trick
@@ -120,10 +121,10 @@ def check(
     """Agree to a round, or raise TermsRefused; returns what the device will remember once it has replied.
 
     Pure. Checked, in this order: the signature by the pinned key (None: nothing is pinned, for simulations and trials
-    alone); the resident adapter's shape; a sane grid, clip and set of statistics; rounds that only go forward, with the
-    pause between two participations; at most as many participations, at least as much noise and at most the clip that
-    this run promised at its strictest and that the owner allows; a ledger that never shrinks and never changes what it
-    said. ``now``: seconds on the device's own clock, which participations by period are counted by.
+    alone); the resident adapter's shape; a sane grid, coding, clip and set of statistics; rounds that only go forward,
+    with the pause between two participations; at most as many participations, at least as much noise and at most the
+    clip that this run promised at its strictest and that the owner allows; a ledger that never shrinks and never
+    changes what it said. ``now``: seconds on the device's own clock, which participations by period are counted by.
     """
     if server_key is not None and not verifies(server_key, payload, signature):
         raise TermsRefused("signature", "the terms are not signed by the pinned server key")
@@ -144,6 +145,8 @@ def _check_sense(terms: RoundTerms, resident: AdapterSpec) -> None:
         raise TermsRefused("adapter", "the terms describe another adapter than the resident one")
     if not LEVELS[0] <= terms.levels <= LEVELS[1]:
         raise TermsRefused("levels", f"a grid of {terms.levels} levels is outside 2^8 to 2^26")
+    if not Coding(terms.bits, terms.quantum, terms.levels).sensible(terms.spec.prefix(terms.rank)):
+        raise TermsRefused("bits", f"nothing is left of an update in {terms.bits} bits of {terms.quantum} grid steps")
     for clip in (terms.clip_norm, terms.clip_limit or terms.clip_norm):
         if not CLIPS[0] <= clip <= CLIPS[1]:
             raise TermsRefused("clip", f"a clip norm of {clip} is outside {CLIPS[0]} to {CLIPS[1]}")

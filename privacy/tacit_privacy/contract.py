@@ -14,6 +14,7 @@ from tacit_privacy.schedules import Schedule
 
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 _WIDEST = 1e300  # half a range beyond it, and the middle of one, would be no number
+Bits = Literal[32, 8, 4]  # of a coordinate of an update on the wire; 32: the grid vector as it is
 LEVELS = 2**20  # integer grid steps per clip norm: rounding costs less than 1e-6 of the clip per coordinate
 
 
@@ -165,6 +166,8 @@ class RoundTerms(Fact):
     rank: PositiveInt
     clip_norm: PositiveFloat
     levels: PositiveInt = LEVELS
+    bits: Bits = 32  # of a coordinate of the update
+    quantum: PositiveInt = 1  # grid steps of one step of a code, a public constant; see mechanisms.coding
     statistics: tuple[Statistic, ...] = ()  # one slot each behind the adapter's part of the update
     training: LocalTraining
     noise_multiplier: float = Field(
@@ -191,7 +194,7 @@ class Receipt(Fact):
     device: str
     public_key: str = Field(default="", pattern=r"^([0-9a-f]{64})?$")
     terms: Digest  # of the RoundTerms it acted on
-    update: Digest  # ``commitment`` to the bytes of the grid vector it sent
+    update: Digest  # ``commitment`` to all bytes of the array it sent
     participation: PositiveInt  # the how-manieth of this device in this run
     ledger_head: Digest
     ledger_length: int = Field(ge=0)
@@ -200,7 +203,9 @@ class Receipt(Fact):
 # Names of the records inside a Flower message, and of its own keys.
 RECORD_ADAPTER = "adapter"  # ArrayRecord: one float32 array (prefix,)
 RECORD_TERMS = "terms"  # ConfigRecord {"payload": bytes, "signature": bytes}
-RECORD_UPDATE = "update"  # ArrayRecord: one int32 array (prefix,), the clipped delta in grid steps
+# ArrayRecord: one array, the clipped delta and the statistics behind it: in grid steps, int32 (prefix + statistics,),
+# or in 8 or 4 bits a coordinate, uint8, as mechanisms.coding says
+RECORD_UPDATE = "update"
 RECORD_RECEIPT = "receipt"  # ConfigRecord {"payload": bytes, "signature": bytes, "nonce": bytes}
 RECORD_REFUSAL = "refusal"  # ConfigRecord {"reason": str}: the device's guard or its data said no
 QUERY_DESCRIBE = "query.describe"  # asks a device who it is: stable identity, tier rank, adapter spec

@@ -8,11 +8,17 @@ TacitError                    something Tacit can name; ``exit_code`` is what th
 │   ├── PromptTooLong         a prompt leaves the local model no room for an answer
 │   └── VaultLocked           a vault whose key is missing or wrong; nothing was read
 ├── BudgetExhausted           the privacy budget refuses; exit code 1
+├── AdmissionRefused          a device is not let into a fleet; nothing was changed
+├── RequestRefused            a request to the server is unsigned, old, repeated or nobody's
+├── RunTakenOver              another coordinator holds the run; nothing more may be written
 ├── UpdateRefused             one device's update is not acceptable; costs its sender, never the round
 │   └── NonFiniteUpdate       NaN or infinity: clipping those would hide them
 ├── TermsRefused              the device's own guard says no to a round
 ├── LedgerBroken              a chain, signature or sequence does not verify
 ├── TextRefused               a text may not leave this device, by policy or since a check failed; never holds the text
+├── ServerUnreachable         a device's server does not answer; it is asked again later
+├── NodeUnknown               the server does not know this device's node any more
+├── RunOver                   the run that a message belongs to has ended
 ├── Busy                      the local model answers as many as it may; ask again later
 ├── UpstreamFailed            the large model's endpoint is gone, slow, busy or wrong in form
 └── EngineFailed              the engine that runs devices, or the local model, cannot go on
@@ -86,6 +92,39 @@ class BudgetExhausted(TacitError):
         )
 
 
+class AdmissionRefused(TacitError):
+    """A device is not let into a fleet. ``reason`` is one stable word, for logs and programs."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(reason, detail)
+        self.reason, self.detail = reason, detail
+
+    def __str__(self) -> str:
+        return f"the device was not admitted: {self.detail}"
+
+
+class RequestRefused(TacitError):
+    """A request is unsigned, too old, repeated, or of somebody who may not. ``reason`` is one stable word."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"the request was refused: {self.reason}"
+
+
+class RunTakenOver(TacitError):
+    """Another coordinator has taken a run over: whoever had it before may write nothing more."""
+
+    def __init__(self, run: str) -> None:
+        super().__init__(run)
+        self.run = run
+
+    def __str__(self) -> str:
+        return f"another coordinator has taken over run {self.run}; this one ends"
+
+
 class UpdateRefused(TacitError):
     """One device's update is not acceptable. ``reason`` is a short stable word for reports."""
 
@@ -132,6 +171,21 @@ class TextRefused(TacitError):
 
     def __str__(self) -> str:
         return f"text refused ({self.reason}): {self.detail}" if self.detail else f"text refused ({self.reason})"
+
+
+class ServerUnreachable(TacitError):
+    """A device's server does not answer, or not with sense. Nothing is lost: what was to be sent is kept."""
+
+
+class NodeUnknown(TacitError):
+    """The server does not know this device's node: it was revoked, or the server began anew."""
+
+    def __str__(self) -> str:
+        return "the server does not know this device's node; it asks for its number, or was revoked"
+
+
+class RunOver(TacitError):
+    """The run that a message belongs to has ended: its reply is of no use to anybody."""
 
 
 class Busy(TacitError):

@@ -46,7 +46,7 @@ class BufferedCoordinator(Coordinator):
 
     def _round(self, state: State) -> State:
         number = state.round + 1
-        buffer = _Buffer(RoundRecord(number, self._clock.now()), RoundSum(self._job.spec, self._mechanism_of(state)))
+        buffer = _Buffer(RoundRecord(number, self._clock.now()), self._empty_sum(state))
         record, total = buffer.record, buffer.total
         until = self._clock.now() + PATIENCE_S
         for wave in count():

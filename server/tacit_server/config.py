@@ -6,6 +6,7 @@ from typing import Literal
 from pydantic import BaseModel, Field, PositiveFloat, PositiveInt, model_validator
 
 from tacit_privacy.accounting.bounds import Adjacency
+from tacit_privacy.contract import Bits
 from tacit_privacy.schedules import Schedule
 
 
@@ -138,6 +139,10 @@ class FederationConfig(BaseModel, frozen=True, extra="forbid", allow_inf_nan=Fal
     minimum_share: float = Field(
         default=0.2, ge=0, le=1, description="share of the cohort below which a round is given up"
     )
+    update_bits: Bits = Field(
+        default=32,
+        description="bits that a coordinate of a device's update travels in; 8 and 4 round at random, within the clip",
+    )
     policy: Literal["sync", "buffered"] = Field(
         default="sync", description="sync: rounds open and close; buffered: a step whenever a cohort of replies is in"
     )
@@ -195,8 +200,28 @@ class AdapterConfig(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False)
         return self
 
 
+def bits_for(federation: FederationConfig, privacy: PrivacyConfig) -> Bits:
+    """What a coordinate of an update travels in: whole where there is no clip, since nothing then says how far codes
+    have to reach.
+    """
+    return federation.update_bits if privacy.enabled else 32
+
+
+class JoiningConfig(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
+    """How a run waits for its fleet before the first round."""
+
+    nodes: int = Field(default=0, ge=0, description="devices to wait for; 0: a cohort, and until no more appear")
+    patience_s: PositiveFloat = Field(default=600.0, description="seconds after which the run starts with who is there")
+    answer_s: PositiveFloat = Field(default=180.0, description="seconds in which a node says which device it is")
+
+
 def check_together(federation: FederationConfig, privacy: PrivacyConfig) -> None:
     """Raise ValueError, one sentence, where the two tables cannot hold at once."""
+    if bits_for(federation, privacy) != federation.update_bits:
+        raise ValueError(
+            f"updates in {federation.update_bits} bits reach as far as the clip and privacy.enabled = false has none; "
+            "leave federation.update_bits out"
+        )
     if federation.policy == "buffered" and privacy.secret:
         raise ValueError(
             f'buffered rounds draw no cohort of sampling {privacy.sampling}; set privacy.sampling = "fixed"'

@@ -5,7 +5,7 @@ import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from itertools import count
-from typing import Any
+from typing import Any, Literal
 
 os.environ.setdefault("FLWR_TELEMETRY_ENABLED", "0")
 
@@ -21,6 +21,7 @@ from tacit_privacy.errors import BudgetExhausted, FleetExhausted, UpdateRefused
 from tacit_privacy.ledger.keys import SigningKey
 from tacit_privacy.ledger.receipts import SignedReceipt
 from tacit_privacy.mechanisms.adaptive import WITHIN_CLIP
+from tacit_privacy.mechanisms.coding import Coding
 from tacit_privacy.mechanisms.gaussian import GaussianSum
 from tacit_privacy.mechanisms.joint import JointSum, Release
 from tacit_privacy.mechanisms.noise import NoiseSource
@@ -29,7 +30,7 @@ from tacit_server import optimizers
 from tacit_server.aggregation.joint import RoundSum
 from tacit_server.charging import Charging
 from tacit_server.clock import PATIENCE_S, RETRY_S, Clock
-from tacit_server.config import FederationConfig, PrivacyConfig
+from tacit_server.config import FederationConfig, PrivacyConfig, bits_for
 from tacit_server.optimizers import ServerState
 from tacit_server.planning import adaptive_clip, sampling_for
 from tacit_server.roster import Counts, Devices, Roster
@@ -39,6 +40,15 @@ from tacit_server.state import State
 from tacit_server.store import Checkpoint, Store
 
 Observer = Callable[[RoundRecord, NDArray[np.float64]], None]
+Pace = Literal["run", "pause", "stop"]
+
+
+class Resting(Exception):
+    """The run is to rest; everything is stored."""
+
+
+class Stopping(Exception):
+    """The run is to end for good."""
 
 
 @dataclass(frozen=True)
@@ -70,31 +80,42 @@ class Coordinator:
         store: Store,
         key: SigningKey,
         observe: Observer = lambda record, adapter: None,
+        pace: Callable[[], Pace] = lambda: "run",
     ) -> None:
+        """``pace`` is asked before every round, and while devices are waited for: whether to go on."""
         self._job, self._grid, self._clock, self._roster = job, grid, clock, roster
         self._mechanism, self._charging, self._noise = JointSum.of(mechanism), charging, noise
         self._adaptive = adaptive_clip(job.privacy) if WITHIN_CLIP in self._mechanism.statistics else None
-        self._store, self._key, self._observe = store, key, observe
+        self._store, self._key, self._observe, self._pace = store, key, observe, pace
+        self._bits = bits_for(job.federation, job.privacy)
         self.stopped = ""  # why the run ended before its last round
+        self.resting = False  # whether it ended only to go on later
 
     def run(self) -> ServerState:
         """All rounds, or as many as the budget pays for; from the newest checkpoint where there is one.
 
-        A run that found too few devices leaves its ledger open: it can go on when they are back.
+        A run that found too few devices, or is to rest, leaves its ledger open: it can go on later.
         """
         with self._store.begin() as session:
             self._charging.open(session, self._key.public)
         state = self._resume()
         while state.round < self._job.federation.rounds:
             try:
+                self._keep_pace()
                 state = self._round(state)
+            except Resting:
+                self.resting = True
+                return state.server
+            except Stopping:
+                self.stopped = "stopped as asked"
+                break
             except BudgetExhausted as refused:
                 self.stopped = str(refused)
                 break
             except FleetExhausted as exhausted:
                 if state.round == 0:
                     raise  # nothing was learnt: the settings are wrong, not the run over
-                self.stopped = str(exhausted)
+                self.stopped, self.resting = str(exhausted), True
                 return state.server
         with self._store.begin() as session:
             self._charging.close(session)
@@ -109,9 +130,17 @@ class Coordinator:
             head, length = self._charging.head(session)
         terms = self._terms(state, number, head, length)
         outstanding = self._push(asked, terms, state, str(number), record)  # 3 ask
-        total = RoundSum(self._job.spec, self._mechanism_of(state))
+        total = self._empty_sum(state)
         receipts = self._collect(outstanding, terms.deadline, cohort, total, record)  # 4 sum what comes
         return self._release(state, total, reservation, record, receipts)
+
+    def _keep_pace(self) -> None:
+        """Raises Resting or Stopping where the run is not to go on: between rounds, when nothing is reserved."""
+        match self._pace():
+            case "pause":
+                raise Resting
+            case "stop":
+                raise Stopping
 
     def _release(
         self,
@@ -172,6 +201,7 @@ class Coordinator:
             if now >= until:
                 break
             self._clock.wait(now + RETRY_S)
+            self._keep_pace()
         raise FleetExhausted(
             f"round {number}: for two days fewer than {self._minimum()} devices that may still take part could be "
             "asked; enlarge the fleet, raise privacy.participations, lower privacy.separation or relax what fleet "
@@ -213,6 +243,11 @@ class Coordinator:
             ledger_length=length,
         )
 
+    def _terms_of(self, terms: RoundTerms, rank: int) -> RoundTerms:
+        """The terms of the devices of one rank, whose updates are of one length."""
+        coding = Coding.of(self._bits, terms.levels, self._job.spec.prefix(rank))
+        return terms.model_copy(update={"rank": rank, "bits": coding.bits, "quantum": coding.quantum})
+
     def _push(
         self, asked: Devices, terms: RoundTerms, state: State, group: str, record: RoundRecord
     ) -> dict[str, Sent]:
@@ -224,7 +259,7 @@ class Coordinator:
         for device in asked.tolist():
             rank = min(self._roster.rank(device), self._job.spec.rank)
             if rank not in sent:  # every message of a tier shares these two records
-                own = terms.model_copy(update={"rank": rank}).to_bytes()
+                own = self._terms_of(terms, rank).to_bytes()
                 signed = ConfigRecord({"payload": own, "signature": self._key.sign(own)})
                 sent[rank] = (ArrayRecord([adapter[: self._job.spec.prefix(rank)]]), signed, digest(own))
             arrays, signed, name = sent[rank]
@@ -294,6 +329,9 @@ class Coordinator:
         record.bytes_up += vector.nbytes
         return True
 
+    def _empty_sum(self, state: State) -> RoundSum:
+        return RoundSum(self._job.spec, self._mechanism_of(state), self._bits)
+
     def _mechanism_of(self, state: State) -> JointSum:
         """The mechanism of the next round, which has the clip that the run has come to."""
         return replace(self._mechanism, clip_norm=state.clip)
@@ -308,9 +346,7 @@ class Coordinator:
     def _commit(
         self, state: State, reservation: Reservation, record: RoundRecord, receipts: list[SignedReceipt]
     ) -> None:
-        snapshot = getattr(self._grid, "snapshot", lambda: b"")
-        arrays = {**state.arrays(), **self._in_flight()}
-        checkpoint = Checkpoint(state.round, self._clock.now(), arrays, state.server.steps, snapshot())
+        checkpoint = self._checkpoint(state)
         with self._store.begin() as session:
             if record.released:
                 released = digest(state.server.adapter.tobytes())
@@ -332,18 +368,29 @@ class Coordinator:
     def _counted(self, state: State) -> State:
         """With what is charged beyond the checkpoint: a crash may have cut off a release to these devices.
 
-        Noise that is correlated then begins anew, for what that release was noised with is forgotten: rounds after it
-        take back nothing of those before it. A device moves less that way, never more.
+        That round is over: those who were asked would refuse to be asked for it again. Noise that is correlated begins
+        anew, for what that release was noised with is forgotten: rounds after it take back nothing of those before it. A
+        device moves less that way, never more.
         """
         with self._store.begin() as session:
             for device, releases in self._charging.participations(session).items():
                 state.participations[device] = max(state.participations[device], releases)
             newest = self._charging.last_rounds(session)
-        for device, number in newest.items():
-            state.last[device] = max(state.last[device], number)
-        if max(newest.values(), default=0) > state.round:
-            return replace(state, rows=self._mechanism.start(self._job.spec.dimension))
-        return state
+            for device, number in newest.items():
+                state.last[device] = max(state.last[device], number)
+            lost = max(newest.values(), default=0)
+            if lost <= state.round:
+                return state
+            after = replace(state, round=lost, rows=self._mechanism.start(self._job.spec.dimension))
+            now, asked = self._clock.now(), sum(number == lost for number in newest.values())
+            record = RoundRecord(lost, now, now, sampled=asked, dropped={"lost": asked})
+            self._store.save(session, self._checkpoint(after), asdict(record))
+        return after
+
+    def _checkpoint(self, state: State) -> Checkpoint:
+        snapshot = getattr(self._grid, "snapshot", lambda: b"")
+        arrays = {**state.arrays(), **self._in_flight()}
+        return Checkpoint(state.round, self._clock.now(), arrays, state.server.steps, snapshot())
 
     def _rng(self, *path: str | int) -> np.random.Generator:
         return np.random.default_rng() if self._job.seed is None else stream(self._job.seed, *path)

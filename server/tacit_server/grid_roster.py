@@ -2,42 +2,27 @@
 
 import logging
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from flwr.app import Message, RecordDict
 from flwr.serverapp import Grid
-from pydantic import BaseModel, Field, PositiveFloat, ValidationError
-from sqlalchemy import Integer, String, Text, select
-from sqlalchemy.orm import Mapped, mapped_column
+from pydantic import ValidationError
+from sqlalchemy import select
+from sqlalchemy.orm import Session
 
 from tacit_privacy.contract import QUERY_DESCRIBE, RECORD_DESCRIPTION, AdapterSpec
 from tacit_privacy.errors import BadInput, FleetExhausted
 from tacit_server.clock import Clock
+from tacit_server.config import JoiningConfig as JoiningConfig
 from tacit_server.roster import Bools, Devices, Identity
 from tacit_server.store import Store
-from tacit_server.store.database import ServerTables
+from tacit_server.store.tables import DeviceRow
 
 _log = logging.getLogger("flwr")  # what Flower's runtimes show and stream
 _SETTLE_S, _REFRESH_S = 3.0, 2.0
 _LONGEST_IDENTITY = 200
-
-
-class DeviceRow(ServerTables):
-    """A device's number for as long as the database lives, whatever node it comes back as."""
-
-    __tablename__ = "devices"
-    number: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
-    identity: Mapped[str] = mapped_column(Text, unique=True)
-    public_key: Mapped[str] = mapped_column(String(64))  # that its receipts are signed with; empty: it has none
-
-
-class JoiningConfig(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
-    """How a run waits for its fleet before the first round."""
-
-    nodes: int = Field(default=0, ge=0, description="devices to wait for; 0: a cohort, and until no more appear")
-    patience_s: PositiveFloat = Field(default=600.0, description="seconds after which the run starts with who is there")
-    answer_s: PositiveFloat = Field(default=180.0, description="seconds in which a node says which device it is")
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +63,7 @@ class GridRoster:
         different adapters. A node that does not answer is left out.
         """
         with self._store.begin() as session:
-            rows = session.scalars(select(DeviceRow)).all()
+            rows = self._rows(session)
             self._numbers = {row.identity: row.number for row in rows}
             self._known = [Identity(row.identity, row.public_key) for row in sorted(rows, key=lambda row: row.number)]
         self._await_fleet()
@@ -89,6 +74,10 @@ class GridRoster:
         silent = len(self._asked.keys() - self._said.keys())
         _log.info("Tacit: %s devices, %s nodes that did not say which device they are", self.population, silent)
         return self._spec
+
+    def _rows(self, session: Session) -> Sequence[DeviceRow]:
+        """Devices that the run knows before anybody has spoken."""
+        return session.scalars(select(DeviceRow)).all()
 
     def _number(self) -> None:
         """Number the devices that have spoken, by name, and pin their keys."""

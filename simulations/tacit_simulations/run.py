@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -159,9 +159,11 @@ class Prepared:
         begun = begun_for(self.run_name(private=True), self.config_digest, mechanism, self.spec.dimension, noise)
         return Budget(self.policy(), ledger, begun, noise, replay=True)
 
-    def emulator(self) -> Emulator:
+    def emulator(self, private: bool = True) -> Emulator:
+        """The fleet. Without privacy an update travels whole: it is as large on the way up as the adapter was down."""
         fleet = self.scenario.fleet.model_copy(update={"devices": self.devices})
-        return Emulator.of(self.scenario.seed, fleet, self.work)
+        work = self.work if private else replace(self.work, bytes_up=self.work.bytes_down)
+        return Emulator.of(self.scenario.seed, fleet, work)
 
     def setup(self, canaries: bool = True) -> DeviceSetup:
         """Whatever devices are. Canaries belong to the private run alone: without a guarantee they measure nothing."""
@@ -202,7 +204,7 @@ class Prepared:
         self, store: Store, journal: Journal, engine: Engine, folder: OutputFolder, private: bool, watch: Watcher
     ) -> Trained:
         began = time.monotonic()
-        emulator, clock = self.emulator(), VirtualClock(self.scenario.fleet.start)
+        emulator, clock = self.emulator(private), VirtualClock(self.scenario.fleet.start)
         fleet = FleetGrid(emulator, clock, engine, partial(run_device, self.setup(canaries=private)))
         trained: list[int] = []
 

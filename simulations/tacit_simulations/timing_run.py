@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from tacit_privacy.errors import FleetExhausted
+from tacit_server.config import bits_for
 from tacit_simulations.fleet.dispatch import Work
 from tacit_simulations.fleet.emulator import Emulator
 from tacit_simulations.fleet.figures import fleet_facts
@@ -31,9 +32,10 @@ def simulate_timing(scenario: Scenario, out: Path, resume: bool, watch: Watcher)
     began = time.monotonic()
     examples = examples_seen(scenario.training, np.array([float(scenario.data.train_per_device)]))[0]
     population = Population.of(scenario.seed, scenario.fleet)
+    bits = bits_for(scenario.federation, scenario.privacy)
     parameters = scenario.model.parameters or _NANO_PARAMETERS
     floats = _FLOATS_PER_RANK * ranks_of(population, scenario.adapter.rank, scenario.adapter.tiers)
-    work = Work.of_model(parameters, floats, scenario.training.max_length, float(examples), scenario.fleet)
+    work = Work.of_model(parameters, floats, scenario.training.max_length, float(examples), scenario.fleet, bits)
     emulator = Emulator(population, scenario.fleet, work)
     with OutputFolder(out).claimed(scenario.digest, resume):
         watch.stage("Rounds", scenario.federation.rounds)

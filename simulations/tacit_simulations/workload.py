@@ -8,6 +8,8 @@ from numpy.typing import NDArray
 
 from tacit_clients.slm.models import LanguageModel
 from tacit_privacy.contract import AdapterSpec, LocalTraining
+from tacit_privacy.mechanisms.coding import update_bytes
+from tacit_server.config import bits_for
 from tacit_simulations.fleet.dispatch import Work
 from tacit_simulations.fleet.per_device import PerDevice
 from tacit_simulations.fleet.population import Population
@@ -29,13 +31,15 @@ def work_of(
     training = scenario.training
     seen = examples_seen(training, examples)
     ranks = ranks_of(population, spec.rank, scenario.adapter.tiers)
-    size = _by_rank(ranks, lambda rank: 4.0 * spec.prefix(rank) + _TERMS_BYTES)
+    bits = bits_for(scenario.federation, scenario.privacy)
+    down = _by_rank(ranks, lambda rank: 4.0 * spec.prefix(rank) + _TERMS_BYTES)
+    up = _by_rank(ranks, lambda rank: update_bytes(spec.prefix(rank), bits) + _TERMS_BYTES)
     memory = _by_rank(
         ranks,
         lambda rank: _RUNTIME_BYTES + model.training_bytes(spec.prefix(rank), training.batch_size, training.max_length),
     )
     flops = model.training_flops(training.max_length) * float(training.max_length)
-    return Work(size, size, flops, seen, memory, scenario.fleet.fixed_seconds)
+    return Work(down, up, flops, seen, memory, scenario.fleet.fixed_seconds)
 
 
 def examples_seen(training: LocalTraining, examples: NDArray[Any]) -> NDArray[np.float64]:

@@ -26,14 +26,15 @@ from tacit_privacy.contract import (
     RECORD_REFUSAL,
     RECORD_UPDATE,
     AdapterSpec,
+    Bits,
     LinearSpec,
     LocalTraining,
 )
 from tacit_privacy.ledger.chain import Ledger
 from tacit_privacy.ledger.keys import SigningKey
 from tacit_privacy.ledger.verify import verify
+from tacit_privacy.mechanisms.coding import Coding, update_bytes
 from tacit_privacy.mechanisms.correlated import CorrelatedNoise
-from tacit_privacy.mechanisms.gaussian import clip_to_grid
 from tacit_privacy.mechanisms.joint import JointSum
 from tacit_privacy.mechanisms.noise import SeededNoise
 from tacit_server.buffered import BufferedCoordinator
@@ -60,7 +61,9 @@ def honest(call: Call) -> RecordDict:
     terms = terms_of(call.message)
     update = np.zeros(SPEC.prefix(terms.rank), np.float32)
     update[call.device % len(update)] = 5.0
-    return update_for(call.message, call.device, clip_to_grid(update, terms.clip_norm, terms.levels))
+    coding, noise = Coding(terms.bits, terms.quantum, terms.levels), SeededNoise(1, call.device, terms.round)
+    sent = coding.encode(update, terms.clip_norm, np.zeros(0, np.int32), noise)
+    return update_for(call.message, call.device, sent)
 
 
 def device(fault: str, call: Call) -> Answer:
@@ -126,6 +129,8 @@ FAULTS: dict[str, Callable[[Call, RecordDict], RecordDict]] = {
     "endless": bytes_of(b"\x93NUMPY\x01\x00" + (118).to_bytes(2, "little") + ENDLESS.ljust(117).encode() + b"\n"),
     "unbalanced": bytes_of(b"\x93NUMPY\x01\x00" + (8).to_bytes(2, "little") + b"{'descr'"),
     "nothing": bytes_of(b""),
+    "code": swapped(lambda v: np.full(len(v), 0x88, np.uint8)),
+    "largest codes": swapped(lambda v: np.full(len(v), 0x77, np.uint8)),
 }
 REASONS = {
     "raises": "failed",
@@ -160,6 +165,7 @@ def run(
     sealed: bool = False,
     replay: bool = True,
     guarantee: dict[str, Any] | None = None,
+    bits: Bits = 32,
 ) -> tuple[NDArray[np.float64], list[dict[str, Any]], list[str]]:
     """One coordinator over an emulated fleet: adapter, round records and ledger lines."""
     store, clock = Store(f"sqlite:///{folder / 'run.db'}"), VirtualClock(FLEET.start)
@@ -187,7 +193,13 @@ def run(
         spec=SPEC,
         training=LocalTraining(),
         federation=FederationConfig(
-            rounds=rounds, cohort=24, over_selection=1.25, deadline_s=900, minimum_share=0.25, policy=policy
+            rounds=rounds,
+            cohort=24,
+            over_selection=1.25,
+            deadline_s=900,
+            minimum_share=0.25,
+            policy=policy,
+            update_bits=bits,
         ),
         privacy=privacy,
         initial=np.zeros(SPEC.dimension, np.float32),
@@ -272,6 +284,61 @@ def test_a_bad_reply_costs_its_sender_not_the_round(tmp_path: Path, fault: str) 
     assert json.loads(lines[-1])["kind"] == "close"
 
 
+IN_FEW_BITS = {"shape": "wrong_shape", "dtype": "wrong_dtype", "nan": "wrong_dtype", "largest codes": "norm"}
+
+
+@pytest.mark.parametrize(("fault", "bits"), [*((fault, 8) for fault in IN_FEW_BITS), ("code", 4)])
+def test_a_bad_reply_in_few_bits_costs_its_sender_not_the_round(tmp_path: Path, fault: str, bits: Bits) -> None:
+    _, records, _ = run(tmp_path, fault, bits=bits)
+    for record in records:
+        assert record["released"] and record["dropped"].get(IN_FEW_BITS.get(fault, "codes"), 0) > 0
+        assert all(number % 3 for number in record["accepted"])
+
+
+@pytest.mark.parametrize("policy", ["sync", "buffered"])
+@pytest.mark.parametrize("bits", [8, 4])
+def test_updates_in_few_bits_are_summed_noised_and_charged_as_whole_ones(
+    tmp_path: Path, policy: Literal["sync", "buffered"], bits: Bits
+) -> None:
+    """The same noise, the same records but for bytes, the same events; and nearly the same adapter."""
+    for name in ("whole", "few"):
+        (tmp_path / name).mkdir()
+    whole, few = run(tmp_path / "whole", policy=policy), run(tmp_path / "few", policy=policy, bits=bits)
+    for record, same in zip(few[1], whole[1], strict=True):
+        assert record["bytes_up"] == record["completed"] * update_bytes(SPEC.dimension, bits)
+        assert same["bytes_up"] == same["completed"] * 4 * SPEC.dimension
+        assert record | {"bytes_up": 0} == same | {"bytes_up": 0}
+    assert (few[0] != whole[0]).any()
+    np.testing.assert_allclose(few[0], whole[0], atol={8: 0.05, 4: 0.2}[bits])
+    events = [[json.loads(line)["body"].get("event") for line in lines] for lines in (few[2], whole[2])]
+    assert events[0] == events[1]
+    assert verify(few[2], KEY.public).problems == []
+
+
+@pytest.mark.parametrize("policy", ["sync", "buffered"])
+def test_a_resumed_run_in_few_bits_is_the_same(tmp_path: Path, policy: Literal["sync", "buffered"]) -> None:
+    for name in ("whole", "cut"):
+        (tmp_path / name).mkdir()
+    seen: list[str] = []
+
+    def kill(where: str) -> None:
+        seen.append(where)
+        if seen.count("before commit") == 2:
+            raise Killed
+
+    whole = run(tmp_path / "whole", rounds=3, policy=policy, bits=4)
+    with pytest.raises(Killed):
+        run(tmp_path / "cut", rounds=3, policy=policy, bits=4, kill=kill)
+    resumed = run(tmp_path / "cut", rounds=3, policy=policy, bits=4)
+    assert np.array_equal(resumed[0], whole[0]) and resumed[1:] == whole[1:]
+
+
+def test_without_privacy_updates_travel_whole(tmp_path: Path) -> None:
+    """Nothing says there how far codes would have to reach."""
+    _, records, _ = run(tmp_path, rounds=1, private=False, bits=8)
+    assert records[0]["bytes_up"] == records[0]["completed"] * 4 * SPEC.dimension
+
+
 @pytest.mark.parametrize("policy", ["sync", "buffered"])
 def test_what_is_delivered_twice_counts_once(tmp_path: Path, policy: Literal["sync", "buffered"]) -> None:
     for name in ("once", "twice"):
@@ -292,10 +359,10 @@ def test_a_crash_of_a_deployment_costs_those_it_had_asked_and_the_run_goes_on(tm
     with pytest.raises(Killed):
         run(tmp_path, kill=kill, replay=False)
     _, records, lines = run(tmp_path, replay=False)
-    assert [record["released"] for record in records] == [True, True]
+    assert [(record["released"], record["dropped"].get("lost")) for record in records] == [(False, 30), (True, None)]
     found = verify(lines, KEY.public)
     assert (found.problems, found.state) == ([], "closed")
-    kinds = ["open", "run", "reserve", "lost", "reserve", "commit", "reserve", "commit", "close"]
+    kinds = ["open", "run", "reserve", "lost", "reserve", "commit", "close"]
     assert [json.loads(line)["kind"] for line in lines] == kinds
     with closing(sqlite3.connect(tmp_path / "run.db")) as database:
         counted = database.execute("select device, count, newest from participations").fetchall()
@@ -406,11 +473,11 @@ def test_a_deployment_forgets_noise_that_a_crash_made_doubtful(tmp_path: Path) -
             (tmp_path / "second").touch()
 
     with pytest.raises(Killed):
-        run(tmp_path, rounds=2, replay=False, guarantee=CORRELATED, kill=kill)
+        run(tmp_path, rounds=3, replay=False, guarantee=CORRELATED, kill=kill)
     assert noise_rows(tmp_path)[0].all()
-    run(tmp_path, rounds=2, replay=False, guarantee=CORRELATED)
+    run(tmp_path, rounds=3, replay=False, guarantee=CORRELATED)
     rows = noise_rows(tmp_path)
-    assert rows[0].all() and not rows[1].any()  # round 2 anew, and nothing of round 1
+    assert rows[0].all() and not rows[1].any()  # of round 3, and nothing of those before
 
 
 def test_a_round_that_releases_nothing_is_a_row_of_zeros(tmp_path: Path) -> None:

@@ -56,6 +56,9 @@ class Given:
     def coins(self, rate: float, size: int, label: str) -> NDArray[np.bool_]:
         raise NotImplementedError
 
+    def below(self, bound: int, size: int, label: str) -> NDArray[np.int64]:
+        raise NotImplementedError
+
     def salt(self, label: str) -> bytes:
         raise NotImplementedError
 

@@ -28,6 +28,7 @@ from tacit_privacy.contract import (
     RECORD_TERMS,
     RECORD_UPDATE,
     AdapterSpec,
+    Bits,
     ExampleDp,
     LocalTraining,
     Receipt,
@@ -37,6 +38,7 @@ from tacit_privacy.contract import (
 )
 from tacit_privacy.errors import BadInput, TacitError
 from tacit_privacy.ledger.keys import SigningKey, verifies
+from tacit_privacy.mechanisms.coding import Coding, update_bytes
 from tacit_privacy.mechanisms.gaussian import clip_to_grid
 from tacit_privacy.mechanisms.noise import SeededNoise
 from tacit_privacy.randomness import stream
@@ -138,6 +140,36 @@ def test_a_round_gives_one_clipped_vector_and_one_signed_receipt(device: client.
         ledger_head=terms.ledger_head,
         ledger_length=terms.ledger_length,
     )
+
+
+@pytest.mark.parametrize("bits", [8, 4])
+def test_an_update_in_few_bits_stands_for_what_a_whole_one_says(device: client.Device, bits: Bits) -> None:
+    """Bytes that the receipt covers to the last, statistics in full, each coordinate within a quantum."""
+    seeded = replace(device, noise=lambda number: SeededNoise(1, number))
+    plain = terms_for(device.adapted.spec, statistics=STATISTICS)
+    length = plain.spec.prefix(3)
+    coding = Coding.of(bits, plain.levels, length)
+    terms = plain.model_copy(update={"bits": bits, "quantum": coding.quantum})
+    (whole,) = ask(seeded, context(), content_of(plain)).array_records[RECORD_UPDATE].to_numpy_ndarrays()
+    replies = [ask(seeded, context(), content_of(terms)) for _ in range(2)]
+    sent, again = (reply.array_records[RECORD_UPDATE].to_numpy_ndarrays()[0] for reply in replies)
+    assert sent.dtype == np.uint8 and len(sent) == update_bytes(length, bits) + 4 * 3
+    assert sent.tobytes() == again.tobytes()
+    record = replies[0].config_records[RECORD_RECEIPT]
+    payload, nonce = record["payload"], record["nonce"]
+    assert isinstance(payload, bytes) and isinstance(nonce, bytes)
+    assert Receipt.from_bytes(payload).update == commitment(nonce, sent.tobytes())
+    found = coding.decode(sent, length, 3).astype(np.int64)
+    assert found[length:].tolist() == whole[length:].tolist()
+    assert 0 < int((found[:length] ** 2).sum()) <= terms.levels**2
+    reach = coding.quantum * (2 ** (bits - 1) - 1)
+    shortened = np.clip(whole[:length] * (coding.room(length) / terms.levels), -reach, reach)
+    assert np.abs(found[:length] - shortened).max() < coding.quantum + 1
+
+
+def test_a_coding_that_leaves_nothing_is_refused(device: client.Device) -> None:
+    asked = terms_for(device.adapted.spec, bits=4, quantum=2**18)
+    assert refused(device, context(), content_of(asked)) == "bits"
 
 
 def test_a_refused_round_says_one_word_and_changes_nothing(device: client.Device) -> None:

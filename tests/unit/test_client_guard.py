@@ -1,5 +1,6 @@
 """The device's veto: what it refuses, what it remembers, and that refusing costs nothing."""
 
+import json
 from typing import Any
 
 import pytest
@@ -7,13 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tacit_clients.guard import CLIPS, LEVELS, MOST_RUNS, NO_FLOOR, Floor, Memory, RunMemory, check
-from tacit_privacy.contract import AdapterSpec, LinearSpec, LocalTraining, RoundTerms, Statistic
+from tacit_privacy.contract import AdapterSpec, Bits, LinearSpec, LocalTraining, RoundTerms, Statistic
 from tacit_privacy.errors import TermsRefused
 from tacit_privacy.ledger.keys import SigningKey
+from tacit_privacy.mechanisms.coding import Coding
 
 SPEC = AdapterSpec(
     model="m", method="ffa", rank=4, alpha=8.0, seed=0, linear=(LinearSpec(name="q", rows=3, columns=3),)
 )
+LONG = SPEC.model_copy(update={"rank": 4000})
 KEY, OWN = SigningKey.simulated(1), SigningKey.simulated(2)
 METRIC = Statistic(name="metric", low=0.0, high=1.0)
 
@@ -64,16 +67,38 @@ def reason(memory: Memory, asked: RoundTerms, **how: Any) -> str:
         ({"clip_limit": float("inf")}, "clip"),
         ({"clip_norm": 2.0, "clip_limit": 1.0}, "clip"),
         ({"statistics": (METRIC, METRIC)}, "statistics"),
+        ({"bits": 32, "quantum": 2}, "bits"),
+        ({"bits": 8, "quantum": 2**20 // 127 + 2}, "bits"),  # the largest code alone would pass the clip
+        ({"bits": 4, "quantum": 2**62}, "bits"),
+        ({"spec": LONG, "rank": 4000, "bits": 4, "quantum": 2**16}, "bits"),  # rounding would add more than the clip
         ({"clip_norm": CLIPS[1] * 2}, "clip"),
         ({"clip_norm": float("inf")}, "clip"),
     ],
 )
 def test_terms_that_no_honest_server_sends(changes: dict[str, Any], expected: str) -> None:
     asked = terms(**changes)
+    resident = asked.spec if "rank" in changes and expected == "bits" else SPEC
     payload = terms().to_bytes()  # infinity has no canonical text, so the signature is over other bytes here
     with pytest.raises(TermsRefused) as refused:
-        check(Memory(), asked, payload, KEY.sign(payload), SPEC, KEY.public)
+        check(Memory(), asked, payload, KEY.sign(payload), resident, KEY.public)
     assert refused.value.reason == expected
+
+
+@pytest.mark.parametrize("bits", [32, 8, 4])
+def test_the_coding_of_an_honest_server_is_agreed_to(bits: Bits) -> None:
+    coding = Coding.of(bits, terms().levels, SPEC.dimension)
+    assert agree(Memory(), terms(bits=bits, quantum=coding.quantum)).of("r").participations == 1
+
+
+def test_terms_of_before_there_were_bits_ask_for_whole_updates() -> None:
+    told = json.loads(terms().to_bytes())
+    del told["bits"], told["quantum"]
+    old = RoundTerms.from_bytes(json.dumps(told).encode())
+    assert (old.bits, old.quantum) == (32, 1) and old == terms()
+    with pytest.raises(ValueError, match="bits"):
+        terms(bits=16)
+    with pytest.raises(ValueError, match="quantum"):
+        terms(bits=8, quantum=0)
 
 
 def test_only_the_pinned_key_speaks() -> None:

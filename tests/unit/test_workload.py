@@ -45,6 +45,16 @@ def test_bytes_and_memory_follow_the_rank_of_the_tier() -> None:
     assert tiered.work.flops_per_example == whole.work.flops_per_example
 
 
+@pytest.mark.parametrize("bits", [8, 4])
+def test_bytes_on_the_way_up_follow_the_bits_of_an_update(bits: int) -> None:
+    whole, few = prepared(*RANKS), prepared(*RANKS, f"federation.update_bits={bits}")
+    every = np.arange(whole.devices)
+    np.testing.assert_array_equal(few.work.down(every), whole.work.down(every))
+    np.testing.assert_array_equal(few.work.up(every) - 2_048, (whole.work.up(every) - 2_048) * bits / 32)
+    plain = few.emulator(private=False).work
+    np.testing.assert_array_equal(plain.up(every), whole.work.up(every))
+
+
 def test_without_tiers_there_is_one_figure_for_all() -> None:
     work = prepared().work
     assert isinstance(work.bytes_down, float) and isinstance(work.memory_bytes, float)
@@ -60,6 +70,25 @@ def test_a_result_says_what_the_tiers_carried(tmp_path: Path, mode: str) -> None
     assert whole["sampled"] == tiered["sampled"]
     for way in ("bytes_down", "bytes_up"):
         assert 0 < tiered[way] < 0.8 * whole[way]
+
+
+@pytest.mark.parametrize("mode", ["train", "timing"])
+def test_a_result_says_what_updates_in_few_bits_carried(tmp_path: Path, mode: str) -> None:
+    def carried(bits: int) -> dict[str, Any]:
+        sets = [*MIXED, f"mode={mode}", f"federation.update_bits={bits}", "evaluation.compare=[]"]
+        return dict(simulate(load_scenario("home-quick", sets), tmp_path / str(bits), False, Silent())["rounds"][0])
+
+    whole, eight, four = carried(32), carried(8), carried(4)
+    assert whole["sampled"] == eight["sampled"] == four["sampled"] and whole["bytes_down"] == four["bytes_down"]
+    assert 0 < four["bytes_up"] < eight["bytes_up"] < 0.5 * whole["bytes_up"]
+
+
+@pytest.mark.parametrize("mode", ["train", "timing"])
+def test_few_bits_need_a_clip(tmp_path: Path, capsys: pytest.CaptureFixture[str], mode: str) -> None:
+    sets = ["federation.update_bits=8", "privacy.enabled=false", f"mode={mode}"]
+    words = [word for each in sets for word in ("--set", each)]
+    assert cli.main(["simulate", "home-quick", *words, "--out", str(tmp_path / "run")]) == 2
+    assert "leave federation.update_bits out" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("mode", ["train", "timing"])

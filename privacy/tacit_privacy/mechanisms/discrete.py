@@ -1,4 +1,4 @@
-"""The discrete Gaussian and coins from uniform 64-bit words, and how far floating point takes them from their law."""
+"""The discrete Gaussian, coins and integers from uniform words, and how far from its law floating point takes it."""
 
 import math
 from collections.abc import Callable
@@ -159,6 +159,22 @@ def coins(words: Words, rate: float, size: int) -> NDArray[np.bool_]:
         part = fallen[start : start + _BLOCK]
         np.less(words(len(part)), np.uint64(math.ldexp(rate, 64)), out=part)
     return fallen
+
+
+def below(words: Words, bound: int, size: int) -> NDArray[np.int64]:
+    """Independent integers, shape ``(size,)``, uniform from 0 to ``bound`` - 1, each chance right to 2^-38.
+
+    The upper 38 bits of a word times the bound, cut to whole numbers (Lemire 2019, arXiv 1805.10941, without its
+    rejection): nothing that protects anybody may rest on it. Raises BadInput for a bound outside of 1 to 2^26.
+    """
+    if not 1 <= bound <= 2**26:
+        raise BadInput(f"integers are drawn below a bound between 1 and {2**26}, not {bound}")
+    drawn = np.zeros(size, dtype=np.int64)
+    for start in range(0, size if bound > 1 else 0, _BLOCK):
+        part = drawn[start : start + _BLOCK].view(np.uint64)
+        np.multiply(words(len(part)) >> np.uint64(26), np.uint64(bound), out=part)
+        part >>= np.uint64(38)
+    return drawn
 
 
 def _pieces(words: Words, count: int) -> NDArray[np.uint8]:

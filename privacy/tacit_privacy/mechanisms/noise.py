@@ -1,4 +1,4 @@
-"""Integer Gaussian noise, coins and salts: from the operating system, or, in simulations only, from a seed."""
+"""Gaussian noise, coins, integers and salts: from the operating system, or, in simulations only, from a seed."""
 
 import os
 from typing import Protocol, Self
@@ -6,7 +6,7 @@ from typing import Protocol, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from tacit_privacy.mechanisms.discrete import Words, coins, discrete_gaussian
+from tacit_privacy.mechanisms.discrete import Words, below, coins, discrete_gaussian
 from tacit_privacy.randomness import stream
 
 _SALT_BYTES = 32
@@ -26,6 +26,10 @@ class NoiseSource(Protocol):
         """``size`` independent coins of probability ``rate``: amplification rests on nobody knowing them."""
         ...
 
+    def below(self, bound: int, size: int, label: str) -> NDArray[np.int64]:
+        """``size`` independent integers, uniform from 0 to ``bound`` - 1: what stochastic rounding tosses."""
+        ...
+
     def salt(self, label: str) -> bytes:
         """32 bytes that nobody can guess who cannot guess the noise: they hide what a commitment is over."""
         ...
@@ -41,6 +45,9 @@ class SystemNoise:
 
     def coins(self, rate: float, size: int, label: str) -> NDArray[np.bool_]:
         return coins(_system_words, rate, size)
+
+    def below(self, bound: int, size: int, label: str) -> NDArray[np.int64]:
+        return below(_system_words, bound, size)
 
     def salt(self, label: str) -> bytes:
         return os.urandom(_SALT_BYTES)
@@ -64,6 +71,9 @@ class SeededNoise:
 
     def coins(self, rate: float, size: int, label: str) -> NDArray[np.bool_]:
         return coins(self._words("coins", label), rate, size)
+
+    def below(self, bound: int, size: int, label: str) -> NDArray[np.int64]:
+        return below(self._words("below", label), bound, size)
 
     def salt(self, label: str) -> bytes:
         return stream(self._seed, "salt", *self._path, label).bytes(_SALT_BYTES)

@@ -3,7 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from tacit_privacy.contract import AdapterSpec
+from tacit_privacy.contract import AdapterSpec, Bits
+from tacit_privacy.mechanisms.coding import Coding
 from tacit_privacy.mechanisms.joint import JointSum
 from tacit_server.aggregation.sums import CohortSum
 
@@ -11,8 +12,9 @@ from tacit_server.aggregation.sums import CohortSum
 class RoundSum:
     """Integer sums of what devices send, shape ``(dimension + statistics,)`` in all. Bounds as of ``CohortSum``."""
 
-    def __init__(self, spec: AdapterSpec, mechanism: JointSum) -> None:
-        self.mechanism = mechanism
+    def __init__(self, spec: AdapterSpec, mechanism: JointSum, bits: Bits = 32) -> None:
+        """``bits``: what a coordinate of an update comes in, as the terms of the round ask."""
+        self.mechanism, self._bits = mechanism, bits
         self._spec, self._updates = spec, CohortSum(spec, mechanism)
         self._statistics = np.zeros(len(mechanism.slots), dtype=np.int64)
 
@@ -31,6 +33,8 @@ class RoundSum:
 
         ``weight`` is the update's alone: a device counts as one in a statistic, whose bound it keeps either way.
         """
-        update, statistics = self.mechanism.split(vector, self._spec.prefix(rank))
+        length = self._spec.prefix(rank)
+        sent = Coding.of(self._bits, self.mechanism.levels, length).decode(vector, length, len(self._statistics))
+        update, statistics = self.mechanism.split(sent, length)
         self._updates.add(device, update, rank, weight)
         self._statistics += statistics

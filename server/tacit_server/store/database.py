@@ -1,4 +1,4 @@
-"""SQLAlchemy tables of a run, on SQLite or PostgreSQL; a checkpoint and what it paid for share one transaction."""
+"""What a run leaves in a database, SQLite or PostgreSQL; a checkpoint and what it paid for share one transaction."""
 
 import io
 import json
@@ -11,31 +11,16 @@ from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Integer, LargeBinary, Text, delete, func, select
-from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
+from sqlalchemy import delete, func, select
+from sqlalchemy.orm import Session
 
 from tacit_privacy.errors import BadInput
 from tacit_privacy.ledger.database import begin, open_database
+from tacit_server.store.tables import CheckpointRow, RoundRow
 
-_TABLES = (Path(__file__).parent / "migrations", "tacit_server_version")
+TABLES = (Path(__file__).parent / "migrations", "tacit_server_version")
 _START_AGAIN = "restore its database from a copy or start again in an empty folder"
 _KEPT = 2  # checkpoints that are kept; older ones are dropped as new ones are written
-
-
-class ServerTables(DeclarativeBase):
-    """The server's own tables."""
-
-
-class RoundRow(ServerTables):
-    __tablename__ = "rounds"
-    number: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
-    record: Mapped[str] = mapped_column(Text)
-
-
-class CheckpointRow(ServerTables):
-    __tablename__ = "checkpoints"
-    round: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
-    state: Mapped[bytes] = mapped_column(LargeBinary)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,10 +58,13 @@ class Checkpoint:
 
 
 class Store:
-    """A run's database. Raises BadInput with one sentence when it cannot be opened or written."""
+    """A run's part of a database. Raises BadInput with one sentence when it cannot be opened or written.
 
-    def __init__(self, url: str) -> None:
-        self._engine = open_database(url, _TABLES)
+    ``run``: which run, where several share a database; empty: the only one.
+    """
+
+    def __init__(self, url: str, run: str = "") -> None:
+        self._engine, self._run = open_database(url, TABLES), run
 
     def __enter__(self) -> Self:
         return self
@@ -90,23 +78,27 @@ class Store:
 
     def save(self, session: Session, checkpoint: Checkpoint, record: dict[str, Any]) -> None:
         """A round's record and the state after it, inside the caller's transaction."""
-        session.add(RoundRow(number=checkpoint.round, record=json.dumps(record)))
-        session.add(CheckpointRow(round=checkpoint.round, state=checkpoint.pack()))
-        session.execute(delete(CheckpointRow).where(CheckpointRow.round <= checkpoint.round - _KEPT))
+        session.add(RoundRow(run=self._run, number=checkpoint.round, record=json.dumps(record)))
+        session.add(CheckpointRow(run=self._run, round=checkpoint.round, state=checkpoint.pack()))
+        old = CheckpointRow.run == self._run, CheckpointRow.round <= checkpoint.round - _KEPT
+        session.execute(delete(CheckpointRow).where(*old))
 
     def newest(self) -> Checkpoint | None:
         """The state to go on from, None before the first round. Raises BadInput where it is damaged or gone."""
+        own = select(CheckpointRow.state).where(CheckpointRow.run == self._run)
+        counted = select(func.count()).select_from(RoundRow).where(RoundRow.run == self._run)
         with self.begin() as session:
-            data = session.scalar(select(CheckpointRow.state).order_by(CheckpointRow.round.desc()).limit(1))
-            rounds = session.scalar(select(func.count()).select_from(RoundRow)) or 0
+            data = session.scalar(own.order_by(CheckpointRow.round.desc()).limit(1))
+            rounds = session.scalar(counted) or 0
         if data is None and rounds:
             raise BadInput(f"the database has {rounds} rounds and no checkpoint; {_START_AGAIN}")
         return Checkpoint.unpack(data) if data is not None else None
 
     def rounds(self) -> list[dict[str, Any]]:
         """Records of all rounds, in order."""
+        own = select(RoundRow.record).where(RoundRow.run == self._run).order_by(RoundRow.number)
         with self.begin() as session:
-            return [json.loads(row) for row in session.scalars(select(RoundRow.record).order_by(RoundRow.number))]
+            return [json.loads(row) for row in session.scalars(own)]
 
     def close(self) -> None:
         self._engine.dispose()

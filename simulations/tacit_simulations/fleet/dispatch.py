@@ -42,16 +42,23 @@ class Work:
 
     @classmethod
     def of_model(
-        cls, parameters: float, adapter_floats: PerDevice, tokens: float, examples: PerDevice, config: FleetConfig
+        cls,
+        parameters: float,
+        adapter_floats: PerDevice,
+        tokens: float,
+        examples: PerDevice,
+        config: FleetConfig,
+        update_bits: int = 32,
     ) -> "Work":
         """Adapter training of a model of ``parameters`` weights on examples of ``tokens`` tokens.
 
-        Bytes: 4 a float of the adapter and 2 KB of terms or receipt. Memory: weights in single precision, twice that
-        for activations and gradients, and 350 MB for the runtime that holds them.
+        Bytes: 4 a float of the adapter and 2 KB of terms on the way down, ``update_bits`` / 8 a float and 2 KB of
+        receipt on the way up. Memory: weights in single precision, twice that for activations and gradients, and 350 MB
+        for the runtime that holds them.
         """
-        size = 4.0 * adapter_floats + 2_048.0
+        down, up = 4.0 * adapter_floats + 2_048.0, update_bits / 8 * adapter_floats + 2_048.0
         flops = _TRAIN_FLOPS_PER_PARAMETER * parameters * tokens
-        return cls(size, size, flops, examples, 12.0 * parameters + 350e6, config.fixed_seconds)
+        return cls(down, up, flops, examples, 12.0 * parameters + 350e6, config.fixed_seconds)
 
     def down(self, devices: Devices) -> F64:
         return of(self.bytes_down, devices)
