@@ -13,6 +13,8 @@ from tacit_privacy.contract import AdapterSpec
 from tacit_privacy.errors import BadInput
 from tacit_privacy.randomness import frozen_factor
 
+Factors = tuple[NDArray[np.float32], NDArray[np.float32]]
+
 
 def save_adapter(folder: Path, spec: AdapterSpec, vector: NDArray[np.floating]) -> None:
     """Write ``adapter_config.json`` and ``adapter_model.safetensors``; dense tensors go to ``head.safetensors``.
@@ -46,25 +48,35 @@ def _files(spec: AdapterSpec, flat: NDArray[np.float32]) -> dict[str, bytes]:
     }
     found = {
         "adapter_config.json": (json.dumps(config, indent=2) + "\n").encode(),
-        "adapter_model.safetensors": save(_factors(spec, flat), metadata={"format": "pt"}),
+        "adapter_model.safetensors": save(_tensors(spec, flat), metadata={"format": "pt"}),
         "tacit_spec.json": spec.to_bytes(),
     }
     dense = _dense(spec, flat)
     return found | ({"head.safetensors": save(dense, metadata={"format": "pt"})} if dense else {})
 
 
-def _factors(spec: AdapterSpec, flat: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
+def factors(spec: AdapterSpec, flat: NDArray[np.float32]) -> dict[str, Factors]:
+    """By module: B (rows, rank) and A (rank, columns), not scaled. ``flat`` has shape ``(spec.dimension,)``."""
     block = flat[spec.dense_size :].reshape(spec.rank, spec.width)
     found, start = {}, 0
     for module in spec.linear:
-        prefix = f"base_model.model.{module.name}"
-        found[f"{prefix}.lora_B.weight"] = np.ascontiguousarray(block[:, start : start + module.rows].T)
+        up = np.ascontiguousarray(block[:, start : start + module.rows].T)
         start += module.rows
         if spec.method == "lora":
-            found[f"{prefix}.lora_A.weight"] = np.ascontiguousarray(block[:, start : start + module.columns])
+            down = np.ascontiguousarray(block[:, start : start + module.columns])
             start += module.columns
         else:
-            found[f"{prefix}.lora_A.weight"] = frozen_factor(spec.seed, module.name, spec.rank, module.columns)
+            down = frozen_factor(spec.seed, module.name, spec.rank, module.columns)
+        found[module.name] = up, down
+    return found
+
+
+def _tensors(spec: AdapterSpec, flat: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
+    """The factors by peft's names."""
+    found = {}
+    for name, (up, down) in factors(spec, flat).items():
+        found[f"base_model.model.{name}.lora_B.weight"] = up
+        found[f"base_model.model.{name}.lora_A.weight"] = down
     return found
 
 

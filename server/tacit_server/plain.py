@@ -34,6 +34,7 @@ from tacit_server.coordinator import Coordinator, Job
 from tacit_server.grid_roster import GridRoster, JoiningConfig
 from tacit_server.planning import begun_for, mechanism_for, policy_for, sampling_for
 from tacit_server.rounds import RoundRecord
+from tacit_server.sealing import told
 from tacit_server.store import Store
 
 DEVICE_KEYS = frozenset(
@@ -42,8 +43,6 @@ DEVICE_KEYS = frozenset(
 )
 _log = logging.getLogger("flwr")  # what Flower's runtimes show and stream
 _NO_SEED = -1
-# Of a round, what tells who took part. Its times do not: a round of a secret cohort lasts until its deadline.
-_SEALED = frozenset({"sampled", "completed", "dropped", "accepted", "bytes_up", "bytes_down"})
 
 
 class PlainSettings(BaseModel, frozen=True, extra="forbid"):
@@ -147,16 +146,11 @@ class PlainFederation:
         """
         with self._store.begin() as session:
             export(session, self._folder, receipts=self._settings.privacy.roster == "open")
-        rounds = [canonical(self._shown(record)).decode() for record in self._store.rounds()]
+        sealed = self._settings.privacy.roster == "sealed"
+        rounds = [canonical(told(record, sealed=sealed)).decode() for record in self._store.rounds()]
         write_whole(self._folder / "rounds.jsonl", "".join(line + "\n" for line in rounds))
         if self._spec is not None:
             save_adapter(self._folder / "adapter", self._spec, adapter)
-
-    def _shown(self, record: dict[str, Any]) -> dict[str, Any]:
-        """A round as it may be told: behind a sealed roster nothing that depends on who took part."""
-        if self._settings.privacy.roster == "open":
-            return record
-        return {name: value for name, value in record.items() if name not in _SEALED}
 
     def _tell(self, record: RoundRecord, adapter: NDArray[np.float64]) -> None:
         said = f"epsilon {record.epsilon:.4g}" if record.epsilon is not None else "nothing released"

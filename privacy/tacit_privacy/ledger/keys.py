@@ -38,6 +38,15 @@ class SigningKey:
         return cls(Ed25519PrivateKey.from_private_bytes(hashlib.sha256(name.encode()).digest()))
 
     @classmethod
+    def of_bytes(cls, data: bytes) -> "SigningKey":
+        """The inverse of ``to_bytes``."""
+        return cls(Ed25519PrivateKey.from_private_bytes(data))
+
+    def to_bytes(self) -> bytes:
+        """32 bytes, not encrypted: for a sealed store alone."""
+        return self._key.private_bytes_raw()
+
+    @classmethod
     def load(cls, path: Path, passphrase: bytes | None = None) -> "SigningKey":
         """From a file of 32 raw bytes or of PEM (PKCS #8). ``passphrase`` None: as the environment says.
 

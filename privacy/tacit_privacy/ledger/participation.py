@@ -30,6 +30,12 @@ def counted(session: Session, period: int | None = None) -> dict[int, int]:
     return {device: int(count) for device, count in session.execute(_per_device(period))}
 
 
+def of(session: Session, device: int) -> int:
+    """Releases that one device contributed to, or may have, ever."""
+    total = select(func.sum(ParticipationRow.count)).where(ParticipationRow.device == device)
+    return int(session.scalar(total) or 0)
+
+
 def last_rounds(session: Session, run: str) -> dict[int, int]:
     """The newest round of ``run`` that each device contributed to, or may have."""
     rows = select(ParticipationRow.device, ParticipationRow.last_round).where(ParticipationRow.run == run)

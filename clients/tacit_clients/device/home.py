@@ -1,0 +1,120 @@
+"""A device's directory: settings, the pinned authority, the sealed journal, the adapters in use."""
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tacit_clients.device.settings import DeviceSettings, text_of
+from tacit_privacy.errors import BadInput
+from tacit_privacy.files import OWNER_ALONE, write_whole
+
+if TYPE_CHECKING:
+    from tacit_clients.device.journal import Journal
+
+
+@dataclass(frozen=True)
+class DeviceHome:
+    """Where everything of one device lies."""
+
+    path: Path
+
+    @classmethod
+    def make(cls, path: Path, settings: dict[str, Any], authority: str) -> "DeviceHome":
+        """The directory with its settings and what it trusts; one that is there is kept. Raises BadInput."""
+        DeviceSettings.of(settings, "the device's settings")
+        try:
+            path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise BadInput(f"cannot make {path}: {error.strerror}; choose another --dir") from error
+        made = cls(path)
+        if not made.config.exists():
+            write_whole(made.config, text_of(settings), mode=OWNER_ALONE)
+        write_whole(made.authority, authority)
+        return made
+
+    @classmethod
+    def open(cls, path: Path) -> "DeviceHome":
+        """An existing one. Raises BadInput where it is none, or where others may read it."""
+        found = cls(path.absolute())
+        if not found.config.is_file() or not found.authority.is_file():
+            raise BadInput(f"{path} holds no device; tacit device enroll makes one, --dir names another")
+        if found.path.stat().st_mode & 0o077:
+            raise BadInput(f"others may read {path}, which holds keys; type chmod 700 {path}")
+        return found
+
+    @cached_property
+    def settings(self) -> DeviceSettings:
+        return DeviceSettings.read(self.config)
+
+    def journal(self, key: str = "", *, create: bool = False) -> "Journal":
+        from tacit_clients.device.journal import Journal  # which loads Flower; a gateway has no use for it
+
+        return Journal.open(self.store, key, create=create)
+
+    @property
+    def config(self) -> Path:
+        return self.path / "device.toml"
+
+    @property
+    def authority(self) -> Path:
+        return self.path / "authority.pem"
+
+    @property
+    def store(self) -> Path:
+        return self.path / "store.vault"
+
+    @property
+    def adapters(self) -> Path:
+        """A folder for every adapter that was in use lately."""
+        return self.path / "adapters"
+
+    @property
+    def current(self) -> Path:
+        """A link to the adapter in use: it changes from one to the next at once."""
+        return self.path / "current"
+
+    @property
+    def status(self) -> Path:
+        return self.path / "status.json"
+
+    def tell(self, told: dict[str, Any]) -> None:
+        """Leave word for ``tacit device status``. It says nothing of the device's data."""
+        write_whole(self.status, json.dumps(told, indent=2) + "\n", mode=OWNER_ALONE)
+
+    def told(self) -> dict[str, Any]:
+        """What was left last; empty before."""
+        try:
+            return dict(json.loads(self.status.read_text(encoding="utf-8")))
+        except (OSError, ValueError):
+            return {}
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """So that a device runs once. Raises BadInput."""
+        with self._open("device.lock") as descriptor:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                raise BadInput(f"another tacit device run has {self.path}; end it first") from error
+            yield
+
+    @contextmanager
+    def turning(self) -> Iterator[None]:
+        """While the adapter in use changes: a device that runs and an owner who goes back take turns."""
+        with self._open("adapters.lock") as descriptor:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+
+    @contextmanager
+    def _open(self, name: str) -> Iterator[int]:
+        descriptor = os.open(self.path / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, OWNER_ALONE)
+        try:
+            yield descriptor
+        finally:
+            os.close(descriptor)

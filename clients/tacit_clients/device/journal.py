@@ -1,0 +1,168 @@
+"""What a device must not lose, sealed: its keys, its own memory, the message it works on, the reply it owes.
+
+The store is a vault of its own. A record is written whole or not at all, and the newest of its kind counts, so a kill
+at any moment leaves the state before a step or the state after it: what a device remembers of a round and the update
+that it made in it are one record.
+"""
+
+import io
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from flwr.app import ArrayRecord, ConfigRecord, RecordDict
+
+from tacit_clients.device import sealed
+from tacit_clients.device.adapter_state import AdapterState
+from tacit_clients.device.personal import PersonalRecord
+from tacit_clients.flower_seam import NodeKey, Parcel
+from tacit_privacy.enrolment import Placement
+from tacit_privacy.errors import BadInput
+from tacit_privacy.ledger.keys import SigningKey
+from tacit_privacy.pii.vault.opening import open_vault
+from tacit_privacy.pii.vault.store import Vault
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """Where a device stands: what it remembers, what it was asked and has not answered, what it owes."""
+
+    state: RecordDict
+    asked: Parcel | None = None
+    owed: Parcel | None = None
+
+
+class Journal:
+    """Opened by ``Journal.open``; a context manager. Raises BadInput or VaultLocked."""
+
+    def __init__(self, vault: Vault) -> None:
+        self._vault = vault
+
+    @classmethod
+    def open(
+        cls, path: Path, key: str = "", *, create: bool = False, say: Callable[[str], None] | None = None
+    ) -> "Journal":
+        return cls(open_vault(path, key, create=create, say=say))
+
+    def keys(self) -> tuple[SigningKey, NodeKey] | None:
+        """The key that the device is known by, and its node's; None before there are any."""
+        found = self._newest(sealed.KEYS)
+        if found is None:
+            return None
+        told = json.loads(found)
+        return SigningKey.of_bytes(bytes.fromhex(told["signing"])), NodeKey.from_bytes(told["node"].encode())
+
+    def make_keys(self) -> tuple[SigningKey, NodeKey]:
+        """New keys; they are of use once an enrolment goes through."""
+        signing, node = SigningKey.generate(), NodeKey.generate()
+        told = {"signing": signing.to_bytes().hex(), "node": node.to_bytes().decode()}
+        self._put(sealed.KEYS, json.dumps(told).encode())
+        return signing, node
+
+    def placement(self) -> Placement | None:
+        """What the server said when it let the device in; None before."""
+        found = self._newest(sealed.PLACE)
+        return None if found is None else Placement.from_bytes(found)
+
+    def place(self, placement: Placement) -> None:
+        self._put(sealed.PLACE, placement.to_bytes())
+
+    def turn(self) -> Turn:
+        """Where the device stands."""
+        found = self._newest(sealed.TURN)
+        return Turn(RecordDict()) if found is None else _unpacked(found)
+
+    def keep(self, turn: Turn) -> None:
+        """Replace what ``turn`` finds, at once and as a whole."""
+        self._put(sealed.TURN, _packed(turn))
+
+    def sent(self, turn: Turn) -> Turn:
+        """Note that what was owed has arrived."""
+        after = replace(turn, owed=None)
+        self.keep(after)
+        return after
+
+    def adapter(self) -> AdapterState:
+        """What is known of the shared adapters."""
+        found = self._newest(sealed.ADAPTER)
+        return AdapterState() if found is None else AdapterState.from_bytes(found)
+
+    def note_adapter(self, state: AdapterState) -> None:
+        self._put(sealed.ADAPTER, state.to_bytes())
+
+    def personal(self) -> PersonalRecord | None:
+        """Which personal adapter the device answers with, for the gateway beside it; None before it was judged."""
+        found = self._newest(sealed.PERSONAL)
+        return None if found is None else PersonalRecord.from_bytes(found)
+
+    def keep_personal(self, record: PersonalRecord) -> None:
+        self._put(sealed.PERSONAL, record.to_bytes())
+
+    def forget_personal(self) -> None:
+        self._vault.erase_rows(sealed.PERSONAL)
+
+    def erase(self) -> None:
+        """Forget everything: keys, memory, personal adapter."""
+        self._vault.erase_all()
+
+    def close(self) -> None:
+        self._vault.close()
+
+    def __enter__(self) -> "Journal":
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        self.close()
+
+    def _newest(self, kind: str) -> bytes | None:
+        return sealed.newest(self._vault, kind)
+
+    def _put(self, kind: str, row: bytes) -> None:
+        """The new record first, then the old ones go: between the two, the newest counts."""
+        number = self._vault.seal(kind, row)
+        old = [known for known in self._vault.numbers(kind) if known < number]
+        if old:
+            self._vault.erase_rows(kind, old)
+
+
+def _packed(turn: Turn) -> bytes:
+    """Config records as JSON with bytes in hexadecimal, arrays and parcels as they are."""
+    configs: dict[str, dict[str, Any]] = {}
+    arrays: dict[str, np.ndarray[Any, Any]] = {}
+    names: dict[str, int] = {}
+    for name, record in turn.state.items():
+        if isinstance(record, ConfigRecord):
+            configs[name] = {key: {"hex": v.hex()} if isinstance(v, bytes) else v for key, v in record.items()}
+        elif isinstance(record, ArrayRecord):
+            found = record.to_numpy_ndarrays()
+            names[name] = len(found)
+            arrays |= {f"array/{name}/{n}": array for n, array in enumerate(found)}
+        else:
+            raise BadInput(f"a device's state holds {type(record).__name__}, which no device keeps")
+    for name, parcel in (("asked", turn.asked), ("owed", turn.owed)):
+        if parcel is not None:
+            arrays[f"parcel/{name}"] = np.frombuffer(parcel.pack(), dtype=np.uint8)
+    head = json.dumps({"configs": configs, "arrays": names}).encode()
+    buffer = io.BytesIO()
+    np.savez(buffer, allow_pickle=False, head=np.frombuffer(head, dtype=np.uint8), **arrays)
+    return buffer.getvalue()
+
+
+def _unpacked(data: bytes) -> Turn:
+    with np.load(io.BytesIO(data), allow_pickle=False) as archive:
+        head = json.loads(archive["head"].tobytes())
+        state = RecordDict()
+        for name, values in head["configs"].items():
+            told = {key: bytes.fromhex(v["hex"]) if isinstance(v, dict) else v for key, v in values.items()}
+            state[name] = ConfigRecord(told)
+        for name, count in head["arrays"].items():
+            state[name] = ArrayRecord([archive[f"array/{name}/{n}"] for n in range(count)])
+        parcels = {
+            name: Parcel.unpack(archive[f"parcel/{name}"].tobytes())
+            for name in ("asked", "owed")
+            if f"parcel/{name}" in archive.files
+        }
+    return Turn(state, **parcels)

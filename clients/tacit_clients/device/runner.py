@@ -1,0 +1,398 @@
+"""``tacit device run``: one resident process that waits for mail, learns, answers, and keeps what it owes until it is
+delivered.
+"""
+
+import os
+import signal
+import threading
+import time
+from contextlib import suppress
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from types import FrameType
+from typing import Any, Final
+
+import numpy as np
+import structlog
+from flwr.app import Context, Message
+
+from tacit_clients.app import STATE_GUARD, STATE_PERSONAL, Device, Personal, make_client_app
+from tacit_clients.device.data import device_data, task_of
+from tacit_clients.device.enrolling import fingerprint_of
+from tacit_clients.device.folders import AdapterFolders, Vector
+from tacit_clients.device.home import DeviceHome
+from tacit_clients.device.installing import Installer, settle
+from tacit_clients.device.journal import Journal, Turn
+from tacit_clients.device.personal import judge
+from tacit_clients.device.policy import Surroundings, obstacle
+from tacit_clients.device.scoring import Scorer
+from tacit_clients.device.server import Server
+from tacit_clients.flower_seam import HEARTBEAT_S, FleetConnection, NodeKey, Parcel, adopt_identity
+from tacit_clients.guard import Floor, Memory
+from tacit_clients.slm.adapters import AdaptedModel, build_spec
+from tacit_clients.slm.models import load, single_thread
+from tacit_clients.slm.places import HeldAdapter
+from tacit_clients.training.personal import personal_spec
+from tacit_privacy.contract import RECORD_RECEIPT, RECORD_REFUSAL, LocalTraining, Receipt
+from tacit_privacy.enrolment import AdapterManifest, DeviceReport, Placement
+from tacit_privacy.errors import BadInput, NodeUnknown, RunOver, ServerUnreachable, TacitError
+from tacit_privacy.ledger.keys import SigningKey
+from tacit_privacy.provenance import code_digest
+
+_MAIL_S: Final = 25.0  # how long the server may keep the device waiting
+_REPORT_S: Final = 60.0
+_POLICY_S: Final = 15.0  # between looks while policy keeps the device from training
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 60.0
+_log = structlog.get_logger("tacit.device")
+
+
+@dataclass
+class _Pause:
+    """Longer and longer while the server cannot be reached; never all devices at once."""
+
+    seconds: float = _FIRST_PAUSE_S
+
+    def worked(self) -> None:
+        self.seconds = _FIRST_PAUSE_S
+
+    def next(self) -> float:
+        pause, self.seconds = self.seconds, min(2 * self.seconds, _LONGEST_PAUSE_S)
+        return pause * (0.5 + int.from_bytes(os.urandom(2), "big") / 65536)
+
+
+class _Ended(Exception):
+    """Told to end while nothing was under way."""
+
+
+@dataclass
+class DeviceRunner:
+    """One device. ``run`` returns when it is told to end; whatever it ends by, nothing that was owed is lost."""
+
+    home: DeviceHome
+    journal: Journal
+    around: Surroundings = field(default_factory=Surroundings.real)
+    _ending: threading.Event = field(default_factory=threading.Event)
+    _pause: _Pause = field(default_factory=_Pause)
+    _seen: int = -1  # the server's count of mail
+    _reported: float = -_REPORT_S
+    _activity: str = "starting"
+    _since: float = field(default_factory=time.time)
+    _refusal: str = ""
+    _counted: int = 0
+    _waiting: bool = False
+    _bundles: set[int] = field(default_factory=set)  # runs whose bundle was looked at
+
+    def __post_init__(self) -> None:
+        keys, placement = self.journal.keys(), self.journal.placement()
+        if keys is None or placement is None:
+            raise BadInput(f"the device in {self.home.path} is not admitted yet; type tacit device enroll again")
+        self._signing: SigningKey = keys[0]
+        self._node: NodeKey = keys[1]
+        self._placement: Placement = placement
+        self._authority = self.home.authority.read_text(encoding="ascii")
+        address = self.home.settings.server.address
+        self._server = Server(address, self._authority, fingerprint_of(self._authority), self._signing)
+        self._adapted = self._model()
+        self._scorer = Scorer(self._adapted, self.home.settings.data)
+        settle(self.home, self.journal)
+        self._app = make_client_app(lambda context: self._device())
+        self._turn: Turn = self.journal.turn()
+        self._fleet: FleetConnection | None = None
+        self._heart: _Heart | None = None
+
+    def run(self) -> None:
+        """Until SIGTERM or SIGINT."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._end)
+        _log.info("device", identity=self._placement.identity, server=self.home.settings.server.url)
+        try:
+            while not self._ending.is_set():
+                try:
+                    self._step()
+                    self._pause.worked()
+                except ServerUnreachable as error:
+                    self._say("unreachable")
+                    _log.warning("the server cannot be reached", why=str(error))
+                    self._ending.wait(self._pause.next())
+                except NodeUnknown:
+                    self._register_again()
+                except _Ended:
+                    break
+        finally:
+            self._go_offline()
+            self._server.close()
+            self._say("ended")
+
+    def _end(self, number: int, frame: FrameType | None) -> None:
+        """At once where the device only waits for mail; else once its step is over."""
+        self._ending.set()
+        if self._waiting:
+            raise _Ended
+
+    def _step(self) -> None:
+        """One turn of the loop: deliver what is owed, finish what was asked, else see what there is."""
+        if self._turn.owed is not None:
+            self._deliver()
+            return
+        if self._turn.asked is not None:
+            self._answer(self._turn.asked)
+            return
+        self._report_if_due()
+        self._judge_personal()
+        why_not = obstacle(self.home.settings.policy, self.around)
+        if why_not:
+            self._go_offline()
+            self._say(f"waiting: {why_not}")
+            self._ending.wait(_POLICY_S)
+            return
+        self._go_online()
+        asked = self._connection().receive()
+        if asked is None:
+            self._say("waiting for rounds")
+            self._wait_for_mail()
+            return
+        self._turn = Turn(self._turn.state, asked=asked)
+        self.journal.keep(self._turn)
+        with suppress(RunOver):
+            self._connection().confirm(asked)
+
+    def _wait_for_mail(self) -> None:
+        self._waiting = True
+        try:
+            if not self._ending.is_set():
+                self._seen = self._server.mail(self._seen, _MAIL_S)
+        finally:
+            self._waiting = False
+
+    def _answer(self, asked: Parcel) -> None:
+        """Let the installed app answer. What it remembers afterwards and what it owes are kept as one."""
+        self._say("working")
+        try:
+            self._check_bundle(asked.run_id)
+            reply = self._reply(asked)
+        except RunOver:
+            self._turn = self.journal.sent(Turn(self._turn.state))
+            return
+        except BadInput as refused:
+            _log.warning("a message was refused", why=str(refused))
+            self._turn = self.journal.sent(Turn(self._turn.state))
+            return
+        self._turn = Turn(self._state, owed=Parcel.of(reply))
+        self.journal.keep(self._turn)
+
+    def _reply(self, asked: Parcel) -> Message:
+        message = asked.message()
+        adopt_identity(asked.run_id, int(self._placement.node_id))
+        state = self.journal.turn().state  # a copy: an answer that fails changes nothing
+        context = Context(run_id=asked.run_id, node_id=0, node_config={}, state=state, run_config={})
+        try:
+            reply = self._app(message, context)
+        except TacitError as error:
+            raise BadInput(str(error)) from error
+        self._state = context.state
+        if reply.has_content() and RECORD_REFUSAL in reply.content.config_records:
+            self._refusal = str(reply.content.config_records[RECORD_REFUSAL]["reason"])
+            _log.warning("a round was refused", reason=self._refusal)
+        return reply
+
+    def _deliver(self) -> None:
+        owed = self._turn.owed
+        if owed is None:
+            return
+        self._say("delivering")
+        try:
+            size = self._connection().send(owed)
+            _log.info("delivered", bytes=size, round=_round_of(owed))
+        except RunOver:
+            _log.info("what was owed is of no use any more: its run is over")
+        self._turn = self.journal.sent(self._turn)
+
+    def _check_bundle(self, run_id: int) -> None:
+        if run_id not in self._bundles:
+            self._connection().check_bundle(run_id)
+            self._bundles.add(run_id)
+
+    def _device(self) -> Device:
+        settings = self.home.settings
+        owner, rank = settings.owner, settings.owner.personal_rank
+        return Device(
+            identity=self._placement.identity,
+            data=device_data(settings.data),
+            task=task_of(settings.data),
+            adapted=self._adapted,
+            rng=lambda number: np.random.default_rng(),
+            key=self._signing,
+            server_key=self._placement.server_key,
+            personal=Personal(rank, LocalTraining()) if rank else None,
+            floor=Floor(owner.least_noise, owner.largest_clip, owner.most_participations),
+        )
+
+    def _model(self) -> AdaptedModel:
+        """Loaded once, and resident as long as the device runs."""
+        told: dict[str, Any] = self._placement.adapter
+        single_thread()
+        model = load(self._placement.model)
+        targets = tuple(told.get("targets", ()))
+        spec = build_spec(model, told["method"], int(told["rank"]), float(told["alpha"]), int(told["seed"]), targets, 0)
+        return AdaptedModel(model, spec, 0)
+
+    def _connection(self) -> FleetConnection:
+        if self._fleet is None:
+            address, node = self.home.settings.server.address, int(self._placement.node_id)
+            self._fleet = FleetConnection(address, self._authority, self._node, node)
+        return self._fleet
+
+    def _go_online(self) -> None:
+        if self._heart is None:
+            self._connection().heartbeat()
+            address, node = self.home.settings.server.address, int(self._placement.node_id)
+            self._heart = _Heart(FleetConnection(address, self._authority, self._node, node))
+            self._heart.start()
+
+    def _go_offline(self) -> None:
+        if self._heart is not None:
+            self._heart.stop()
+            self._heart = None
+            with suppress(TacitError):
+                self._connection().offline()
+
+    def _register_again(self) -> None:
+        """The server knows the node no more: it began anew and says the number, or it says that the device is out."""
+        self._go_offline()
+        if self._fleet is not None:
+            self._fleet.close()
+            self._fleet = None
+        try:
+            self._report()
+        except NodeUnknown:
+            self._say("revoked")
+            _log.error("the server knows this device no more; an operator revoked it, or it left")
+            self._ending.wait(_REPORT_S)
+        except ServerUnreachable:
+            self._ending.wait(self._pause.next())
+
+    def _report_if_due(self) -> None:
+        if time.monotonic() - self._reported >= _REPORT_S:
+            self._report()
+
+    def _report(self) -> None:
+        """Say how the device is, and hear of new adapters and of its number."""
+        notice = self._server.report(self._told())
+        self._reported, self._counted = time.monotonic(), notice.counted
+        if notice.node_id and notice.node_id != self._placement.node_id:
+            self._placement = self._placement.model_copy(update={"node_id": notice.node_id})
+            self.journal.place(self._placement)
+            self._go_offline()
+            if self._fleet is not None:
+                self._fleet.close()
+                self._fleet = None
+        if notice.newest and self.home.settings.adapter.install:
+            self._consider(notice.newest.encode(), notice.newest_signature)
+
+    def _consider(self, payload: bytes, signature: str) -> None:
+        try:
+            manifest = AdapterManifest.verified(payload, bytes.fromhex(signature), self._placement.server_key)
+            worse_by = self.home.settings.adapter.worse_by
+            installer = Installer(self.home, self.journal, self._adapted.spec, self._scorer.loss, worse_by)
+            outcome = installer.consider(manifest, self._server.adapter)
+        except (BadInput, ValueError) as error:  # ValueError: signed, or said to be, and in no form that is known
+            _log.error("an adapter was refused", why=str(error))
+            return
+        if outcome != "known":
+            _log.info("adapter", outcome=outcome, run=manifest.run, round=manifest.round)
+            self._tell()
+
+    def _judge_personal(self) -> None:
+        """Let the gateway have the personal adapter, where it makes answers no worse over the shared one of now."""
+        rank = self.home.settings.owner.personal_rank
+        known = self.journal.personal()
+        if not rank and known is not None:
+            self.journal.forget_personal()
+        if not rank or STATE_PERSONAL not in self._turn.state:
+            return
+        (vector,) = self._turn.state.array_records[STATE_PERSONAL].to_numpy_ndarrays()
+        trained = HeldAdapter(personal_spec(self._adapted.spec, rank), vector)
+        if vector.shape != (trained.spec.dimension,):
+            return  # of another rank: the next round makes one of this
+        in_use = self.journal.adapter().in_use.vector
+        try:
+            shared = self._shared(in_use)
+            worse_by = self.home.settings.adapter.worse_by
+            judged = judge(known, trained, in_use, lambda personal: self._scorer.loss(shared, personal), worse_by)
+        except BadInput as error:
+            _log.warning("the personal adapter cannot be judged", why=str(error))
+            return
+        if judged is not known:
+            self.journal.keep_personal(judged)
+            _log.info("personal adapter", used=judged.adapter is not None)
+
+    def _shared(self, vector: str) -> Vector:
+        """The shared adapter in use; zeros, which change nothing, where there is none."""
+        if not vector:
+            return np.zeros(self._adapted.spec.dimension, dtype=np.float32)
+        return AdapterFolders(self.home).read(vector).vector
+
+    def _told(self) -> DeviceReport:
+        state = self._turn.state
+        rounds = 0
+        if STATE_GUARD in state:
+            rounds = Memory.from_values(dict(state.config_records[STATE_GUARD]), self._signing.public).participations
+        return DeviceReport(
+            version=version("tacit"),
+            code=code_digest("tacit_privacy", "tacit_clients")[:100],
+            activity=self._activity,
+            spec=self._adapted.spec.digest,
+            installed=self.journal.adapter().in_use.vector,
+            outbox=int(self._turn.owed is not None),
+            rounds=rounds,
+            refusal=self._refusal,
+        )
+
+    def _say(self, activity: str) -> None:
+        """Leave word for the owner; the same word is not written twice."""
+        if activity != self._activity:
+            self._activity, self._since = activity, time.time()
+            self._tell()
+
+    def _tell(self) -> None:
+        self.home.tell(
+            {
+                "identity": self._placement.identity,
+                "server": self.home.settings.server.url,
+                "activity": self._activity,
+                "since": self._since,
+                "rounds": self._told().rounds,
+                "counted": self._counted,
+                "owes": self._turn.owed is not None,
+                "refusal": self._refusal,
+                "adapter": self.journal.adapter().told(),
+                "pid": os.getpid(),
+            }
+        )
+
+
+def _round_of(owed: Parcel) -> int:
+    """The round that a reply is an update of; 0 for any other reply."""
+    message = owed.message()
+    if not message.has_content() or RECORD_RECEIPT not in message.content.config_records:
+        return 0
+    payload = message.content.config_records[RECORD_RECEIPT]["payload"]
+    return Receipt.from_bytes(payload).round if isinstance(payload, bytes) else 0
+
+
+class _Heart(threading.Thread):
+    """Keeps the node online while the device works, over a connection of its own."""
+
+    def __init__(self, connection: FleetConnection) -> None:
+        super().__init__(daemon=True, name="heartbeat")
+        self._connection, self._stopping = connection, threading.Event()
+
+    def run(self) -> None:
+        while not self._stopping.wait(0.8 * HEARTBEAT_S):
+            with suppress(TacitError):  # the loop finds out by itself
+                self._connection.heartbeat()
+        self._connection.close()
+
+    def stop(self) -> None:
+        self._stopping.set()
+        self.join(timeout=5.0)

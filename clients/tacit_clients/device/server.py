@@ -1,0 +1,160 @@
+"""The device's calls to its server beside Flower's: enrolment, reports, mail, adapters. TLS by the pinned authority."""
+
+import http.client
+import json
+import secrets
+import ssl
+import time
+from contextlib import suppress
+from typing import Any, Final
+
+from tacit_privacy.contract import canonical
+from tacit_privacy.enrolment import DeviceReport, Notice, Placement, request_headers
+from tacit_privacy.errors import BadInput, NodeUnknown, RequestRefused, ServerUnreachable
+from tacit_privacy.ledger.keys import SigningKey
+
+_PREFIX: Final = "/v1/tacit"
+_PATIENCE_S: Final = 20.0
+_LONGEST: Final = 64 * 2**20
+_PART: Final = 2**20
+
+
+class Server:
+    """One connection, kept open and opened anew when it breaks. Not for several threads at once.
+
+    Raises ServerUnreachable, NodeUnknown where the server knows the device no more, RequestRefused with its word.
+    """
+
+    def __init__(self, address: str, authority: str, fingerprint: str, key: SigningKey) -> None:
+        """``authority``: PEM, the only one that is trusted; ``fingerprint``: its SHA-256."""
+        self._address, self._fingerprint, self._key = address, fingerprint, key
+        self._trusted = trusting(authority)
+        self._connection: http.client.HTTPSConnection | None = None
+
+    def enrol(self, body: dict[str, Any]) -> Placement:
+        """What becomes of an application; the same one may be sent again."""
+        return Placement.from_bytes(self._call("POST", "/enrol", canonical(body), signed=False))
+
+    def report(self, report: DeviceReport) -> Notice:
+        return Notice.from_bytes(self._call("POST", "/report", report.to_bytes()))
+
+    def mail(self, seen: int, patience_s: float) -> int:
+        """The count of messages left for this device, as soon as it is another than ``seen``."""
+        body = canonical({"seen": seen, "patience_s": patience_s})
+        return int(json.loads(self._call("POST", "/mail", body, patience_s + _PATIENCE_S))["mail"])
+
+    def leave(self) -> None:
+        """Leave the fleet: the server forgets all but the key and the count."""
+        self._call("POST", "/leave", b"{}")
+
+    def adapter(self, vector: str, start: int) -> bytes:
+        """A part of an adapter's bytes, from ``start`` on; at least one, unless that is the end."""
+        return self._call("GET", f"/adapters/{vector}", b"", extra={"range": f"bytes={start}-"}, part=True)
+
+    def close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def _call(
+        self,
+        method: str,
+        path: str,
+        body: bytes,
+        patience_s: float = _PATIENCE_S,
+        *,
+        signed: bool = True,
+        extra: dict[str, str] | None = None,
+        part: bool = False,
+    ) -> bytes:
+        """One request, repeated once where a kept connection turns out to be closed."""
+        kept = self._connection is not None
+        try:
+            return self._once(method, path, body, patience_s, signed, extra or {}, part)
+        except (http.client.HTTPException, OSError) as error:
+            self.close()
+            if not kept:
+                raise ServerUnreachable(f"the server cannot be reached: {_said(error)}") from error
+        try:
+            return self._once(method, path, body, patience_s, signed, extra or {}, part)
+        except (http.client.HTTPException, OSError) as error:
+            self.close()
+            raise ServerUnreachable(f"the server cannot be reached: {_said(error)}") from error
+
+    def _once(
+        self, method: str, path: str, body: bytes, patience_s: float, signed: bool, extra: dict[str, str], part: bool
+    ) -> bytes:
+        if self._connection is None:
+            self._connection = http.client.HTTPSConnection(self._address, context=self._trusted, timeout=patience_s)
+        if self._connection.sock is not None:
+            self._connection.sock.settimeout(patience_s)
+        headers = {"content-type": "application/json", **extra}
+        if signed:
+            line = f"{method} {_PREFIX}{path}"
+            headers |= request_headers(self._key, self._fingerprint, line, body, time.time(), secrets.token_hex(16))
+        self._connection.request(method, _PREFIX + path, body or None, headers)
+        answer = self._connection.getresponse()
+        if part and answer.status in (200, 206):
+            return self._part(answer)
+        data = answer.read(_LONGEST + 1)
+        if answer.status == http.client.OK and len(data) <= _LONGEST:
+            return data
+        raise _refusal(answer.status, data)
+
+    def _part(self, answer: http.client.HTTPResponse) -> bytes:
+        """As much as comes: what a cut leaves is asked for again, from where it ended."""
+        data = bytearray()
+        try:
+            while chunk := answer.read(_PART):
+                data += chunk
+        except (http.client.HTTPException, OSError):
+            self.close()
+            if not data:
+                raise
+        return bytes(data)
+
+
+def trusting(authority: str) -> ssl.SSLContext:
+    """TLS that trusts one authority, and nobody else."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.load_verify_locations(cadata=authority)
+    return context
+
+
+def fetch_authority(address: str) -> str:
+    """The certificate that a server says is its authority's, PEM. Nothing about it is believed yet: compare it.
+
+    Raises ServerUnreachable or BadInput.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    connection = http.client.HTTPSConnection(address, context=context, timeout=_PATIENCE_S)
+    try:
+        connection.request("GET", f"{_PREFIX}/authority")
+        answer = connection.getresponse()
+        data = answer.read(100_000)
+    except (http.client.HTTPException, OSError) as error:
+        raise ServerUnreachable(f"no server answers at {address}: {_said(error)}") from error
+    finally:
+        connection.close()
+    if answer.status != http.client.OK:
+        raise BadInput(f"what answers at {address} is no Tacit server; check the address")
+    return data.decode("ascii", "replace")
+
+
+def _refusal(status: int, data: bytes) -> Exception:
+    why = ""
+    with suppress(ValueError, AttributeError):
+        why = str(json.loads(data).get("error", ""))[:40]
+    if status == http.client.FORBIDDEN and why in ("unknown", "revoked", "left"):
+        return NodeUnknown()
+    if why:
+        return RequestRefused(why)
+    return ServerUnreachable(f"the server answered {status}")
+
+
+def _said(error: Exception) -> str:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return "it does not show a certificate of the pinned authority"
+    return (error.strerror or type(error).__name__) if isinstance(error, OSError) else type(error).__name__

@@ -1,0 +1,128 @@
+"""A federation server for real devices: make it, put it up, and run it."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from tacit_privacy.cli import JsonOption, json_on_stdout
+from tacit_server.commands import _devices, _runs, _tokens, _users
+from tacit_server.commands._opened import DirOption, opened
+
+app = typer.Typer(
+    help="A federation server for real devices: make it, put it up, and run it.", no_args_is_help=True
+)
+app.add_typer(_tokens.app, name="token")
+app.add_typer(_devices.app, name="device")
+app.add_typer(_runs.app, name="run")
+app.add_typer(_users.app, name="user")
+
+
+@app.command(help="Make a server's directory: settings, certificate authority, keys and database.")
+def init(
+    directory: DirOption = Path("tacit-server"),
+    name: Annotated[
+        list[str] | None, typer.Option(help="host name or address that devices reach it by; repeat it")
+    ] = None,
+    port: Annotated[int, typer.Option(help="the one port: enrolment, fleet and console", min=1, max=65535)] = 8443,
+    host: Annotated[
+        str, typer.Option(help="address to listen on; default: loopback, or all where a --name is given")
+    ] = "",
+    devices: Annotated[int, typer.Option(help="devices that are planned for; delta follows from it", min=1)] = 100,
+    model: Annotated[str, typer.Option(help="model that devices adapt: a name, or a Hugging Face id")] = "tacit-nano",
+    epsilon: Annotated[float, typer.Option(help="what all runs together may spend")] = 8.0,
+    participations: Annotated[int, typer.Option(help="releases that one device may contribute to, ever", min=1)] = 20,
+    database: Annotated[
+        str, typer.Option(help="postgresql://user@host/name; default: SQLite in the directory", metavar="URL")
+    ] = "",
+    as_json: JsonOption = False,
+) -> None:
+    names = list(name or ["localhost"])
+    listen = host or ("0.0.0.0" if name else "127.0.0.1")
+    settings: dict[str, Any] = {
+        **({"database": database} if database else {}),
+        "listen": {"names": names, "host": listen, "port": port},
+        "fleet": {"devices": devices, "model": model},
+        "adapter": {"rank": 4, "alpha": 8.0, "targets": ["o_proj", "down_proj"]} if model == "tacit-nano" else {},
+        "privacy": {"epsilon": epsilon, "clip_norm": 0.5, "participations": participations},
+        "federation": {"rounds": 10, "cohort": min(devices, 8), "deadline_s": 1800.0, "minimum_share": 0.5},
+        "training": {"optimizer": "sgd", "learning_rate": 1.0},
+    }
+    with json_on_stdout(as_json) as write:
+        from tacit_server.deployment.database import ServerDatabase
+        from tacit_server.deployment.directory import ServerDirectory
+
+        made = ServerDirectory.create(directory, {key: table for key, table in settings.items() if table != {}})
+        ServerDatabase(made.database_url).close()
+        told = {"directory": str(directory), "address": f"https://{names[0]}:{port}", "fingerprint": made.fingerprint}
+        write(told)
+    if not as_json:
+        where = "" if directory == Path("tacit-server") else f" --dir {directory}"
+        typer.echo(f"made {directory}: settings in server.toml, keys readable by you alone")
+        typer.echo(f"  tacit server user add NAME{where}     somebody for the console at {told['address']}")
+        typer.echo(f"  tacit server up{where}                put it up")
+        typer.echo(f"  tacit server token new{where}         a token that one device enrols with")
+        typer.echo(f"  tacit server run schedule NAME{where} let the fleet learn")
+
+
+@app.command(help="Put the server up: SuperLink, devices' interface, console and the coordinators of runs. Ctrl+C ends.")
+def up(directory: DirOption = Path("tacit-server")) -> None:
+    from tacit_privacy.logs import configure
+    from tacit_server.deployment.supervisor import Supervisor
+
+    with opened(directory) as (server, database):
+        configure("server")
+        Supervisor(server, database).run()
+
+
+@app.command(help="How the server is: devices, runs, budget and certificate.")
+def status(directory: DirOption = Path("tacit-server"), as_json: JsonOption = False) -> None:
+    with json_on_stdout(as_json) as write, opened(directory) as (server, database):
+        from tacit_server.deployment import certificates
+        from tacit_server.deployment import status as told
+
+        with database.begin() as session:
+            found = told.whole(session)
+        expires = certificates.expires(server.certificate)
+        found = {
+            "up": server.is_held,
+            "address": f"https://{server.settings.listen.names[0]}:{server.settings.listen.port}",
+            "certificate_expires": expires.date().isoformat(),
+            "epsilon_cap": server.settings.privacy.epsilon,
+            **found,
+        }
+        write(found)
+    if not as_json:
+        _show(found)
+
+
+def _show(found: dict[str, Any]) -> None:
+    admitted = [device for device in found["devices"] if device["state"] == "admitted"]
+    online = sum(device["online"] for device in admitted)
+    spent = found["epsilon"]
+    typer.echo(f"{'up' if found['up'] else 'down'}: {found['address']}, certificate until {found['certificate_expires']}")
+    typer.echo(f"devices: {len(admitted)} admitted, {online} online, {len(found['applicants'])} waiting for approval")
+    typer.echo(f"budget: epsilon {0 if spent is None else spent:.4g} of {found['epsilon_cap']:g} spent")
+    for run in found["runs"]:
+        typer.echo(_runs.line(run))
+    if not found["runs"]:
+        typer.echo("no run yet: tacit server run schedule NAME")
+
+
+@app.command(help="Write the ledger, its key and the receipts, for anybody to verify with tacit audit.")
+def export(
+    out: Annotated[Path, typer.Option(help="folder to write to", metavar="DIR")],
+    directory: DirOption = Path("tacit-server"),
+    as_json: JsonOption = False,
+) -> None:
+    with json_on_stdout(as_json) as write, opened(directory) as (server, database):
+        from tacit_privacy.ledger.transfer import export as write_ledger
+        from tacit_privacy.ledger.transfer import is_sealed
+
+        out.mkdir(parents=True, exist_ok=True)
+        with database.begin() as session:
+            files = write_ledger(session, out, receipts=not is_sealed(session))
+        write({"files": [str(file) for file in files]})
+    if not as_json:
+        typer.echo(f"wrote {', '.join(file.name for file in files)} to {out}")
+        typer.echo(f"  tacit audit verify {out / 'ledger.jsonl'} --key {out / 'ledger.pub'}")

@@ -1,0 +1,117 @@
+"""The process that the world reaches: Flower's SuperLink behind the wall, and Tacit's own interface beside it.
+
+``python -m tacit_server.deployment.link DIRECTORY``; ``tacit server up`` starts it.
+"""
+
+import asyncio
+import contextlib
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import structlog
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from tacit_privacy.ledger.keys import SigningKey
+from tacit_server.deployment import admission
+from tacit_server.deployment.database import ServerDatabase
+from tacit_server.deployment.directory import ServerDirectory
+from tacit_privacy.logs import configure
+from tacit_server.flower_seam import Nodes, SuperLinkFiles, run_superlink
+from tacit_server.web.app import build
+from tacit_server.web.counting import Counts
+from tacit_server.web.mail import Mail
+from tacit_server.web.wall import Wall
+
+_RECONCILE_S = 1.0
+_log = structlog.get_logger("tacit.link")
+
+
+class Roll:
+    """Keeps SuperLink's list of nodes the same as the database's list of admitted devices.
+
+    The database is right; SuperLink's own can be lost and is made anew.
+    """
+
+    def __init__(self, database: ServerDatabase) -> None:
+        self._database = database
+        self._nodes: Nodes | None = None
+        self._turn = threading.Lock()
+
+    def begin(self, application: Any) -> None:
+        """With SuperLink's application, once it is there: register everybody."""
+        self._nodes = Nodes(application)
+        self.reconcile(everybody=True)
+
+    def register(self, node_key: str) -> str:
+        """A node's number, for a device that was just admitted."""
+        return "" if self._nodes is None else self._nodes.register(node_key)
+
+    def reconcile(self, everybody: bool = False) -> None:
+        """Register who was admitted since, and forget who was revoked or left."""
+        if self._nodes is None:
+            return
+        with self._turn, self._database.begin() as session:
+            for row in admission.devices(session):
+                if row.state == "admitted" and row.node_key and (everybody or not row.node_id):
+                    row.node_id = self._nodes.register(row.node_key)
+                elif row.state != "admitted" and row.node_id:
+                    self._nodes.forget(int(row.node_id))
+                    row.node_id = ""
+
+
+class Link:
+    """The wall, with what it needs while SuperLink's application lives."""
+
+    def __init__(self, superlink: ASGIApp, directory: ServerDirectory) -> None:
+        self._database = ServerDatabase(directory.database_url)
+        settings, counts, mail = directory.settings, Counts(), Mail()
+        self._roll = Roll(self._database)
+        key = SigningKey.load(directory.signing_key)
+        web = build(directory, self._database, key, mail, counts, self._roll.register)
+        secret = directory.link_secret.read_bytes()
+        self._wall = Wall(superlink, web, secret, settings.listen.max_body_bytes, mail.arrived, counts)
+        self._task: asyncio.Task[None] | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "lifespan":
+            await self._wall(scope, receive, send)
+            return
+        await asyncio.to_thread(self._roll.begin, scope["app"])
+        self._task = asyncio.create_task(self._reconciling())
+        try:
+            await self._wall(scope, receive, send)
+        finally:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+            self._database.close()
+
+    async def _reconciling(self) -> None:
+        while True:
+            await asyncio.sleep(_RECONCILE_S)
+            try:
+                await asyncio.to_thread(self._roll.reconcile)
+            except Exception as error:  # the next turn tries again; devices that are known go on
+                _log.error("nodes could not be reconciled", kind=type(error).__name__)
+
+
+def main(path: str) -> None:
+    directory = ServerDirectory.open(Path(path))
+    configure("link")
+    listen = directory.settings.listen
+    files = SuperLinkFiles(
+        host=listen.host,
+        port=listen.port,
+        authority=directory.authority,
+        certificate=directory.certificate,
+        key=directory.certificate_key,
+        database=directory.superlink_database,
+        secret=directory.link_secret,
+    )
+    run_superlink(files, lambda superlink: Link(superlink, directory))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

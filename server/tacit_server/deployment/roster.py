@@ -1,0 +1,62 @@
+"""The fleet of a run of a deployment: devices that were enrolled when it began."""
+
+import logging
+from collections import Counter
+from collections.abc import Sequence
+
+from flwr.serverapp import Grid
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from tacit_privacy.contract import AdapterSpec
+from tacit_privacy.errors import FleetExhausted
+from tacit_server.clock import Clock
+from tacit_server.grid_roster import GridRoster, JoiningConfig
+from tacit_server.store import Store
+from tacit_server.store.tables import DeviceRow
+
+_SETTLE_S = 1.0
+_log = logging.getLogger("flwr")
+
+
+class EnrolledRoster(GridRoster):
+    """Nobody joins by being there. Who was enrolled later waits for the next run: the population is promised.
+
+    ``agreed``: the adapter that the run learns already; None: it has not begun, and learns what most devices are ready
+    for, so that no single device can keep a run from beginning.
+    """
+
+    def __init__(
+        self,
+        grid: Grid,
+        clock: Clock,
+        store: Store,
+        joining: JoiningConfig,
+        cohort: int,
+        population: int,
+        agreed: AdapterSpec | None,
+    ) -> None:
+        super().__init__(grid, clock, store, joining, cohort)
+        self._enrolled, self._agreed = population, agreed
+
+    def _complete(self, quiet_s: float) -> bool:
+        """Enough to begin: who is enrolled is known, and who is late is asked in a later round."""
+        wanted = min(max(self._joining.nodes, self._cohort), self.population)
+        return len(self._identities()) >= wanted and quiet_s >= _SETTLE_S
+
+    def _rows(self, session: Session) -> Sequence[DeviceRow]:
+        return session.scalars(select(DeviceRow).where(DeviceRow.number < self._enrolled)).all()
+
+    def _number(self) -> None:
+        raise FleetExhausted("no device is enrolled; tacit server token makes a token that one enrols with")
+
+    def _one_spec(self) -> AdapterSpec:
+        if self._agreed is not None:
+            return self._agreed
+        known = self._identities()
+        told = [said.spec for said in self._said.values() if said.identity in known]
+        votes = Counter(spec.digest for spec in told)
+        (chosen, most), *others = votes.most_common()
+        if others:
+            _log.warning("Tacit: %s devices are ready for another adapter and are not asked", len(told) - most)
+        return next(spec for spec in told if spec.digest == chosen)

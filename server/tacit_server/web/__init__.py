@@ -1,0 +1,1 @@
+"""What the server's one port answers beside Flower: devices' own interface, health and metrics, the console."""
