@@ -11,28 +11,16 @@ os.environ.setdefault("FLWR_TELEMETRY_ENABLED", "0")
 import numpy as np
 from flwr.app import ArrayRecord, ConfigRecord, Context, Message, RecordDict
 from flwr.clientapp import ClientApp
-from pydantic import ValidationError
 
 from tacit_clients import guard
+from tacit_clients.answering import asked_terms, description, refusal, sent_adapter, signed_update
 from tacit_clients.slm.adapters import AdaptedModel
 from tacit_clients.statistics import asks_for_scores, slots
 from tacit_clients.training.example_dp import ExampleSpent
 from tacit_clients.training.examples import DeviceData, Task
 from tacit_clients.training.local import LocalResult, Vector, evaluate, train
 from tacit_clients.training.personal import evaluate_personal, train_personal
-from tacit_privacy.contract import (
-    QUERY_DESCRIBE,
-    RECORD_ADAPTER,
-    RECORD_RECEIPT,
-    RECORD_REFUSAL,
-    RECORD_TERMS,
-    RECORD_UPDATE,
-    LocalTraining,
-    Receipt,
-    RoundTerms,
-    commitment,
-    digest,
-)
+from tacit_privacy.contract import QUERY_DESCRIBE, LocalTraining, RoundTerms
 from tacit_privacy.contract import RECORD_DESCRIPTION as RECORD_DESCRIPTION
 from tacit_privacy.errors import BadInput, NonFiniteUpdate, TacitError, TermsRefused, UpdateRefused
 from tacit_privacy.ledger.keys import SigningKey
@@ -83,6 +71,7 @@ class Device:
     noise: Callable[[int], NoiseSource] = field(default=_system_noise)
     personal: Personal | None = None
     floor: guard.Floor = guard.NO_FLOOR  # what the owner insists on
+    one_ledger: bool = False  # whether its server has one ledger for all runs, as a deployment's has
     now: Callable[[RoundTerms], float] = field(default=_wall_clock)  # seconds; a simulation's time is its server's
     # what a simulated canary sends instead of what it learnt
     contribution: Callable[[RoundTerms], Vector] | None = None
@@ -123,18 +112,10 @@ def _nameless(error: Exception) -> TacitError:
     return TacitError(f"the device failed with {type(error).__name__}")
 
 
-def refusal(reason: str) -> RecordDict:
-    """What a device says instead of an update: one short stable word."""
-    return RecordDict({RECORD_REFUSAL: ConfigRecord({"reason": reason})})
-
-
 def describe_device(device: Device) -> RecordDict:
-    """Who a device is: stable identity, the rank of its tier, the adapter it is ready for. Nothing about its data."""
+    """Who a device is: what the server's roster is made of."""
     spec = device.adapted.spec
-    said = ConfigRecord({"identity": device.identity, "rank": device.rank or spec.rank})
-    said["spec"] = spec.to_bytes().decode()
-    said["public-key"] = device.key.public if device.key else ""
-    return RecordDict({RECORD_DESCRIPTION: said})
+    return description(device.identity, device.rank or spec.rank, spec, device.key.public if device.key else "")
 
 
 def answer(content: RecordDict, state: RecordDict, device: Device) -> RecordDict:
@@ -145,39 +126,23 @@ def answer(content: RecordDict, state: RecordDict, device: Device) -> RecordDict
 
     Raises TermsRefused when the guard says no, BadInput when the model cannot learn the task.
     """
-    terms, payload, signature = _terms(content)
+    terms, payload, signature = asked_terms(content)
     memory = _memory(state, device)
     agreed = guard.check(
         memory, terms, payload, signature, device.adapted.spec, device.server_key, device.floor, device.now(terms)
     )
     if device.rank and terms.rank > device.rank:
         raise TermsRefused("rank", f"rank {terms.rank} is above this device's {device.rank}")
-    start = _start(content, device, terms)
+    start = sent_adapter(content, terms, device.adapted.spec)
     before = _score(device, start, terms) if device.scores or asks_for_scores(terms) else {}
     result = _learn(device, start, terms)
     noise, coding = device.noise(terms.round), Coding(terms.bits, terms.quantum, terms.levels)
     update = coding.encode(result.delta, terms.clip_norm, slots(terms, result, before), noise)
-    nonce = noise.salt("receipt")
-    receipt = Receipt(
-        run=terms.run,
-        round=terms.round,
-        device=device.identity,
-        public_key=device.key.public if device.key else "",
-        terms=digest(payload),
-        update=commitment(nonce, update.tobytes()),
-        participation=agreed.of(terms.run).participations,
-        ledger_head=terms.ledger_head,
-        ledger_length=terms.ledger_length,
-    ).to_bytes()
-    signed = device.key.sign(receipt) if device.key else b""
+    participation = agreed.of(terms.run).participations
+    reply = signed_update(terms, payload, update, participation, device.identity, device.key, noise)
     _remember(state, device, terms, start, result, before)
     state[STATE_GUARD] = ConfigRecord(dict(agreed.as_values(device.key)))
-    return RecordDict(
-        {
-            RECORD_UPDATE: ArrayRecord([update]),
-            RECORD_RECEIPT: ConfigRecord({"payload": receipt, "signature": signed, "nonce": nonce}),
-        }
-    )
+    return reply
 
 
 def _learn(device: Device, start: Vector, terms: RoundTerms) -> LocalResult:
@@ -208,20 +173,6 @@ def _memory(state: RecordDict, device: Device) -> guard.Memory:
         return guard.Memory()
     own = device.key.public if device.key else None
     return guard.Memory.from_values(dict(state.config_records[STATE_GUARD]), own)
-
-
-def _start(content: RecordDict, device: Device, terms: RoundTerms) -> Vector:
-    """The shared adapter that the server sent, (prefix,) float32 and finite."""
-    try:
-        (array,) = content.array_records[RECORD_ADAPTER].to_numpy_ndarrays()
-    except (KeyError, ValueError) as error:
-        raise TermsRefused("adapter", "the message carries no single array of an adapter") from error
-    wanted = (device.adapted.spec.prefix(terms.rank),)
-    if array.dtype != np.float32 or array.shape != wanted:
-        raise TermsRefused("adapter", f"an adapter of {array.dtype} {array.shape} does not have rank {terms.rank}")
-    if not np.isfinite(array).all():
-        raise TermsRefused("adapter", "the adapter that was sent holds NaN or infinity")
-    return np.asarray(array, dtype=np.float32)
 
 
 def _score(device: Device, vector: Vector, terms: RoundTerms) -> dict[str, float]:
@@ -286,17 +237,6 @@ def _train_personal(
         return {}
     found = evaluate_personal(device.adapted, device.data.test, device.task, personal.training.max_length)
     return {"loss_personal": found.loss, "metric_personal": found.metric}
-
-
-def _terms(content: RecordDict) -> tuple[RoundTerms, bytes, bytes]:
-    try:
-        record = content.config_records[RECORD_TERMS]
-        payload, signature = record["payload"], record["signature"]
-        if not isinstance(payload, bytes) or not isinstance(signature, bytes):
-            raise BadInput("terms are bytes")
-        return RoundTerms.from_bytes(payload), payload, signature
-    except (KeyError, BadInput, ValidationError) as error:
-        raise TermsRefused("malformed", "the message carries no readable terms") from error
 
 
 def _plain(context: Context) -> Device:

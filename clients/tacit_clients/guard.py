@@ -6,6 +6,8 @@ from typing import Any, Self
 
 from tacit_privacy.contract import AdapterSpec, RoundTerms, canonical
 from tacit_privacy.errors import TermsRefused
+from tacit_privacy.ledger.bodies import Restored
+from tacit_privacy.ledger.chain import Entry
 from tacit_privacy.ledger.keys import SigningKey, verifies
 from tacit_privacy.mechanisms.coding import Coding
 
@@ -69,8 +71,16 @@ class RunMemory:
 
 
 @dataclass(frozen=True, slots=True)
+class Seen:
+    """How far a device has seen a ledger."""
+
+    length: int
+    head: str
+
+
+@dataclass(frozen=True, slots=True)
 class Memory:
-    """What a device remembers of every run it took part in: plain values, kept in its own store.
+    """What a device remembers of every run it took part in, and of every ledger: plain values, kept in its own store.
 
     No run is ever forgotten, so neither re-enrolment nor a detour over another run resets a participation count. A
     device with a key signs its memory, so that nobody else can change it. What no signature can tell is that the store
@@ -78,6 +88,7 @@ class Memory:
     """
 
     runs: dict[str, RunMemory] = field(default_factory=dict)
+    ledgers: dict[str, Seen] = field(default_factory=dict)  # by the hash of their first entry
 
     def of(self, run: str) -> RunMemory:
         return self.runs.get(run, RunMemory())
@@ -88,10 +99,11 @@ class Memory:
         return sum(known.participations for known in self.runs.values())
 
     def as_values(self, key: SigningKey | None = None) -> dict[str, str]:
-        """One JSON text, as Flower's ConfigRecord holds it, and its signature where the device has a ``key``."""
-        text = canonical({run: asdict(known) for run, known in self.runs.items()})
-        signed = {"signature": key.sign(_SIGNED + text).hex()} if key else {}
-        return {"runs": text.decode(), **signed}
+        """JSON texts, as Flower's ConfigRecord holds them, and their signature where the device has a ``key``."""
+        runs = canonical({run: asdict(known) for run, known in self.runs.items()}).decode()
+        ledgers = canonical({name: asdict(seen) for name, seen in self.ledgers.items()}).decode()
+        signed = {"signature": key.sign(_signed(runs, ledgers)).hex()} if key else {}
+        return {"runs": runs, "ledgers": ledgers, **signed}
 
     @classmethod
     def from_values(cls, values: dict[str, Any], public_key: str | None = None) -> Self:
@@ -101,11 +113,16 @@ class Memory:
         try:
             if public_key is not None:
                 signature = bytes.fromhex(values["signature"])
-                if not verifies(public_key, _SIGNED + values["runs"].encode(), signature):
+                if not verifies(public_key, _signed(values["runs"], values["ledgers"]), signature):
                     raise TermsRefused("memory", "the device's own record of past rounds was changed; restore it")
-            return cls({run: RunMemory(**known) for run, known in json.loads(values["runs"]).items()})
+            runs = {run: RunMemory(**known) for run, known in json.loads(values["runs"]).items()}
+            return cls(runs, {name: Seen(**seen) for name, seen in json.loads(values["ledgers"]).items()})
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise TermsRefused("memory", "the device's own record of past rounds is damaged; restore it") from error
+
+
+def _signed(runs: str, ledgers: str) -> bytes:
+    return _SIGNED + f"{runs}\n{ledgers}".encode()
 
 
 def check(
@@ -117,6 +134,7 @@ def check(
     server_key: str | None,
     floor: Floor = NO_FLOOR,
     now: float = 0.0,
+    one_ledger: bool = False,
 ) -> Memory:
     """Agree to a round, or raise TermsRefused; returns what the device will remember once it has replied.
 
@@ -134,10 +152,27 @@ def check(
     _check_turns(known, strict, terms)
     _check_protection(strict, terms)
     _check_owner(memory, strict, terms, floor)
-    _check_ledger(known, terms)
+    _check_ledger(memory, known, terms, one_ledger)
     if terms.run not in memory.runs and len(memory.runs) >= MOST_RUNS:
         raise TermsRefused("runs", f"the device already remembers {MOST_RUNS} runs; its owner has to clear old ones")
-    return Memory({**memory.runs, terms.run: strict})
+    ledgers = {terms.ledger: Seen(terms.ledger_length, terms.ledger_head)} if terms.ledger else {}
+    return Memory({**memory.runs, terms.run: strict}, {**memory.ledgers, **ledgers})
+
+
+def resolved(memory: Memory, ledger: str, entry: Entry, public_key: str) -> Memory:
+    """Memory after its server said, in a signed entry of the ledger, that it was restored from an older copy and that
+    whatever was lost is charged. Raises TermsRefused where the entry does not cover what the device has seen.
+    """
+    seen = memory.ledgers.get(ledger)
+    if seen is None or entry.index >= seen.length:
+        return memory
+    if not entry.holds(public_key) or entry.kind != "restore":
+        raise TermsRefused("rollback", "what the server says of its restored ledger is not signed by its key")
+    told = Restored.model_validate(entry.body)
+    same = told.length > seen.length or (told.length == seen.length and told.head == seen.head)
+    if not same:
+        raise TermsRefused("rollback", f"the server owns up to {told.length} lost entries; {seen.length} were seen here")
+    return Memory(memory.runs, {**memory.ledgers, ledger: Seen(entry.index + 1, entry.hash)})
 
 
 def _check_sense(terms: RoundTerms, resident: AdapterSpec) -> None:
@@ -185,8 +220,14 @@ def _check_owner(memory: Memory, strict: RunMemory, terms: RoundTerms, floor: Fl
         )
 
 
-def _check_ledger(known: RunMemory, terms: RoundTerms) -> None:
-    if terms.ledger_length < known.ledger_length:
-        raise TermsRefused("rollback", f"the ledger shrank from {known.ledger_length} to {terms.ledger_length} entries")
-    if terms.ledger_length == known.ledger_length and known.ledger_head not in ("", terms.ledger_head):
+def _check_ledger(memory: Memory, known: RunMemory, terms: RoundTerms, one_ledger: bool) -> None:
+    """Against what was seen of this ledger in any run; of a run that names none, against what was seen in it."""
+    seen = Seen(known.ledger_length, known.ledger_head)
+    if terms.ledger:
+        if one_ledger and memory.ledgers and terms.ledger not in memory.ledgers:
+            raise TermsRefused("ledger", "the server shows another ledger than before, which forgets what was spent")
+        seen = memory.ledgers.get(terms.ledger, Seen(0, ""))
+    if terms.ledger_length < seen.length:
+        raise TermsRefused("rollback", f"the ledger shrank from {seen.length} to {terms.ledger_length} entries")
+    if terms.ledger_length == seen.length and seen.head not in ("", terms.ledger_head):
         raise TermsRefused("fork", "the ledger shows another head for the same length")

@@ -178,6 +178,7 @@ class RoundTerms(Fact):
     separation: PositiveInt = 1  # rounds from one participation of a device to its next, at least
     period_s: PositiveFloat | None = None  # after which participations are new, by the device's own clock; None: never
     deadline: float  # server clock, seconds
+    ledger: str = Field(default="", pattern=r"^([0-9a-f]{64})?$")  # its first entry's hash; empty: nothing is charged
     ledger_head: Digest  # the ledger's newest entry, which a device remembers and may ask for again
     ledger_length: int = Field(ge=0)
 

@@ -53,6 +53,8 @@ class DeviceReport(Fact):
     outbox: int = Field(default=0, ge=0)
     rounds: int = Field(default=0, ge=0)  # participations, ever
     refusal: str = Field(default="", max_length=40)  # the last reason its guard gave
+    ledger_length: int = Field(default=0, ge=0)  # how far it has seen the server's ledger
+    ledger_head: str = Field(default="", pattern=r"^([0-9a-f]{64})?$")
 
 
 class Notice(Fact):
@@ -63,7 +65,9 @@ class Notice(Fact):
     counted: int = Field(ge=0)  # releases that the device is counted in, ever
     newest: str = ""  # manifest of the newest adapter; empty: there is none
     newest_signature: str = ""
-    restored: str = ""  # what the server says about a restore that devices have to know of; empty: nothing
+    seen_head: str = ""  # the ledger's hash where the device saw it end; empty: it is shorter now
+    rotations: tuple[str, ...] = ()  # the ledger's entries by which another key took over, as lines, the oldest first
+    restored: str = ""  # the ledger's entry that owns up to what the device saw and is not there; empty: there is none
 
 
 class AdapterManifest(Fact):

@@ -88,6 +88,7 @@ class Coordinator:
         self._adaptive = adaptive_clip(job.privacy) if WITHIN_CLIP in self._mechanism.statistics else None
         self._store, self._key, self._observe, self._pace = store, key, observe, pace
         self._bits = bits_for(job.federation, job.privacy)
+        self._ledger = ""  # what the ledger is known by
         self.stopped = ""  # why the run ended before its last round
         self.resting = False  # whether it ended only to go on later
 
@@ -98,6 +99,7 @@ class Coordinator:
         """
         with self._store.begin() as session:
             self._charging.open(session, self._key.public)
+            self._ledger = self._charging.name(session)
         state = self._resume()
         while state.round < self._job.federation.rounds:
             try:
@@ -239,6 +241,7 @@ class Coordinator:
             separation=job.privacy.separation,
             period_s=job.privacy.period_s,
             deadline=self._clock.now() + job.federation.deadline_s,
+            ledger=self._ledger,
             ledger_head=head,
             ledger_length=length,
         )

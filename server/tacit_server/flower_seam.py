@@ -7,6 +7,7 @@ import contextlib
 import os
 import ssl
 import sys
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,6 +38,7 @@ PUSHED = f"{RUNTIME}push-messages"  # after which devices have mail
 NODE_KEY = "flwr-public-key"  # header of every fleet request, the node's key in base64
 SECRET_HEADER = "tacit-link"  # what the server's own processes show to the control interface
 _ACQUIRE = "/flwr.proto.Runtime/AcquireTask"
+_LOOK_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +64,7 @@ def run_superlink(files: SuperLinkFiles, around: Callable[[ASGIApp], ASGIApp]) -
     from starlette.middleware import Middleware
 
     extensions.get_middleware = lambda: (Middleware(_Around, around=around),)
+    _lighten_state()
     sys.argv = [
         "flower-superlink",
         *("--host", files.host, "--port", str(files.port)),
@@ -72,6 +75,32 @@ def run_superlink(files: SuperLinkFiles, around: Callable[[ASGIApp], ASGIApp]) -
         "--disable-runtime-dependency-installation",
     ]
     flower_superlink()
+
+
+def _lighten_state() -> None:
+    """Let SuperLink's state cost less. It can be lost and is made anew, so it never has to wait for the disk.
+
+    With every part of every message SuperLink looks for ServerApps that died, a transaction that writes each time: more
+    than half of what a part costs. Once a second is enough.
+    """
+    from flwr.supercore import sql_mixin
+    from flwr.supercore.corestate.sql_corestate import SqlCoreState
+
+    sql_mixin.SQLITE_PRAGMAS = (*sql_mixin.SQLITE_PRAGMAS, ("synchronous", "OFF"))
+    SqlCoreState._cleanup_expired_task_tokens = _seldom(SqlCoreState._cleanup_expired_task_tokens)  # type: ignore[method-assign]
+
+
+def _seldom(look: Callable[[Any], None]) -> Callable[[Any], None]:
+    """``look``, which returns at once where it was called within the last second."""
+    next_at = 0.0
+
+    def looking(state: Any) -> None:
+        nonlocal next_at
+        if time.monotonic() >= next_at:
+            next_at = time.monotonic() + _LOOK_S
+            look(state)
+
+    return looking
 
 
 class _Around:
@@ -164,10 +193,20 @@ class SuperLinkControl:
 def is_up(address: str, authority: Path) -> bool:
     """Whether the server's own port answers."""
     try:
-        context = ssl.create_default_context(cafile=str(authority))
-        return httpx.get(f"https://{address}/health", verify=context, timeout=5.0, trust_env=False).is_success
+        return _got(address, authority, "/health").is_success
     except httpx.HTTPError:
         return False
+
+
+def metrics(address: str, authority: Path) -> str:
+    """What the server counts, as Prometheus reads it; for this machine alone. Raises EngineFailed."""
+    with _explained("tell its metrics"):
+        return _got(address, authority, "/metrics").raise_for_status().text
+
+
+def _got(address: str, authority: Path, path: str) -> httpx.Response:
+    context = ssl.create_default_context(cafile=str(authority))
+    return httpx.get(f"https://{address}{path}", verify=context, timeout=5.0, trust_env=False)
 
 
 class _explained:

@@ -174,6 +174,8 @@ class Deployment:
             folder=self.folder,
             environment={"TACIT_ENROLMENT_TOKEN": token or self.token()},
         )
+        with (self.folder / name / "device.toml").open("a") as file:
+            file.write("\n[limits]\nnice = 0\n")  # tests beside it are not to be served first
         device = Process(["device", "run", "--dir", name], self.folder, self.folder / f"{name}.log")
         self.devices.append(device)
         return device

@@ -13,7 +13,7 @@ from tacit_privacy.accounting.events import GaussianEvent, Sampling
 from tacit_privacy.accounting.filters import rdp_epsilon, rdp_order
 from tacit_privacy.accounting.gaussian import epsilon_of
 from tacit_privacy.errors import BudgetExhausted, LedgerBroken
-from tacit_privacy.ledger.bodies import Reserved
+from tacit_privacy.ledger.bodies import Reserved, Restored
 from tacit_privacy.ledger.keys import SigningKey
 from tacit_privacy.ledger.participation import DeviceLimit
 from tacit_privacy.ledger.verify import verify
@@ -312,3 +312,48 @@ def test_noise_that_came_out_larger_is_credited_and_smaller_is_a_problem() -> No
     entries = run.ledger.entries(run.session)
     lie = replace(entries[3], body=entries[3].body | {"realised": 0.4})
     assert "noise" in problems([entry.line() for entry in (*entries[:3], lie)])
+
+
+def restored(**changes: Any) -> Books:
+    """A ledger of one round, put back; somebody had seen it with six entries more."""
+    run = books(replay=False, **({"participations": 9, "epsilon": 500.0} | changes))
+    run.round(1, range(200))
+    assert len(run.lines()) == 4
+    return run
+
+
+def test_what_a_restore_lost_is_charged_to_everybody() -> None:
+    run = restored()
+    assert run.budget.own_up(run.session, 10, "2" * 64, range(300), run.event) == 4
+    assert run.budget.participations(run.session) == {device: 5 if device < 200 else 4 for device in range(300)}
+    found = verify(run.lines(), KEY.public)
+    assert (found.problems, found.state) == ([], "open")
+    assert [json.loads(line)["kind"] for line in run.lines()][4:] == ["restore", *["reserve", "lost"] * 4]
+    assert found.epsilon == run.budget.spent(run.session).epsilon
+    run.round(6, range(200))  # the run goes on behind the rounds that were lost
+    assert problems(run.lines()) == []
+
+
+def test_a_restore_that_the_budget_cannot_pay_closes_the_ledger() -> None:
+    """What was lost was within the budget, so with more charged than there is nothing is left of it."""
+    run = restored(participations=3)
+    run.budget.own_up(run.session, 10, "2" * 64, range(200), run.event)
+    found = verify(run.lines(), KEY.public)
+    assert (found.problems, found.state) == ([], "closed")
+    with pytest.raises(LedgerBroken, match="closed"):
+        run.reserve(9, range(200))
+
+
+def test_a_restore_owns_up_to_enough() -> None:
+    run = restored()
+    with pytest.raises(LedgerBroken, match="nothing is missing"):
+        run.budget.own_up(run.session, 4, "2" * 64, range(200), run.event)
+    run.ledger.append(run.session, Restored(length=10, head="2" * 64, releases=3))
+    assert problems(run.lines()) == ["restore"]
+
+
+def test_a_restore_that_charges_nothing_is_found() -> None:
+    run = restored()
+    run.ledger.append(run.session, Restored(length=10, head="2" * 64, releases=4))
+    run.round(2, range(200))
+    assert problems(run.lines()) == ["restore"]

@@ -7,7 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tacit_clients.guard import CLIPS, LEVELS, MOST_RUNS, NO_FLOOR, Floor, Memory, RunMemory, check
+from ledgers import FIXED, Books, policy
+
+from tacit_clients.guard import CLIPS, LEVELS, MOST_RUNS, NO_FLOOR, Floor, Memory, RunMemory, Seen, check, resolved
+from tacit_privacy.accounting.events import GaussianEvent
 from tacit_privacy.contract import AdapterSpec, Bits, LinearSpec, LocalTraining, RoundTerms, Statistic
 from tacit_privacy.errors import TermsRefused
 from tacit_privacy.ledger.keys import SigningKey
@@ -45,9 +48,10 @@ def agree(
     pinned: str | None = KEY.public,
     floor: Floor = NO_FLOOR,
     now: float = 0.0,
+    one_ledger: bool = False,
 ) -> Memory:
     payload = asked.to_bytes()
-    return check(memory, asked, payload, key.sign(payload), SPEC, pinned, floor, now)
+    return check(memory, asked, payload, key.sign(payload), SPEC, pinned, floor, now, one_ledger)
 
 
 def reason(memory: Memory, asked: RoundTerms, **how: Any) -> str:
@@ -264,7 +268,51 @@ def test_whatever_is_asked_the_promises_hold(asked: list[dict[str, Any]], most: 
     assert Memory.from_values(memory.as_values(OWN), OWN.public) == memory
 
 
-@pytest.mark.parametrize("values", [{}, {"runs": "no json"}, {"runs": '{"r": {"unknown": 1}}'}, {"runs": "[]"}])
+@pytest.mark.parametrize("values", [
+        {},
+        {"runs": "{}"},
+        {"runs": "no json", "ledgers": "{}"},
+        {"runs": '{"r": {"unknown": 1}}', "ledgers": "{}"},
+        {"runs": "[]", "ledgers": "{}"},
+        {"runs": "{}", "ledgers": '{"l": {"length": 1}}'},
+    ])
 def test_a_damaged_memory_refuses_instead_of_guessing(values: dict[str, str]) -> None:
     with pytest.raises(TermsRefused, match="damaged"):
         Memory.from_values(values)
+
+
+LEDGER, OTHER_LEDGER = "a" * 64, "b" * 64
+
+
+def test_a_ledger_is_followed_through_all_runs() -> None:
+    """Another run of the same server cannot show a ledger that has forgotten the run before."""
+    memory = agree(Memory(), terms(ledger=LEDGER, ledger_length=9))
+    assert memory.ledgers == {LEDGER: Seen(9, "0" * 64)}
+    assert reason(memory, terms(run="next", ledger=LEDGER, ledger_length=8)) == "rollback"
+    assert reason(memory, terms(run="next", ledger=LEDGER, ledger_length=9, ledger_head="1" * 64)) == "fork"
+    assert agree(memory, terms(run="next", ledger=LEDGER, ledger_length=10)).ledgers[LEDGER].length == 10
+
+
+def test_where_a_server_has_one_ledger_another_is_refused() -> None:
+    memory = agree(Memory(), terms(ledger=LEDGER), one_ledger=True)
+    assert reason(memory, terms(run="next", ledger=OTHER_LEDGER), one_ledger=True) == "ledger"
+    assert agree(memory, terms(run="next", ledger=OTHER_LEDGER)).ledgers.keys() == {LEDGER, OTHER_LEDGER}
+
+
+def test_a_server_that_owns_up_to_a_restore_is_believed_again() -> None:
+    """Only in a signed entry of the ledger, and only where it covers all that the device has seen."""
+    books = Books(policy(participations=9, epsilon=500.0), GaussianEvent(noise_multiplier=1.0, sampling=FIXED), replay=False)
+    books.round(1, range(200))
+    books.budget.own_up(books.session, 10, "2" * 64, range(200), books.event)
+    entry = next(entry for entry in books.ledger.entries(books.session) if entry.kind == "restore")
+    run = terms(ledger=LEDGER, ledger_length=10, ledger_head="2" * 64)
+    seen = agree(Memory(), run)
+    after = resolved(seen, LEDGER, entry, books.key.public)
+    assert after.ledgers[LEDGER] == Seen(entry.index + 1, entry.hash)
+    assert after.runs == seen.runs  # what was promised and how often it took part stays
+    assert resolved(Memory(), LEDGER, entry, books.key.public) == Memory()
+    longer = agree(Memory(), terms(ledger=LEDGER, ledger_length=11))
+    another = agree(Memory(), terms(ledger=LEDGER, ledger_length=10, ledger_head="3" * 64))
+    for memory, key in ((longer, books.key), (another, books.key), (seen, OWN)):
+        with pytest.raises(TermsRefused, match="owns up|signed"):
+            resolved(memory, LEDGER, entry, key.public)

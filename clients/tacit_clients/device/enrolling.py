@@ -11,6 +11,7 @@ from tacit_clients.device.home import DeviceHome
 from tacit_clients.device.journal import Journal
 from tacit_clients.device.server import Server, fetch_authority
 from tacit_clients.device.settings import DeviceSettings
+from tacit_clients.device.trusting import installed_code
 from tacit_clients.flower_seam import NodeKey
 from tacit_privacy.enrolment import Application, Placement, Token
 from tacit_privacy.errors import BadInput, RequestRefused
@@ -47,6 +48,8 @@ def enrol(path: Path, wanted: Wanted, say: Callable[[str], None]) -> Placement:
     if home.settings.server.url != settings.server.url:
         raise BadInput(f"{path} is of a device of {home.settings.server.url}; choose another --dir")
     with home.held(), home.journal(wanted.key, create=True) as journal:
+        if not journal.code():
+            journal.trust(installed_code())
         signing, node = journal.keys() or journal.make_keys()
         asked = Application(
             server=expected,
@@ -85,6 +88,15 @@ def fingerprint_of(authority: str) -> str:
         raise BadInput("the server shows no certificate of an authority; check the address") from error
 
 
+def signed_application(asked: Application, signing: SigningKey, node: NodeKey) -> dict[str, Any]:
+    """What a server is sent: the application, signed by both keys."""
+    return {
+        "application": asked.model_dump(mode="json"),
+        "signature": signing.sign(asked.signed()).hex(),
+        "node_signature": node.sign(asked.signed()).hex(),
+    }
+
+
 def _asked(
     server: Server,
     journal: Journal,
@@ -94,11 +106,7 @@ def _asked(
     wait_s: float,
     say: Callable[[str], None],
 ) -> Placement:
-    body = {
-        "application": asked.model_dump(mode="json"),
-        "signature": signing.sign(asked.signed()).hex(),
-        "node_signature": node.sign(asked.signed()).hex(),
-    }
+    body = signed_application(asked, signing, node)
     until, told = time.monotonic() + wait_s, False
     while True:
         try:

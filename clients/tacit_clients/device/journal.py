@@ -70,6 +70,14 @@ class Journal:
     def place(self, placement: Placement) -> None:
         self._put(sealed.PLACE, placement.to_bytes())
 
+    def code(self) -> str:
+        """Digest of the code that the owner trusted last; empty before."""
+        found = self._newest(sealed.CODE)
+        return "" if found is None else found.decode()
+
+    def trust(self, code: str) -> None:
+        self._put(sealed.CODE, code.encode())
+
     def turn(self) -> Turn:
         """Where the device stands."""
         found = self._newest(sealed.TURN)

@@ -5,7 +5,6 @@ correction on top, and judged again over the new one by the rule for shared adap
 not used. Until it is judged, answers go without it.
 """
 
-import json
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,10 +15,19 @@ from pydantic import ValidationError
 
 from tacit_clients.device.adapter_state import worse
 from tacit_clients.slm.places import HeldAdapter
-from tacit_privacy.contract import AdapterSpec, digest
+from tacit_privacy.contract import AdapterSpec, Fact, digest
 from tacit_privacy.errors import BadInput
 
 _DAMAGED: Final = "the personal adapter in the device's store cannot be read; the device's next round makes another"
+
+
+class _Head(Fact):
+    """What stands before the vector."""
+
+    spec: AdapterSpec | None
+    vector: str  # digest of its bytes
+    shared: str
+    judged: str
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -34,26 +42,21 @@ class PersonalRecord:
         """A line of JSON, then the vector."""
         held = self.adapter
         data = b"" if held is None else _bytes(held)
-        spec = "" if held is None else held.spec.to_bytes().decode()
-        head = {"spec": spec, "vector": digest(data), "shared": self.shared, "judged": self.judged}
-        return json.dumps(head).encode() + b"\n" + data
+        spec = None if held is None else held.spec
+        return _Head(spec=spec, vector=digest(data), shared=self.shared, judged=self.judged).to_bytes() + b"\n" + data
 
     @classmethod
     def from_bytes(cls, row: bytes) -> "PersonalRecord":
         """Raises BadInput."""
         line, _, data = row.partition(b"\n")
         try:
-            head = json.loads(line)
-            spec = AdapterSpec.from_bytes(head["spec"].encode()) if head["spec"] else None
-            found = cls(None, head["shared"], head["judged"])
-        except (ValueError, KeyError, AttributeError, ValidationError) as error:
-            raise BadInput(_DAMAGED) from error
-        if spec is None:
-            return found
-        if digest(data) != head["vector"] or len(data) != 4 * spec.dimension:
+            head = _Head.from_bytes(line)
+        except ValidationError:
+            raise BadInput(_DAMAGED) from None  # its words quote the row
+        if digest(data) != head.vector or len(data) != (0 if head.spec is None else 4 * head.spec.dimension):
             raise BadInput(_DAMAGED)
-        vector = np.frombuffer(data, dtype="<f4").astype(np.float32)
-        return cls(HeldAdapter(spec, vector), found.shared, found.judged)
+        held = None if head.spec is None else HeldAdapter(head.spec, np.frombuffer(data, "<f4").astype(np.float32))
+        return cls(held, head.shared, head.judged)
 
 
 def judge(

@@ -14,35 +14,43 @@ from typing import Any, Final
 
 import numpy as np
 import structlog
-from flwr.app import Context, Message
+from flwr.app import ConfigRecord, Context, Message
 
-from tacit_clients.app import STATE_GUARD, STATE_PERSONAL, Device, Personal, make_client_app
+from tacit_clients.app import STATE_GUARD, Device, Personal, make_client_app
 from tacit_clients.device.data import device_data, task_of
 from tacit_clients.device.enrolling import fingerprint_of
-from tacit_clients.device.folders import AdapterFolders, Vector
 from tacit_clients.device.home import DeviceHome
 from tacit_clients.device.installing import Installer, settle
 from tacit_clients.device.journal import Journal, Turn
-from tacit_clients.device.personal import judge
+from tacit_clients.device.judging import PersonalJudge
 from tacit_clients.device.policy import Surroundings, obstacle
 from tacit_clients.device.scoring import Scorer
 from tacit_clients.device.server import Server
 from tacit_clients.flower_seam import HEARTBEAT_S, FleetConnection, NodeKey, Parcel, adopt_identity
-from tacit_clients.guard import Floor, Memory
+from tacit_clients.guard import Floor, Memory, Seen, resolved
 from tacit_clients.slm.adapters import AdaptedModel, build_spec
 from tacit_clients.slm.models import load, single_thread
-from tacit_clients.slm.places import HeldAdapter
-from tacit_clients.training.personal import personal_spec
 from tacit_privacy.contract import RECORD_RECEIPT, RECORD_REFUSAL, LocalTraining, Receipt
-from tacit_privacy.enrolment import AdapterManifest, DeviceReport, Placement
-from tacit_privacy.errors import BadInput, NodeUnknown, RunOver, ServerUnreachable, TacitError
+from tacit_privacy.enrolment import AdapterManifest, DeviceReport, Notice, Placement
+from tacit_privacy.errors import (
+    BadInput,
+    LedgerBroken,
+    NodeUnknown,
+    RunOver,
+    ServerUnreachable,
+    TacitError,
+    TermsRefused,
+)
+from tacit_privacy.ledger.chain import Entry
 from tacit_privacy.ledger.keys import SigningKey
+from tacit_privacy.ledger.rotations import followed
 from tacit_privacy.provenance import code_digest
 
 _MAIL_S: Final = 25.0  # how long the server may keep the device waiting
 _REPORT_S: Final = 60.0
 _POLICY_S: Final = 15.0  # between looks while policy keeps the device from training
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 60.0
+_LEDGER_DOUBTS: Final = frozenset({"rollback", "fork", "ledger"})
 _log = structlog.get_logger("tacit.device")
 
 
@@ -80,6 +88,7 @@ class DeviceRunner:
     _refusal: str = ""
     _counted: int = 0
     _waiting: bool = False
+    _rolled_back: bool = False  # whether the server's ledger lacks what was seen of it
     _bundles: set[int] = field(default_factory=set)  # runs whose bundle was looked at
 
     def __post_init__(self) -> None:
@@ -137,9 +146,9 @@ class DeviceRunner:
         if self._turn.asked is not None:
             self._answer(self._turn.asked)
             return
-        self._report_if_due()
         self._judge_personal()
-        why_not = obstacle(self.home.settings.policy, self.around)
+        self._report_if_due()
+        why_not = "rollback" if self._rolled_back else obstacle(self.home.settings.policy, self.around)
         if why_not:
             self._go_offline()
             self._say(f"waiting: {why_not}")
@@ -193,6 +202,8 @@ class DeviceRunner:
         if reply.has_content() and RECORD_REFUSAL in reply.content.config_records:
             self._refusal = str(reply.content.config_records[RECORD_REFUSAL]["reason"])
             _log.warning("a round was refused", reason=self._refusal)
+            if self._refusal in _LEDGER_DOUBTS:
+                self._reported = -_REPORT_S  # the server's operator should hear of it soon
         return reply
 
     def _deliver(self) -> None:
@@ -223,6 +234,7 @@ class DeviceRunner:
             rng=lambda number: np.random.default_rng(),
             key=self._signing,
             server_key=self._placement.server_key,
+            one_ledger=True,
             personal=Personal(rank, LocalTraining()) if rank else None,
             floor=Floor(owner.least_noise, owner.largest_clip, owner.most_participations),
         )
@@ -279,6 +291,8 @@ class DeviceRunner:
         """Say how the device is, and hear of new adapters and of its number."""
         notice = self._server.report(self._told())
         self._reported, self._counted = time.monotonic(), notice.counted
+        self._follow(notice)
+        self._compare_ledger(notice)
         if notice.node_id and notice.node_id != self._placement.node_id:
             self._placement = self._placement.model_copy(update={"node_id": notice.node_id})
             self.journal.place(self._placement)
@@ -288,6 +302,18 @@ class DeviceRunner:
                 self._fleet = None
         if notice.newest and self.home.settings.adapter.install:
             self._consider(notice.newest.encode(), notice.newest_signature)
+
+    def _follow(self, notice: Notice) -> None:
+        """Pin the key that the server's ledger was handed over to, where the pinned one says so."""
+        try:
+            key = followed(self._placement.server_key, notice.rotations)
+        except LedgerBroken as error:
+            _log.error("another key of the server was refused", why=str(error))
+            return
+        if key != self._placement.server_key:
+            self._placement = self._placement.model_copy(update={"server_key": key})
+            self.journal.place(self._placement)
+            _log.warning("the server's key was rotated, and is followed", key=key)
 
     def _consider(self, payload: bytes, signature: str) -> None:
         try:
@@ -300,43 +326,53 @@ class DeviceRunner:
             return
         if outcome != "known":
             _log.info("adapter", outcome=outcome, run=manifest.run, round=manifest.round)
+            self._judge_personal()
             self._tell()
 
     def _judge_personal(self) -> None:
-        """Let the gateway have the personal adapter, where it makes answers no worse over the shared one of now."""
-        rank = self.home.settings.owner.personal_rank
-        known = self.journal.personal()
-        if not rank and known is not None:
-            self.journal.forget_personal()
-        if not rank or STATE_PERSONAL not in self._turn.state:
-            return
-        (vector,) = self._turn.state.array_records[STATE_PERSONAL].to_numpy_ndarrays()
-        trained = HeldAdapter(personal_spec(self._adapted.spec, rank), vector)
-        if vector.shape != (trained.spec.dimension,):
-            return  # of another rank: the next round makes one of this
-        in_use = self.journal.adapter().in_use.vector
+        settings = self.home.settings
+        rank, worse_by = settings.owner.personal_rank, settings.adapter.worse_by
+        judge = PersonalJudge(self.home, self.journal, self._adapted.spec, rank, worse_by, self._scorer.loss)
         try:
-            shared = self._shared(in_use)
-            worse_by = self.home.settings.adapter.worse_by
-            judged = judge(known, trained, in_use, lambda personal: self._scorer.loss(shared, personal), worse_by)
+            used = judge.consider(self._turn.state)
         except BadInput as error:
             _log.warning("the personal adapter cannot be judged", why=str(error))
             return
-        if judged is not known:
-            self.journal.keep_personal(judged)
-            _log.info("personal adapter", used=judged.adapter is not None)
+        if used is not None:
+            _log.info("personal adapter", used=used)
 
-    def _shared(self, vector: str) -> Vector:
-        """The shared adapter in use; zeros, which change nothing, where there is none."""
-        if not vector:
-            return np.zeros(self._adapted.spec.dimension, dtype=np.float32)
-        return AdapterFolders(self.home).read(vector).vector
+    def _compare_ledger(self, notice: Notice) -> None:
+        """Whether the server's ledger still holds what was seen of it; take part in nothing where it does not.
+
+        A server that was put back to an older copy, and owns up to it in its ledger, is believed again.
+        """
+        memory = self._memory()
+        before, self._rolled_back = self._rolled_back, False
+        for name, seen in memory.ledgers.items():
+            if notice.seen_head == seen.head:
+                continue
+            try:
+                if not notice.restored:
+                    raise TermsRefused("rollback", "the server's ledger does not hold what was seen of it")
+                entry = Entry.of_line(notice.restored)
+                memory = resolved(memory, name, entry, self._placement.server_key)
+                self._turn.state[STATE_GUARD] = ConfigRecord(dict(memory.as_values(self._signing)))
+                self.journal.keep(self._turn)
+                _log.warning("the server owned up to a restored ledger", entries=entry.body["length"])
+            except (TermsRefused, KeyError, TypeError, ValueError) as error:
+                self._rolled_back, self._refusal = True, "rollback"
+                if not before:
+                    _log.error("the server was put back to an older copy; no round is taken part in", why=str(error))
+
+    def _memory(self) -> Memory:
+        state = self._turn.state
+        if STATE_GUARD not in state:
+            return Memory()
+        return Memory.from_values(dict(state.config_records[STATE_GUARD]), self._signing.public)
 
     def _told(self) -> DeviceReport:
-        state = self._turn.state
-        rounds = 0
-        if STATE_GUARD in state:
-            rounds = Memory.from_values(dict(state.config_records[STATE_GUARD]), self._signing.public).participations
+        memory = self._memory()
+        seen = next(iter(memory.ledgers.values()), Seen(0, ""))
         return DeviceReport(
             version=version("tacit"),
             code=code_digest("tacit_privacy", "tacit_clients")[:100],
@@ -344,8 +380,10 @@ class DeviceRunner:
             spec=self._adapted.spec.digest,
             installed=self.journal.adapter().in_use.vector,
             outbox=int(self._turn.owed is not None),
-            rounds=rounds,
+            rounds=memory.participations,
             refusal=self._refusal,
+            ledger_length=seen.length,
+            ledger_head=seen.head,
         )
 
     def _say(self, activity: str) -> None:
@@ -355,20 +393,22 @@ class DeviceRunner:
             self._tell()
 
     def _tell(self) -> None:
-        self.home.tell(
-            {
-                "identity": self._placement.identity,
-                "server": self.home.settings.server.url,
-                "activity": self._activity,
-                "since": self._since,
-                "rounds": self._told().rounds,
-                "counted": self._counted,
-                "owes": self._turn.owed is not None,
-                "refusal": self._refusal,
-                "adapter": self.journal.adapter().told(),
-                "pid": os.getpid(),
-            }
-        )
+        told = {
+            "identity": self._placement.identity,
+            "server": self.home.settings.server.url,
+            "activity": self._activity,
+            "since": self._since,
+            "rounds": self._told().rounds,
+            "counted": self._counted,
+            "owes": self._turn.owed is not None,
+            "refusal": self._refusal,
+            "adapter": self.journal.adapter().told(),
+            "pid": os.getpid(),
+        }
+        try:
+            self.home.tell(told)
+        except BadInput as error:  # a full disk: word for the owner is no reason to end
+            _log.warning("the status cannot be written", why=str(error))
 
 
 def _round_of(owed: Parcel) -> int:

@@ -9,6 +9,7 @@ PLACE: Final = "device placement"
 TURN: Final = "device turn"
 ADAPTER: Final = "device adapter"
 PERSONAL: Final = "device personal"
+CODE: Final = "device code"
 
 
 def newest(vault: Vault, kind: str) -> bytes | None:

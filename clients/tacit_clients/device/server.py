@@ -6,6 +6,8 @@ import secrets
 import ssl
 import time
 from contextlib import suppress
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 from typing import Any, Final
 
 from tacit_privacy.contract import canonical
@@ -99,7 +101,7 @@ class Server:
         data = answer.read(_LONGEST + 1)
         if answer.status == http.client.OK and len(data) <= _LONGEST:
             return data
-        raise _refusal(answer.status, data)
+        raise _refusal(answer.status, data, known=signed)
 
     def _part(self, answer: http.client.HTTPResponse) -> bytes:
         """As much as comes: what a cut leaves is asked for again, from where it ended."""
@@ -143,11 +145,40 @@ def fetch_authority(address: str) -> str:
     return data.decode("ascii", "replace")
 
 
-def _refusal(status: int, data: bytes) -> Exception:
+@dataclass(frozen=True, slots=True)
+class Look:
+    """How a server answers, and how many seconds its clock is ahead; None where it does not tell the time."""
+
+    status: int
+    ahead_s: float | None
+
+    @property
+    def well(self) -> bool:
+        return self.status == http.client.OK
+
+
+def look(address: str, authority: str, path: str) -> Look:
+    """Ask a server for what everybody may see, trusting its authority alone. Raises ServerUnreachable."""
+    connection = http.client.HTTPSConnection(address, context=trusting(authority), timeout=_PATIENCE_S)
+    try:
+        connection.request("GET", path)
+        answer = connection.getresponse()
+        answer.read(_PART)
+        date = answer.headers.get("date")
+        ahead = None if date is None else parsedate_to_datetime(date).timestamp() - time.time()
+        return Look(answer.status, ahead)
+    except (http.client.HTTPException, OSError) as error:
+        raise ServerUnreachable(f"{address} cannot be reached: {_said(error)}") from error
+    finally:
+        connection.close()
+
+
+def _refusal(status: int, data: bytes, known: bool) -> Exception:
+    """``known``: the request was one of a device that was let in."""
     why = ""
     with suppress(ValueError, AttributeError):
         why = str(json.loads(data).get("error", ""))[:40]
-    if status == http.client.FORBIDDEN and why in ("unknown", "revoked", "left"):
+    if known and status == http.client.FORBIDDEN and why in ("unknown", "revoked", "left"):
         return NodeUnknown()
     if why:
         return RequestRefused(why)

@@ -27,7 +27,9 @@ from tacit_privacy.ledger.bodies import (
     Lost,
     Opened,
     Reserved,
+    Restored,
     parse,
+    releases_within,
 )
 from tacit_privacy.ledger.chain import GENESIS, Entry, Ledger
 from tacit_privacy.ledger.keys import SigningKey
@@ -192,6 +194,35 @@ class Budget:
         """
         self._current(session)
         self._take(self._ledger.rotate(session, new))
+
+    def own_up(self, session: Session, length: int, head: str, devices: Sequence[int], event: GaussianEvent) -> int:
+        """After the ledger was put back to an older copy: charge what may have been released meanwhile, all ``devices``
+        in every release; returns how many releases that were. ``length`` and ``head`` are what somebody saw of it.
+
+        Where the budget does not allow for all of them it is used up, for what was lost was within it, and the ledger
+        is closed. Raises LedgerBroken where nothing is missing.
+        """
+        account = self._current(session)
+        self._refuse_closed(account)
+        missing = length - self._read
+        if missing < 1:
+            raise LedgerBroken(f"the ledger has {self._read} entries and {length} were seen: nothing is missing")
+        releases, asked = releases_within(missing), np.array(devices, dtype=np.int64)
+        first = max([0, *participation.last_rounds(session, self._run.run).values()]) + 1
+        self._append(session, Restored(length=length, head=head, releases=releases))
+        for number in range(first, first + releases):
+            try:
+                self.reserve(session, number, asked, event)
+            except BudgetExhausted:
+                self._closes = True
+                self._append(session, Closed(releases=self._account.releases, epsilon=self._account.dearest().epsilon))
+                break
+            self._lose(session)
+        return releases
+
+    def name(self, session: Session) -> str:
+        """What the ledger is known by: the hash of its first entry. Empty before there is one."""
+        return self._ledger.hash_at(session, 0) or ""
 
     def close(self, session: Session) -> None:
         """End the run, and the ledger with it where it is the last: a finished ledger can then be told from a truncated

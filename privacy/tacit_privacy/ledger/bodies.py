@@ -84,6 +84,16 @@ class Rotated(Fact):
     endorsement: str = Field(pattern=r"^[0-9a-f]{128}$")
 
 
+class Restored(Fact):
+    """The ledger was put back to an older copy. Somebody saw it with ``length`` entries, of which ``head`` was the newest;
+    what is missing is charged as ``releases`` reservations that follow, lost ones.
+    """
+
+    length: PositiveInt
+    head: Digest
+    releases: NonNegativeInt
+
+
 class Ended(Fact):
     """A run charges nothing any more."""
 
@@ -97,7 +107,7 @@ class Closed(Fact):
     epsilon: Epsilon
 
 
-Body = Opened | Begun | Reserved | Committed | Abandoned | Lost | Rotated | Ended | Closed
+Body = Opened | Begun | Reserved | Committed | Abandoned | Lost | Rotated | Restored | Ended | Closed
 KINDS: dict[str, type[Body]] = {
     "open": Opened,
     "run": Begun,
@@ -106,10 +116,18 @@ KINDS: dict[str, type[Body]] = {
     "abandon": Abandoned,
     "lost": Lost,
     "rotate": Rotated,
+    "restore": Restored,
     "end": Ended,
     "close": Closed,
 }
 NAMES = {model: kind for kind, model in KINDS.items()}
+
+
+def releases_within(missing: int) -> int:
+    """The most releases that ``missing`` entries can be of, where one run at a time charges a ledger: a release is a
+    reservation and its end, and one run may have been cut off between the two.
+    """
+    return missing // 2 + 1
 
 
 def parse(kind: str, body: dict[str, Any]) -> Body:

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from tacit_privacy.contract import canonical, digest
 from tacit_privacy.errors import LedgerBroken
 from tacit_privacy.ledger.bodies import NAMES, Body, Rotated
-from tacit_privacy.ledger.keys import SigningKey
+from tacit_privacy.ledger.keys import SigningKey, verifies
 from tacit_privacy.ledger.tables import LedgerRow
 
 GENESIS = "0" * 64
@@ -40,6 +40,11 @@ class Entry:
         """One line of JSON, as ``tacit audit verify`` reads it."""
         fields = {**_signed_fields(self), "hash": self.hash, "signature": self.signature.hex()}
         return canonical(fields).decode()
+
+    def holds(self, public_key: str) -> bool:
+        """Whether the entry has the hash it claims, signed by ``public_key``."""
+        hashed = entry_hash(_signed_fields(self)) == self.hash
+        return hashed and verifies(public_key, bytes.fromhex(self.hash), self.signature)
 
     @classmethod
     def of_line(cls, line: str) -> "Entry":

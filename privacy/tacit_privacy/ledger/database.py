@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import make_url
@@ -11,6 +11,9 @@ from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from tacit_privacy.errors import BadInput
+
+if TYPE_CHECKING:
+    from alembic.config import Config
 
 PRIVACY_TABLES = (Path(__file__).parent / "migrations", "tacit_privacy_version")
 Lineage = tuple[Path, str]  # a folder of migrations, and the table that says how far they went
@@ -64,22 +67,52 @@ def _with_driver(url: str) -> str:
     return parsed.render_as_string(hide_password=False)
 
 
-def _upgrade(engine: Engine, folder: Path, table: str) -> None:
-    """Run what migrations are missing, each lineage in one transaction that other openers wait for."""
-    from alembic import command
+def pending(url: str, *lineages: Lineage) -> list[str]:
+    """What opening a database would bring up to date, the oldest revision first; nothing is changed.
+
+    Raises BadInput, one sentence, where it is not there, cannot be asked, or was written by a newer Tacit.
+    """
+    with explained():
+        parsed = make_url(_with_driver(url))
+        if parsed.get_backend_name() == "sqlite" and not Path(parsed.database or "").is_file():
+            raise BadInput(f"there is no database {parsed.database}; restore it from a copy")
+        engine = create_engine(parsed)
+        try:
+            with engine.connect() as connection:
+                return [name for lineage in (PRIVACY_TABLES, *lineages) for name in _missing(connection, *lineage)]
+        finally:
+            engine.dispose()
+
+
+def _config(folder: Path) -> "Config":
     from alembic.config import Config
-    from alembic.script import ScriptDirectory
-    from alembic.util import CommandError
 
     config = Config()
     config.set_main_option("script_location", str(folder).replace("%", "%%"))
     config.set_main_option("path_separator", "os")
+    return config
+
+
+def _missing(connection: Connection, folder: Path, table: str) -> list[str]:
+    """Revisions of a lineage that the database does not have yet, the oldest first. Raises BadInput."""
+    from alembic.script import ScriptDirectory
+
+    found = _version(connection, table)
+    known = [script.revision for script in ScriptDirectory.from_config(_config(folder)).walk_revisions()][::-1]
+    if found is not None and found not in known:
+        raise BadInput(f"the database has schema {found}, which this Tacit does not know; upgrade Tacit")
+    return known if found is None else known[known.index(found) + 1 :]
+
+
+def _upgrade(engine: Engine, folder: Path, table: str) -> None:
+    """Run what migrations are missing, each lineage in one transaction that other openers wait for."""
+    from alembic import command
+    from alembic.util import CommandError
+
+    config = _config(folder)
     with engine.begin() as connection:
         _one_at_a_time(connection)
-        found = _version(connection, table)
-        known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
-        if found is not None and found not in known:
-            raise BadInput(f"the database has schema {found}, which this Tacit does not know; upgrade Tacit")
+        _missing(connection, folder, table)
         config.attributes["connection"], config.attributes["table"] = connection, table
         try:
             command.upgrade(config, "head")

@@ -20,8 +20,10 @@ from tacit_privacy.ledger.bodies import (
     Lost,
     Opened,
     Reserved,
+    Restored,
     Rotated,
     parse,
+    releases_within,
 )
 from tacit_privacy.ledger.chain import GENESIS, entry_hash
 from tacit_privacy.ledger.keys import PublicKeys, verifies
@@ -183,6 +185,7 @@ class _Replay:
         self._number = 0
         self._first_key = ""
         self._time = -math.inf
+        self._owed = 0  # releases that a restore owned up to and that are not charged yet
         self._hashes: list[str] = []
 
     def step(self, number: int, entry: dict[str, Any]) -> None:
@@ -252,6 +255,7 @@ class _Replay:
     def _judge_before(self, body: Body, entry: dict[str, Any]) -> None:
         """What an entry may not say after those before it."""
         account = self._account
+        self._judge_owed(body)
         match body:
             case Begun():
                 if body.run in account.runs:
@@ -266,11 +270,27 @@ class _Replay:
             case Rotated():
                 if not verifies(body.public_key, bytes.fromhex(self._found.head), bytes.fromhex(body.endorsement)):
                     self._wrong("endorsement", "the new key did not sign the hash before")
+            case Restored():
+                self._judge_restore(body)
             case Ended():
                 self._judge_end(body.run)
             case Closed():
                 for name in account.waiting:
                     self._wrong("open_reservation", f"closed while {name} was open")
+
+    def _judge_restore(self, body: Restored) -> None:
+        """A release is two entries, a reservation and its end; one more may have been waiting for its end."""
+        missing = body.length - self._number
+        if missing < 1 or body.releases < releases_within(missing):
+            self._wrong("restore", f"{missing} entries are missing and {body.releases} releases are owned up to")
+        self._owed = body.releases
+
+    def _judge_owed(self, body: Body) -> None:
+        """Behind a restore come the lost releases that it owns up to, or the end of the ledger, before anything else."""
+        if self._owed and isinstance(body, Lost):
+            self._owed -= 1
+        elif self._owed and not isinstance(body, Reserved | Closed):
+            self._wrong("restore", f"{self._owed} releases that were owned up to are not charged")
 
     def _judge_reservation(self, body: Reserved) -> None:
         account = self._account

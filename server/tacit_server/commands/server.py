@@ -1,13 +1,18 @@
 """A federation server for real devices: make it, put it up, and run it."""
 
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from tacit_privacy.cli import JsonOption, json_on_stdout
-from tacit_server.commands import _devices, _runs, _tokens, _users
+from tacit_server.commands import _backups, _devices, _rotate, _runs, _tokens, _users
 from tacit_server.commands._opened import DirOption, opened
+
+if TYPE_CHECKING:
+    from tacit_server.deployment.database import ServerDatabase
+    from tacit_server.deployment.directory import ServerDirectory
 
 app = typer.Typer(
     help="A federation server for real devices: make it, put it up, and run it.", no_args_is_help=True
@@ -16,6 +21,8 @@ app.add_typer(_tokens.app, name="token")
 app.add_typer(_devices.app, name="device")
 app.add_typer(_runs.app, name="run")
 app.add_typer(_users.app, name="user")
+app.add_typer(_rotate.app, name="rotate")
+_backups.register(app)
 
 
 @app.command(help="Make a server's directory: settings, certificate authority, keys and database.")
@@ -68,9 +75,11 @@ def init(
 @app.command(help="Put the server up: SuperLink, devices' interface, console and the coordinators of runs. Ctrl+C ends.")
 def up(directory: DirOption = Path("tacit-server")) -> None:
     from tacit_privacy.logs import configure
+    from tacit_server.deployment.rotation import check_whole
     from tacit_server.deployment.supervisor import Supervisor
 
     with opened(directory) as (server, database):
+        check_whole(server)
         configure("server")
         Supervisor(server, database).run()
 
@@ -78,17 +87,19 @@ def up(directory: DirOption = Path("tacit-server")) -> None:
 @app.command(help="How the server is: devices, runs, budget and certificate.")
 def status(directory: DirOption = Path("tacit-server"), as_json: JsonOption = False) -> None:
     with json_on_stdout(as_json) as write, opened(directory) as (server, database):
-        from tacit_server.deployment import certificates
+        from tacit_server.deployment import backup, certificates
         from tacit_server.deployment import status as told
 
         with database.begin() as session:
-            found = told.whole(session)
+            found = {"last_backup": backup.last(session), **told.whole(session)}
+        restored = backup.restoration(server)
         expires = certificates.expires(server.certificate)
         found = {
             "up": server.is_held,
             "address": f"https://{server.settings.listen.names[0]}:{server.settings.listen.port}",
             "certificate_expires": expires.date().isoformat(),
             "epsilon_cap": server.settings.privacy.epsilon,
+            "restored": restored.model_dump() if restored is not None else None,
             **found,
         }
         write(found)
@@ -103,6 +114,9 @@ def _show(found: dict[str, Any]) -> None:
     typer.echo(f"{'up' if found['up'] else 'down'}: {found['address']}, certificate until {found['certificate_expires']}")
     typer.echo(f"devices: {len(admitted)} admitted, {online} online, {len(found['applicants'])} waiting for approval")
     typer.echo(f"budget: epsilon {0 if spent is None else spent:.4g} of {found['epsilon_cap']:g} spent")
+    if found["restored"] is not None:
+        when = f"{datetime.fromtimestamp(found['restored']['time'], UTC):%Y-%m-%d %H:%M} UTC"
+        typer.echo(f"restored from a backup at {when}, whose ledger had {found['restored']['entries']} entries")
     for run in found["runs"]:
         typer.echo(_runs.line(run))
     if not found["runs"]:
@@ -126,3 +140,42 @@ def export(
     if not as_json:
         typer.echo(f"wrote {', '.join(file.name for file in files)} to {out}")
         typer.echo(f"  tacit audit verify {out / 'ledger.jsonl'} --key {out / 'ledger.pub'}")
+
+
+@app.command(help="After the server was put back to an older copy: see which devices noticed, and own up to what was lost.")
+def resolve(
+    directory: DirOption = Path("tacit-server"),
+    entries: Annotated[
+        int | None, typer.Option(help="own up to a ledger of so many entries; default: only list who saw what", min=1)
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    with json_on_stdout(as_json) as write, opened(directory) as (server, database):
+        from tacit_server.deployment import resolving
+
+        charged = None if entries is None else _own_up(server, database, entries)
+        with database.begin() as session:
+            seen = resolving.witnesses(session)
+        write({"charged": charged, "witnesses": [{"device": one.identity, "entries": one.length} for one in seen]})
+    if as_json:
+        return
+    if charged is not None:
+        typer.echo(f"owned up to {entries} entries: {charged} releases are charged to every device")
+    for one in seen:
+        typer.echo(f"{one.identity} saw a ledger of {one.length} entries that is not here")
+    if not seen:
+        typer.echo("no device has seen more of the ledger than there is")
+    elif charged is None:
+        typer.echo(f"end tacit server up, then: tacit server resolve --entries {seen[0].length}", err=True)
+
+
+def _own_up(server: "ServerDirectory", database: "ServerDatabase", entries: int) -> int:
+    import time
+
+    from tacit_privacy.ledger.chain import Ledger
+    from tacit_privacy.ledger.keys import SigningKey
+    from tacit_server.deployment import audit, resolving
+
+    with server.held(), database.begin() as session:
+        ledger = Ledger(SigningKey.load(server.signing_key).sign, time.time)
+        return resolving.resolve(session, audit.COMMAND_LINE, ledger, entries)

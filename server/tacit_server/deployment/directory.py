@@ -132,6 +132,16 @@ class ServerDirectory:
         return self.path / "superlink.db"
 
     @property
+    def restored(self) -> Path:
+        """Where it is written down that the server came out of a backup."""
+        return self.path / "restored.json"
+
+    @property
+    def next_signing_key(self) -> Path:
+        """The key that takes over, until the ledger says so."""
+        return self.keys / "signing.next.key"
+
+    @property
     def loopback(self) -> str:
         """Where the server's own processes reach it, host and port."""
         listen = self.settings.listen

@@ -1,5 +1,6 @@
 """One run of a deployment: a coordinator over the server's database, its ledger and whoever is enrolled."""
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import TracebackType
@@ -140,7 +141,7 @@ class DeployedFederation:
         noise = SystemNoise()
         told = settings.model_dump(mode="json")
         job = Job(
-            run=f"{self._run}-{self._key.public[:8]}",
+            run=f"{self._run}-{self._first_key()[:8]}",
             spec=spec,
             training=settings.training,
             federation=federation,
@@ -158,6 +159,12 @@ class DeployedFederation:
         return kind(
             job, grid, self._clock, roster, mechanism, budget, noise, self._store, self._key, self._tell, self._store.pace
         )
+
+    def _first_key(self) -> str:
+        """The key that the ledger was opened with: a run stays the same run when the server's key is rotated."""
+        with self._store.begin() as session:
+            payload = session.scalar(select(LedgerRow.payload).where(LedgerRow.position == 0))
+        return self._key.public if payload is None else str(json.loads(payload)["body"]["public_key"])
 
     def _tell(self, record: RoundRecord, adapter: NDArray[np.float64]) -> None:
         open_roster = self._settings.privacy.roster == "open"

@@ -18,6 +18,7 @@ from tacit_server.deployment import admission
 from tacit_server.deployment.database import ServerDatabase
 from tacit_server.deployment.directory import ServerDirectory
 from tacit_privacy.logs import configure
+from tacit_server.flower_post import Post
 from tacit_server.flower_seam import Nodes, SuperLinkFiles, run_superlink
 from tacit_server.web.app import build
 from tacit_server.web.counting import Counts
@@ -66,10 +67,10 @@ class Link:
 
     def __init__(self, superlink: ASGIApp, directory: ServerDirectory) -> None:
         self._database = ServerDatabase(directory.database_url)
-        settings, counts, mail = directory.settings, Counts(), Mail()
+        settings, counts, mail, self._post = directory.settings, Counts(), Mail(), Post()
         self._roll = Roll(self._database)
         key = SigningKey.load(directory.signing_key)
-        web = build(directory, self._database, key, mail, counts, self._roll.register)
+        web = build(directory, self._database, key, mail, counts, self._roll.register, self._post)
         secret = directory.link_secret.read_bytes()
         self._wall = Wall(superlink, web, secret, settings.listen.max_body_bytes, mail.arrived, counts)
         self._task: asyncio.Task[None] | None = None
@@ -79,6 +80,7 @@ class Link:
             await self._wall(scope, receive, send)
             return
         await asyncio.to_thread(self._roll.begin, scope["app"])
+        self._post.begin(scope["app"])
         self._task = asyncio.create_task(self._reconciling())
         try:
             await self._wall(scope, receive, send)

@@ -2,7 +2,7 @@
 
 import json
 from dataclasses import dataclass
-from typing import Final, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 from sqlalchemy import ColumnElement, Select, func, or_, select
 from sqlalchemy.orm import Session
@@ -93,8 +93,8 @@ def often(session: Session, run: str | None = None) -> list[tuple[int, int]]:
 def under_way(session: Session) -> UnderWay | None:
     """What the ledger's newest entry pays for, if nothing was said of it since."""
     payload = session.scalar(select(LedgerRow.payload).order_by(LedgerRow.position.desc()).limit(1))
-    entry = json.loads(payload) if payload is not None else {"kind": ""}
-    if entry["kind"] != "reserve":
+    entry: dict[str, Any] = json.loads(payload) if payload is not None else {}
+    if entry.get("kind") != "reserve":
         return None
     return UnderWay(entry["body"]["run"], entry["body"]["round"], entry["time"])
 

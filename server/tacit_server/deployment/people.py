@@ -1,4 +1,4 @@
-"""Who may use the console: users with a role, passwords by scrypt, log-ins by a cookie of which only a digest is kept."""
+"""Who may use the console: users with a role, passwords by scrypt, log-ins by a cookie kept as its digest alone."""
 
 import hashlib
 import hmac
@@ -20,7 +20,11 @@ from tacit_server.store.tables import SessionRow, UserRow
 Role = Literal["operator", "auditor"]
 LEAST_CHARACTERS: Final = 12  # NIST SP 800-63B-4 asks for 15 where a password is alone, and 8 beside another factor
 _MOST_CHARACTERS: Final = 1000
-_N, _R, _P = 2**15, 8, 3  # OWASP's password storage cheat sheet, 2025: as strong as 2^17, 8, 1 in a quarter of the memory
+_N, _R, _P = (
+    2**15,
+    8,
+    3,
+)  # OWASP's cheat sheet of password storage, 2025: as strong as 2^17, 8, 1 in a quarter of the memory
 _MEMORY: Final = 64 * 2**20
 _FAILURES, _LOCKED_S = 5, 300.0
 

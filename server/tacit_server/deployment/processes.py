@@ -17,8 +17,7 @@ def start(module: str, arguments: Sequence[str], environment: Mapping[str, str])
     On Linux the kernel ends it when this process ends, whatever that ends by.
     """
     command = [sys.executable, "-m", module, *arguments]
-    tie = _tied(os.getpid()) if sys.platform == "linux" else None
-    return subprocess.Popen(command, env={**os.environ, **environment}, stdin=subprocess.DEVNULL, preexec_fn=tie)
+    return subprocess.Popen(command, env={**os.environ, **environment}, stdin=subprocess.DEVNULL, preexec_fn=tie())
 
 
 def end(process: "subprocess.Popen[bytes] | None") -> None:
@@ -31,6 +30,11 @@ def end(process: "subprocess.Popen[bytes] | None") -> None:
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
+
+
+def tie() -> Callable[[], None] | None:
+    """What a child runs before anything else, so that the kernel ends it with this process; None where none can."""
+    return _tied(os.getpid()) if sys.platform == "linux" else None
 
 
 def _tied(parent: int) -> Callable[[], None]:

@@ -28,8 +28,11 @@ app = ServerApp()
 @app.main()
 def main(grid: Grid, context: Context) -> None:
     """Hold the rounds of the run that the environment names: a bundle could name any."""
-    with DeployedFederation(ServerDirectory.open(Path(os.environ[DIRECTORY])), os.environ[RUN]) as federation:
-        federation.run(grid)
+    from tacit_server.flower_post import WholeGrid
+
+    directory = ServerDirectory.open(Path(os.environ[DIRECTORY]))
+    with DeployedFederation(directory, os.environ[RUN]) as federation:
+        federation.run(WholeGrid.of(grid, directory.link_secret.read_bytes()))
 
 
 def serve(path: str, run: str) -> None:

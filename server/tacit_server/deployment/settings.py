@@ -14,6 +14,7 @@ from tacit_privacy.wording import sentence
 from tacit_server.config import AdapterConfig, FederationConfig, JoiningConfig, PrivacyConfig, check_together
 
 DATABASE = "TACIT_DATABASE"  # environment: the database's URL, where it holds a password
+_ROOM = 1.001  # for what integer arithmetic adds to a bound, which depends on the adapter's size
 _LABEL = r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 _NAME = re.compile(rf"{_LABEL}(\.{_LABEL})*|[0-9A-Fa-f:.]+")
 
@@ -114,7 +115,9 @@ class RunSettings(BaseModel, frozen=True, extra="forbid"):
     def planned(cls, server: DeploymentSettings, changes: dict[str, Any]) -> Self:
         """As the server says, but for ``changes`` by dotted names (``federation.rounds``). Raises BadInput.
 
-        A run may promise more than the server does, never less: its epsilon is a part of the server's.
+        A run may promise more than the server does, never less: its epsilon is a part of the server's. Where the run
+        says neither epsilon nor noise, the noise is such that all participations that the server allows a device, in
+        whatever runs, come to the server's epsilon.
         """
         tables = server.model_dump(include=set(cls.model_fields), exclude_unset=True)
         for name, value in changes.items():
@@ -127,7 +130,8 @@ class RunSettings(BaseModel, frozen=True, extra="forbid"):
         except ValidationError as error:
             raise BadInput(sentence(error, cls)) from error
         found._keeps_promise(server)
-        return found
+        said = {"privacy.epsilon", "privacy.noise_multiplier"} & changes.keys()
+        return found if said or found.privacy.noise == "correlated" else found._with_usual_noise(server)
 
     def _keeps_promise(self, server: DeploymentSettings) -> None:
         fixed = ("participations", "separation", "period_s", "adjacency", "roster", "delta", "sampling")
@@ -139,13 +143,21 @@ class RunSettings(BaseModel, frozen=True, extra="forbid"):
                 f"a run of epsilon {self.privacy.epsilon:g} passes the server's {server.privacy.epsilon:g}; ask for less"
             )
 
+    def _with_usual_noise(self, server: DeploymentSettings) -> Self:
+        from tacit_server.planning import noise_for  # it loads what computes bounds
+
+        allowed = server.privacy.participations * server.privacy.separation
+        rounds = self.federation.model_copy(update={"rounds": allowed})
+        noise = server.privacy.noise_multiplier
+        if noise is None:
+            noise = _ROOM * noise_for(_with_delta(server.privacy, server), rounds, server.fleet.devices)
+        return self.model_copy(update={"privacy": self.privacy.model_copy(update={"noise_multiplier": noise})})
+
     def check_affordable(self, server: DeploymentSettings) -> None:
         """Raise BadInput where no noise keeps the planned rounds within the run's epsilon, before anything is begun."""
         from tacit_server.planning import noise_for  # it loads what computes bounds
 
-        planned = server.fleet.devices
-        privacy = self.privacy.model_copy(update={"delta": self.privacy.delta_for(planned)})
-        noise_for(privacy, self.federation, planned)
+        noise_for(_with_delta(self.privacy, server), self.federation, server.fleet.devices)
 
     def text(self) -> str:
         return canonical(self.model_dump(mode="json")).decode()
@@ -153,3 +165,7 @@ class RunSettings(BaseModel, frozen=True, extra="forbid"):
     @classmethod
     def of_text(cls, text: str) -> Self:
         return cls.model_validate(json.loads(text))
+
+
+def _with_delta(privacy: PrivacyConfig, server: DeploymentSettings) -> PrivacyConfig:
+    return privacy.model_copy(update={"delta": privacy.delta_for(server.fleet.devices)})

@@ -17,8 +17,8 @@ def counts(session: Session) -> dict[str, float]:
     """Figures for Prometheus: devices, runs and rounds, and the newest round's epsilon."""
     now = time.time()
     by_state: dict[str, int] = {}
-    for state, number in session.execute(select(DeviceRow.state, func.count()).group_by(DeviceRow.state)):
-        by_state[state] = number
+    for state, found_so in session.execute(select(DeviceRow.state, func.count()).group_by(DeviceRow.state)):
+        by_state[state] = found_so
     online = select(func.count()).select_from(DeviceRow).where(DeviceRow.seen > now - ONLINE_S)
     waiting = select(func.count()).select_from(ApplicantRow)
     found = {f"devices_{state}": float(by_state.get(state, 0)) for state in ("admitted", "revoked", "left")}

@@ -18,7 +18,8 @@ from tacit_privacy.enrolment import Application, DeviceReport, Notice, Placement
 from tacit_privacy.errors import AdmissionRefused, BadInput, RequestRefused, TacitError
 from tacit_privacy.ledger import participation
 from tacit_privacy.ledger.keys import SigningKey
-from tacit_server.deployment import adapters, admission, audit
+from tacit_privacy.ledger.rotations import rotations
+from tacit_server.deployment import adapters, admission, audit, resolving
 from tacit_server.deployment.audit import Actor
 from tacit_server.deployment.certificates import fingerprint
 from tacit_server.deployment.database import ServerDatabase
@@ -56,6 +57,8 @@ class DeviceInterface:
         self._authority, self._server = authority, fingerprint(authority)
         self._mail, self._counts, self._registered = mail, counts, registered
         self._signatures = Signatures(self._server)
+        with database.begin() as session:
+            self._rotations = rotations(session)  # no key is rotated while this process has the directory
 
     def routes(self) -> list[Route]:
         return [
@@ -88,9 +91,9 @@ class DeviceInterface:
         return Response(self._authority, media_type="application/x-pem-file")
 
     async def _enrol(self, request: Request) -> Response:
-        body = await request.json()
+        body = _object(await request.body(), {"application", "signature", "node_signature"})
         asked = Application.model_validate(body["application"])
-        signature, by_node = bytes.fromhex(body["signature"]), bytes.fromhex(body["node_signature"])
+        signature, by_node = (bytes.fromhex(str(body[name])) for name in ("signature", "node_signature"))
         actor = Actor(f"device {asked.name}", address_of(request.scope))
         placed = await run_in_threadpool(self._apply, actor, asked, signature, by_node)
         self._counts.enrolment(placed.state)
@@ -137,7 +140,14 @@ class DeviceInterface:
             row.seen, row.report = time.time(), report.to_bytes().decode()
             if not row.node_id:
                 row.node_id = self._registered(row.node_key)
-            notice = Notice(time=time.time(), node_id=row.node_id, counted=participation.of(session, row.number))
+            notice = Notice(
+                time=time.time(),
+                node_id=row.node_id,
+                counted=participation.of(session, row.number),
+                rotations=self._rotations,
+                seen_head=resolving.head_at(session, report.ledger_length),
+                restored=resolving.told_to(session, report.ledger_length, report.ledger_head),
+            )
             newest = adapters.newest(session)
             if newest is None:
                 return notice

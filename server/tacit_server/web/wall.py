@@ -14,6 +14,7 @@ import structlog
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from tacit_server.flower_post import COHORT
 from tacit_server.flower_seam import CONTROL, FLEET, PUSHED, RUNTIME, SECRET_HEADER, pushed_to
 from tacit_server.web.counting import Counts
 
@@ -52,17 +53,23 @@ class Wall:
             if path == PUSHED:
                 self._mail(pushed_to(scope))
             return
-        if path.startswith((RUNTIME, CONTROL)) and not self._ours(scope):
+        if path.startswith((RUNTIME, CONTROL, COHORT)) and not self._ours(scope):
             await self._refuse(scope, receive, send, 403, "closed")
+            return
+        if path.startswith(COHORT):
+            await self._web(scope, receive, send)  # whole cohorts, too
             return
         declared = _declared(scope)
         if declared is None or declared > self._longest:
             await self._refuse(scope, receive, send, 411 if declared is None else 413, "oversized")
             return
         inner = self._superlink if path.startswith((FLEET, CONTROL)) else self._web
-        await inner(scope, _bounded(receive, declared), send)
-        if path.startswith(FLEET):
-            self._counts.fleet(path.removeprefix(FLEET), declared)
+        if not path.startswith(FLEET):
+            await inner(scope, _bounded(receive, declared), send)
+            return
+        answered = _Sizes(send)
+        await inner(scope, _bounded(receive, declared), answered)
+        self._counts.fleet(path.removeprefix(FLEET), declared, answered.total)
 
     def _ours(self, scope: Scope) -> bool:
         shown = _headers(scope).get(SECRET_HEADER, "")
@@ -72,6 +79,18 @@ class Wall:
         _log.warning("request refused", why=why, path=scope["path"][:200], address=address_of(scope))
         self._counts.refused(why)
         await PlainTextResponse(f"refused: {why}\n", status)(scope, receive, send)
+
+
+class _Sizes:
+    """Adds up what an answer's body is long."""
+
+    def __init__(self, send: Send) -> None:
+        self._send, self.total = send, 0
+
+    async def __call__(self, message: Message) -> None:
+        if message["type"] == "http.response.body":
+            self.total += len(message.get("body", b""))
+        await self._send(message)
 
 
 def address_of(scope: Mapping[str, Any]) -> str:
@@ -121,7 +140,9 @@ def _bounded(receive: Receive, declared: int) -> Receive:
 def _with_headers(send: Send) -> Send:
     async def sending(message: Message) -> None:
         if message["type"] == "http.response.start":
-            message = {**message, "headers": [*message.get("headers", ()), *_HEADERS]}
+            headers = list(message.get("headers", ()))
+            named = {name for name, _ in headers}
+            message = {**message, "headers": [*headers, *(each for each in _HEADERS if each[0] not in named)]}
         await send(message)
 
     return sending
