@@ -17,11 +17,18 @@ from typing import Final
 import httpx
 import numpy as np
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from flwr.app import Message
 from flwr.app.message import remove_content_from_message
 from flwr.common.serde import message_from_proto, message_to_proto
 from flwr.proto.fab_pb2 import GetFabRequest
-from flwr.proto.fleet_pb2 import DeactivateNodeRequest, PullMessagesRequest, PushMessagesRequest
+from flwr.proto.fleet_pb2 import (
+    DeactivateNodeRequest,
+    PullMessagesRequest,
+    PullMessagesResponse,
+    PushMessagesRequest,
+    PushMessagesResponse,
+)
 from flwr.proto.heartbeat_pb2 import SendNodeHeartbeatRequest
 from flwr.proto.message_pb2 import (
     ConfirmMessageReceivedRequest,
@@ -32,6 +39,7 @@ from flwr.proto.message_pb2 import (
 from flwr.proto.message_pb2 import Message as MessageProto
 from flwr.proto.node_pb2 import Node
 from flwr.proto.run_pb2 import GetRunRequest
+from flwr.supercore.error import ApiErrorCode
 from flwr.supercore.inflatable.inflatable_object import (
     get_all_nested_objects,
     get_object_tree,
@@ -46,16 +54,22 @@ from flwr.supercore.primitives.asymmetric import (
     public_key_to_bytes,
     sign_message,
 )
+from flwr.supercore.protobuf.client import ProtobufRequestContext
 from flwr.supercore.task_identity import TaskIdentity
 from flwr.supernode.fleet_http_client import FleetHttpClient
 from flwr.supernode.node_auth_http_interceptor import NodeAuthHttpInterceptor
+from google.protobuf.message import DecodeError
 
 from tacit_privacy.contract import digest
 from tacit_privacy.errors import BadInput, NodeUnknown, RunOver, ServerUnreachable
+from tacit_privacy.parts import joined, parted
 
 HEARTBEAT_S: Final = 15.0  # SuperLink takes a node for gone after twice as long without one
 CLIENT_APP: Final = "tacit_clients.app:app"
 _CODELESS: Final = frozenset({"pyproject.toml", "LICENSE", ".info/CONTENT"})  # what a bundle without code consists of
+_MESSAGES: Final = "/v1/tacit/messages/"
+_OVER: Final = (ApiErrorCode.FLEET_RUN_STATUS_NOT_ALLOWED, ApiErrorCode.FLEET_GET_RUN_FAILED)
+_WHOLE: Final = 4 * 2**20  # bytes of a reply's parts that are sent at once; more go one by one, so that a cut costs one
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S, _PATIENCE_S = 0.02, 0.5, 60.0  # while the sender of a message uploads its parts
 
 
@@ -82,6 +96,10 @@ class NodeKey:
         """PEM, not encrypted: for a sealed store alone."""
         return private_key_to_bytes(self._key)
 
+    def to_openssh(self) -> bytes:
+        """The form in which a stock SuperNode reads a key; not encrypted."""
+        return self._key.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption())
+
     @property
     def public(self) -> str:
         """PEM."""
@@ -106,7 +124,7 @@ class Parcel:
 
     @property
     def message_id(self) -> str:
-        return ObjectTree.FromString(self.tree).object_id
+        return str(ObjectTree.FromString(self.tree).object_id)
 
     def message(self) -> Message:
         """Raises BadInput where the contents are not those that their ids name: SuperLink checks none of it."""
@@ -186,12 +204,17 @@ class FleetConnection:
     def receive(self) -> Parcel | None:
         """The next message that waits, whole; None where there is none."""
         with _explained():
-            found = self._client.PullMessages(PullMessagesRequest(node=self._node))
+            head, *contents = self._post("next", PullMessagesRequest(node=self._node).SerializeToString())
+            found = PullMessagesResponse.FromString(head)
         if not found.messages_list:
             return None
         header, tree = found.messages_list[0], found.message_object_trees[0]
         run_id = message_from_proto(header).metadata.run_id
-        objects = {node.object_id: self._object(run_id, node.object_id) for node in iterate_object_tree(tree)}
+        came = {
+            digest(content): content for content in contents
+        }  # what was too much for one answer is fetched by itself
+        names = (node.object_id for node in iterate_object_tree(tree))
+        objects = {name: came[name] if name in came else self._object(run_id, name) for name in names}
         return Parcel(
             run_id, header.SerializeToString(deterministic=True), tree.SerializeToString(deterministic=True), objects
         )
@@ -202,20 +225,22 @@ class FleetConnection:
             node=self._node, run_id=parcel.run_id, message_object_id=parcel.message_id
         )
         with _explained():
-            self._client.ConfirmMessageReceived(request)
+            self._post("confirm", request.SerializeToString())
 
     def send(self, parcel: Parcel, seconds: float = 0.0) -> int:
         """Deliver a reply: what the server has of it already is not sent again. Returns the bytes that were."""
+        told = PushMessagesRequest(
+            node=self._node,
+            messages_list=[MessageProto.FromString(parcel.header)],
+            message_object_trees=[ObjectTree.FromString(parcel.tree)],
+            clientapp_runtime_list=[seconds],
+        )
+        sizes = sum(map(len, parcel.objects.values()))
+        with_it = list(parcel.objects.values()) if sizes <= _WHOLE else []
         with _explained():
-            answer = self._client.PushMessages(
-                PushMessagesRequest(
-                    node=self._node,
-                    messages_list=[MessageProto.FromString(parcel.header)],
-                    message_object_trees=[ObjectTree.FromString(parcel.tree)],
-                    clientapp_runtime_list=[seconds],
-                )
-            )
-        sent = 0
+            (said,) = self._post("reply", joined([told.SerializeToString(), *with_it]))
+            answer = PushMessagesResponse.FromString(said)
+        sent = sum(map(len, with_it))
         for name in answer.objects_to_push:
             request = PushObjectRequest(
                 node=self._node,
@@ -242,6 +267,14 @@ class FleetConnection:
 
     def close(self) -> None:
         self._client.close()
+
+    def _post(self, what: str, content: bytes) -> list[bytes]:
+        """One request for a whole message, beside Flower's protocol and proved as Flower's are: the answer's parts."""
+        request = self._client._client.build_request(
+            "POST", f"{self._client._base_url}{_MESSAGES}{what}", content=content
+        )
+        context = ProtobufRequestContext(rpc_method=what, message=self._node, request=request)
+        return parted(self._client._send(context).raise_for_status().content)
 
     def _object(self, run_id: int, name: str) -> bytes:
         """A part of a message; its sender may still be uploading it. A cut costs this part alone."""
@@ -278,13 +311,25 @@ def check_codeless(bundle: bytes) -> None:
         raise BadInput(f"the run's bundle names another app, {str(named)[:80]!r}; only {CLIENT_APP} is run here")
 
 
+def _code(answer: httpx.Response) -> int:
+    """Flower's own number of an error; 0 where it says none."""
+    try:
+        return int(answer.json()["code"])
+    except (ValueError, KeyError, TypeError):
+        return 0
+
+
 @contextmanager
 def _explained() -> Iterator[None]:
     """Flower's errors as those that a device can act on."""
     try:
         yield
+    except (BadInput, DecodeError, ValueError) as error:
+        raise ServerUnreachable("the server's answer cannot be read") from error
     except httpx.HTTPStatusError as error:
         status = error.response.status_code
+        if status == httpx.codes.FORBIDDEN and _code(error.response) in _OVER:
+            raise RunOver("the run of a message is over") from error
         if status in (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN, httpx.codes.NOT_FOUND):
             raise NodeUnknown() from error
         if status == httpx.codes.PRECONDITION_FAILED:

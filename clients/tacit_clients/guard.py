@@ -171,7 +171,9 @@ def resolved(memory: Memory, ledger: str, entry: Entry, public_key: str) -> Memo
     told = Restored.model_validate(entry.body)
     same = told.length > seen.length or (told.length == seen.length and told.head == seen.head)
     if not same:
-        raise TermsRefused("rollback", f"the server owns up to {told.length} lost entries; {seen.length} were seen here")
+        raise TermsRefused(
+            "rollback", f"the server owns up to {told.length} lost entries; {seen.length} were seen here"
+        )
     return Memory(memory.runs, {**memory.ledgers, ledger: Seen(entry.index + 1, entry.hash)})
 
 

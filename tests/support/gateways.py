@@ -16,6 +16,7 @@ from upstreams import QuietServer, Upstream, serving
 
 from tacit_clients.gateway import logs
 from tacit_clients.gateway.app import Gateway, build
+from tacit_clients.gateway.following import Following
 from tacit_clients.gateway.serving import protocol
 from tacit_clients.gateway.settings import GatewaySettings
 from tacit_privacy.pii.detection.detector import pattern_detector
@@ -210,6 +211,7 @@ def running(
     local: Any = None,
     detector: Any = None,
     vault: Vault | None = None,
+    following: Following | None = None,
     **changes: Any,
 ) -> Iterator[Running]:
     """A gateway on a port of its own, in a thread."""
@@ -218,7 +220,7 @@ def running(
     log, output = memory_log()
     kept = vault or Vault.ephemeral()
     settings = settings_of(url, **changes)
-    gateway = build(settings, policy, kept, local, detector or Listed(policy), log=log)
+    gateway = build(settings, policy, kept, local, detector or Listed(policy), log=log, following=following)
     config = uvicorn.Config(
         gateway.app,
         port=0,

@@ -88,9 +88,27 @@ def run(directory: DirOption = HERE, store_key: KeyOption = "auto") -> None:
     apply_limits(home.settings.limits)
     configure("device")
     with home.held(), home.journal(store_key) as journal:
+        from tacit_clients.device.trusting import check_code
+
+        check_code(journal)
         from tacit_clients.device.runner import DeviceRunner
 
         DeviceRunner(home, journal).run()
+
+
+@app.command(help="Trust the code that is installed now, after an upgrade that you made: the device runs no other.")
+def trust(directory: DirOption = HERE, store_key: KeyOption = "auto", as_json: JsonOption = False) -> None:
+    with json_on_stdout(as_json) as write:
+        from tacit_clients.device.home import DeviceHome
+        from tacit_clients.device.trusting import installed_code
+
+        home = DeviceHome.open(directory)
+        with home.journal(store_key) as journal:
+            before, now = journal.code(), installed_code()
+            journal.trust(now)
+        write({"before": before, "now": now})
+    if not as_json:
+        typer.echo(f"trusts {now}" + ("" if before in ("", now) else f", and {before} no more"))
 
 
 @app.command(help="How the device is: what it does, which adapter it answers with, what it owes.")

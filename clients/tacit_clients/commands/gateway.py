@@ -4,6 +4,7 @@ import asyncio
 import os
 import stat
 from collections.abc import Callable
+from contextlib import ExitStack
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,7 +17,10 @@ from tacit_privacy.errors import BadInput
 
 if TYPE_CHECKING:
     from tacit_clients.gateway.app import Gateway
-    from tacit_clients.gateway.settings import GatewaySettings, KeepingSettings
+    from tacit_clients.gateway.following import Following
+    from tacit_clients.gateway.settings import GatewaySettings, KeepingSettings, LocalSettings
+    from tacit_clients.slm.generation import LocalModel
+    from tacit_clients.slm.places import Adapter
     from tacit_privacy.pii.vault.store import Vault
 
 app = typer.Typer()
@@ -49,6 +53,10 @@ def gateway(
         str | None, typer.Option(help="local model: tacit-nano, a folder or a Hugging Face id", metavar="MODEL")
     ] = None,
     adapter: Annotated[Path | None, typer.Option(help="its adapter, a folder in peft's format", metavar="DIR")] = None,
+    device: Annotated[
+        Path | None,
+        typer.Option(help="answer with the adapters of this device of a fleet, and with each next one", metavar="DIR"),
+    ] = None,
     no_local: Annotated[bool, typer.Option("--no-local", help="have no local model at all")] = False,
     threshold: Annotated[
         float | None, typer.Option(help="tacit/auto: confidence from which a local answer stands", min=0, max=1)
@@ -62,8 +70,8 @@ def gateway(
     as_json: JsonOption = False,
 ) -> None:
     """Serve until SIGTERM or SIGINT. TACIT_UPSTREAM_KEY: the upstream's key. TACIT_TOKEN: clients' bearer token."""
-    if no_local and (slm or adapter):
-        raise BadInput("--no-local means no local model; leave out --slm and --adapter, or --no-local")
+    if no_local and (slm or adapter or device):
+        raise BadInput("--no-local means no local model; leave out --slm, --adapter and --device, or --no-local")
     changes: dict[str, Any] = {
         "upstream.url": upstream,
         "upstream.model": model,
@@ -78,6 +86,7 @@ def gateway(
         "keeping.key": vault_key,
         "local.model": slm,
         "local.adapter": adapter,
+        "local.device": device,
         "local.enabled": False if no_local else None,
         "auto.threshold": threshold,
     }
@@ -93,24 +102,40 @@ def _serve(settings: "GatewaySettings", write: Callable[[dict[str, Any]], None] 
     from tacit_privacy.pii.policy import RedactionPolicy
 
     policy = RedactionPolicy.load(settings.policy)
-    local = None
-    if settings.local.enabled:
-        from tacit_clients.slm.generation import LocalModel
-
-        chosen = settings.local
-        local = LocalModel.open(
-            chosen.model,
-            chosen.adapter,
-            personal=chosen.personal,
-            max_concurrent=chosen.max_concurrent,
-            queue=chosen.queue,
-            longest=chosen.max_tokens,
-        )
-        local.check()  # now, and in a sentence: the first request loads it, and could tell only a client
-    with _vault(settings.keeping) as vault, listening(settings.server.host, settings.server.port) as bound:
-        built = build(settings, policy, vault, local)
+    with ExitStack() as opened:
+        local, following = _local(settings.local, opened) if settings.local.enabled else (None, None)
+        vault = opened.enter_context(_vault(settings.keeping))
+        bound = opened.enter_context(listening(settings.server.host, settings.server.port))
+        built = build(settings, policy, vault, local, following=following)
         with asyncio.Runner(loop_factory=_loop) as runner:
             runner.run(_run(built, bound, write))
+
+
+def _local(chosen: "LocalSettings", opened: ExitStack) -> "tuple[LocalModel, Following | None]":
+    """The local model, and what keeps it on its device's adapters. Raises BadInput."""
+    if chosen.device is None:
+        return _model(chosen, chosen.model, chosen.adapter, chosen.personal), None
+    from tacit_clients.gateway.following import Following, device_of
+
+    device, model = device_of(chosen)
+    start, _ = opened.enter_context(device).look()  # what cannot be read is told by the look that follows
+    local = _model(chosen, model, start.shared, start.personal)
+    return local, Following(local, device, start)
+
+
+def _model(chosen: "LocalSettings", name: str, adapter: "Adapter | None", personal: "Adapter | None") -> "LocalModel":
+    from tacit_clients.slm.generation import LocalModel
+
+    local = LocalModel.open(
+        name,
+        adapter,
+        personal=personal,
+        max_concurrent=chosen.max_concurrent,
+        queue=chosen.queue,
+        longest=chosen.max_tokens,
+    )
+    local.check()  # now, and in a sentence: the first request loads it, and could tell only a client
+    return local
 
 
 def _loop() -> asyncio.AbstractEventLoop:

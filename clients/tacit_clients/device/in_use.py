@@ -1,9 +1,8 @@
 """The adapters that a device has in use, for another process of the device: read whole, checked, in memory alone."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Self
+from typing import Self
 
 from tacit_clients.device import sealed
 from tacit_clients.device.folders import AdapterFolders
@@ -29,7 +28,7 @@ class InUse:
 class Unreadable:
     """An adapter that cannot be read now, and the class of the error."""
 
-    which: Literal["shared", "personal"]
+    which: str  # shared or personal
     kind: str
 
 
@@ -61,10 +60,8 @@ class DeviceAdapters:
 
     def look(self) -> tuple[InUse, tuple[Unreadable, ...]]:
         """What is in use now. Cheap while nothing changes; what cannot be read leaves what was read before."""
-        reads: dict[Literal["shared", "personal"], Callable[[], None]]
-        reads = {"shared": self._read_shared, "personal": self._read_personal}
         problems = []
-        for which, read in reads.items():
+        for which, read in (("shared", self._read_shared), ("personal", self._read_personal)):
             try:
                 read()
             except (BadInput, OSError) as error:

@@ -16,32 +16,26 @@ import numpy as np
 import structlog
 from flwr.app import ConfigRecord, Context, Message
 
+from tacit_clients.answering import refusal
 from tacit_clients.app import STATE_GUARD, Device, Personal, make_client_app
 from tacit_clients.device.data import device_data, task_of
 from tacit_clients.device.enrolling import fingerprint_of
+from tacit_clients.device.fleet_link import FleetLink
 from tacit_clients.device.home import DeviceHome
 from tacit_clients.device.installing import Installer, settle
 from tacit_clients.device.journal import Journal, Turn
 from tacit_clients.device.judging import PersonalJudge
+from tacit_clients.device.ledger_watch import compared, seen_of
 from tacit_clients.device.policy import Surroundings, obstacle
 from tacit_clients.device.scoring import Scorer
 from tacit_clients.device.server import Server
-from tacit_clients.flower_seam import HEARTBEAT_S, FleetConnection, NodeKey, Parcel, adopt_identity
-from tacit_clients.guard import Floor, Memory, Seen, resolved
+from tacit_clients.flower_seam import Parcel, adopt_identity
+from tacit_clients.guard import Floor, Memory
 from tacit_clients.slm.adapters import AdaptedModel, build_spec
 from tacit_clients.slm.models import load, single_thread
 from tacit_privacy.contract import RECORD_RECEIPT, RECORD_REFUSAL, LocalTraining, Receipt
 from tacit_privacy.enrolment import AdapterManifest, DeviceReport, Notice, Placement
-from tacit_privacy.errors import (
-    BadInput,
-    LedgerBroken,
-    NodeUnknown,
-    RunOver,
-    ServerUnreachable,
-    TacitError,
-    TermsRefused,
-)
-from tacit_privacy.ledger.chain import Entry
+from tacit_privacy.errors import BadInput, LedgerBroken, NodeUnknown, RunOver, ServerUnreachable, TacitError
 from tacit_privacy.ledger.keys import SigningKey
 from tacit_privacy.ledger.rotations import followed
 from tacit_privacy.provenance import code_digest
@@ -96,18 +90,16 @@ class DeviceRunner:
         if keys is None or placement is None:
             raise BadInput(f"the device in {self.home.path} is not admitted yet; type tacit device enroll again")
         self._signing: SigningKey = keys[0]
-        self._node: NodeKey = keys[1]
         self._placement: Placement = placement
-        self._authority = self.home.authority.read_text(encoding="ascii")
+        authority = self.home.authority.read_text(encoding="ascii")
         address = self.home.settings.server.address
-        self._server = Server(address, self._authority, fingerprint_of(self._authority), self._signing)
+        self._server = Server(address, authority, fingerprint_of(authority), self._signing)
         self._adapted = self._model()
         self._scorer = Scorer(self._adapted, self.home.settings.data)
         settle(self.home, self.journal)
         self._app = make_client_app(lambda context: self._device())
         self._turn: Turn = self.journal.turn()
-        self._fleet: FleetConnection | None = None
-        self._heart: _Heart | None = None
+        self._fleet = FleetLink(address, authority, keys[1], placement.node_id)
 
     def run(self) -> None:
         """Until SIGTERM or SIGINT."""
@@ -128,7 +120,7 @@ class DeviceRunner:
                 except _Ended:
                     break
         finally:
-            self._go_offline()
+            self._fleet.close()
             self._server.close()
             self._say("ended")
 
@@ -150,12 +142,12 @@ class DeviceRunner:
         self._report_if_due()
         why_not = "rollback" if self._rolled_back else obstacle(self.home.settings.policy, self.around)
         if why_not:
-            self._go_offline()
+            self._fleet.offline()
             self._say(f"waiting: {why_not}")
             self._ending.wait(_POLICY_S)
             return
-        self._go_online()
-        asked = self._connection().receive()
+        self._fleet.online()
+        asked = self._fleet.messages.receive()
         if asked is None:
             self._say("waiting for rounds")
             self._wait_for_mail()
@@ -163,7 +155,7 @@ class DeviceRunner:
         self._turn = Turn(self._turn.state, asked=asked)
         self.journal.keep(self._turn)
         with suppress(RunOver):
-            self._connection().confirm(asked)
+            self._fleet.messages.confirm(asked)
 
     def _wait_for_mail(self) -> None:
         self._waiting = True
@@ -192,12 +184,14 @@ class DeviceRunner:
     def _reply(self, asked: Parcel) -> Message:
         message = asked.message()
         adopt_identity(asked.run_id, int(self._placement.node_id))
+        self._state = self._turn.state
         state = self.journal.turn().state  # a copy: an answer that fails changes nothing
         context = Context(run_id=asked.run_id, node_id=0, node_config={}, state=state, run_config={})
         try:
             reply = self._app(message, context)
-        except TacitError as error:
-            raise BadInput(str(error)) from error
+        except TacitError as error:  # whoever waits for an answer gets one, and not what it failed of
+            _log.error("a message could not be answered", why=str(error))
+            return Message(refusal("failed"), reply_to=message)
         self._state = context.state
         if reply.has_content() and RECORD_REFUSAL in reply.content.config_records:
             self._refusal = str(reply.content.config_records[RECORD_REFUSAL]["reason"])
@@ -212,7 +206,7 @@ class DeviceRunner:
             return
         self._say("delivering")
         try:
-            size = self._connection().send(owed)
+            size = self._fleet.messages.send(owed)
             _log.info("delivered", bytes=size, round=_round_of(owed))
         except RunOver:
             _log.info("what was owed is of no use any more: its run is over")
@@ -220,7 +214,7 @@ class DeviceRunner:
 
     def _check_bundle(self, run_id: int) -> None:
         if run_id not in self._bundles:
-            self._connection().check_bundle(run_id)
+            self._fleet.messages.check_bundle(run_id)
             self._bundles.add(run_id)
 
     def _device(self) -> Device:
@@ -248,32 +242,9 @@ class DeviceRunner:
         spec = build_spec(model, told["method"], int(told["rank"]), float(told["alpha"]), int(told["seed"]), targets, 0)
         return AdaptedModel(model, spec, 0)
 
-    def _connection(self) -> FleetConnection:
-        if self._fleet is None:
-            address, node = self.home.settings.server.address, int(self._placement.node_id)
-            self._fleet = FleetConnection(address, self._authority, self._node, node)
-        return self._fleet
-
-    def _go_online(self) -> None:
-        if self._heart is None:
-            self._connection().heartbeat()
-            address, node = self.home.settings.server.address, int(self._placement.node_id)
-            self._heart = _Heart(FleetConnection(address, self._authority, self._node, node))
-            self._heart.start()
-
-    def _go_offline(self) -> None:
-        if self._heart is not None:
-            self._heart.stop()
-            self._heart = None
-            with suppress(TacitError):
-                self._connection().offline()
-
     def _register_again(self) -> None:
         """The server knows the node no more: it began anew and says the number, or it says that the device is out."""
-        self._go_offline()
-        if self._fleet is not None:
-            self._fleet.close()
-            self._fleet = None
+        self._fleet.close()
         try:
             self._report()
         except NodeUnknown:
@@ -296,10 +267,7 @@ class DeviceRunner:
         if notice.node_id and notice.node_id != self._placement.node_id:
             self._placement = self._placement.model_copy(update={"node_id": notice.node_id})
             self.journal.place(self._placement)
-            self._go_offline()
-            if self._fleet is not None:
-                self._fleet.close()
-                self._fleet = None
+            self._fleet.renew(notice.node_id)
         if notice.newest and self.home.settings.adapter.install:
             self._consider(notice.newest.encode(), notice.newest_signature)
 
@@ -342,27 +310,18 @@ class DeviceRunner:
             _log.info("personal adapter", used=used)
 
     def _compare_ledger(self, notice: Notice) -> None:
-        """Whether the server's ledger still holds what was seen of it; take part in nothing where it does not.
-
-        A server that was put back to an older copy, and owns up to it in its ledger, is believed again.
-        """
-        memory = self._memory()
-        before, self._rolled_back = self._rolled_back, False
-        for name, seen in memory.ledgers.items():
-            if notice.seen_head == seen.head:
-                continue
-            try:
-                if not notice.restored:
-                    raise TermsRefused("rollback", "the server's ledger does not hold what was seen of it")
-                entry = Entry.of_line(notice.restored)
-                memory = resolved(memory, name, entry, self._placement.server_key)
-                self._turn.state[STATE_GUARD] = ConfigRecord(dict(memory.as_values(self._signing)))
-                self.journal.keep(self._turn)
-                _log.warning("the server owned up to a restored ledger", entries=entry.body["length"])
-            except (TermsRefused, KeyError, TypeError, ValueError) as error:
-                self._rolled_back, self._refusal = True, "rollback"
-                if not before:
-                    _log.error("the server was put back to an older copy; no round is taken part in", why=str(error))
+        """Take part in nothing while the server's ledger does not hold what was seen of it."""
+        memory, before = self._memory(), self._rolled_back
+        standing = compared(memory, notice, self._placement.server_key)
+        self._rolled_back = bool(standing.doubt)
+        if self._rolled_back:
+            self._refusal = "rollback"
+            if not before:
+                _log.error("the server was put back to an older copy; no round is taken part in", why=standing.doubt)
+        elif standing.memory != memory:
+            self._turn.state[STATE_GUARD] = ConfigRecord(dict(standing.memory.as_values(self._signing)))
+            self.journal.keep(self._turn)
+            _log.warning("the server owned up to a restored ledger", entries=seen_of(standing.memory).length)
 
     def _memory(self) -> Memory:
         state = self._turn.state
@@ -372,7 +331,7 @@ class DeviceRunner:
 
     def _told(self) -> DeviceReport:
         memory = self._memory()
-        seen = next(iter(memory.ledgers.values()), Seen(0, ""))
+        seen = seen_of(memory)
         return DeviceReport(
             version=version("tacit"),
             code=code_digest("tacit_privacy", "tacit_clients")[:100],
@@ -418,21 +377,3 @@ def _round_of(owed: Parcel) -> int:
         return 0
     payload = message.content.config_records[RECORD_RECEIPT]["payload"]
     return Receipt.from_bytes(payload).round if isinstance(payload, bytes) else 0
-
-
-class _Heart(threading.Thread):
-    """Keeps the node online while the device works, over a connection of its own."""
-
-    def __init__(self, connection: FleetConnection) -> None:
-        super().__init__(daemon=True, name="heartbeat")
-        self._connection, self._stopping = connection, threading.Event()
-
-    def run(self) -> None:
-        while not self._stopping.wait(0.8 * HEARTBEAT_S):
-            with suppress(TacitError):  # the loop finds out by itself
-                self._connection.heartbeat()
-        self._connection.close()
-
-    def stop(self) -> None:
-        self._stopping.set()
-        self.join(timeout=5.0)

@@ -27,6 +27,7 @@ from tacit_clients.gateway.collecting import Collector
 from tacit_clients.gateway.conversations import HEADER, Conversations
 from tacit_clients.gateway.desk import Desk
 from tacit_clients.gateway.errors import Problem, refuse
+from tacit_clients.gateway.following import Following
 from tacit_clients.gateway.metrics import Metrics
 from tacit_clients.gateway.responses.asked import chat_of
 from tacit_clients.gateway.responses.kept import Responses
@@ -71,6 +72,7 @@ class Gateway:
     responses: Responses
     collector: Collector
     local: Generator | None
+    following: Following | None
     app: Guard
 
     async def close(self) -> None:
@@ -87,8 +89,12 @@ def build(
     detector: Detector | None = None,
     patterns: Detector | None = None,
     log: Any = None,
+    following: Following | None = None,
 ) -> Gateway:
-    """A gateway that listens nowhere yet. Without ``detector`` the policy's own is built."""
+    """A gateway that listens nowhere yet. Without ``detector`` the policy's own is built.
+
+    ``following`` keeps ``local`` on a device's adapters while the gateway serves.
+    """
     runtime = Runtime(None if settings.keeping.vault is None else switches_beside(settings.keeping.vault))
     egress, book = _egress(settings, policy, vault, runtime, detector, patterns)
     local_mode = None if local is None else LocalMode(local, settings.local.max_tokens)
@@ -118,6 +124,7 @@ def build(
         responses,
         collector,
         local,
+        following,
         guard,
     )
     api.state.gateway = gateway
@@ -188,11 +195,14 @@ def _rules(settings: GatewaySettings) -> Rules:
 @contextlib.asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     gateway: Gateway = app.state.gateway
-    pruning = asyncio.create_task(_prune(gateway))
+    beside = [asyncio.create_task(_prune(gateway))]
+    if gateway.following is not None:
+        beside.append(asyncio.create_task(gateway.following.run(gateway.desk.log)))
     try:
         yield
     finally:
-        pruning.cancel()
+        for task in beside:
+            task.cancel()
         await gateway.close()
 
 
@@ -244,7 +254,10 @@ def _plain_routes(api: FastAPI, gateway: Gateway) -> None:
 
     @api.get("/health")
     async def health() -> JSONResponse:
-        return JSONResponse({"status": "ok", "paused": gateway.runtime.paused()})
+        told = {"status": "ok", "paused": gateway.runtime.paused()}
+        if gateway.following is not None:
+            told["adapter"] = gateway.following.adapter
+        return JSONResponse(told)
 
     @api.get("/metrics")
     async def metrics() -> Response:

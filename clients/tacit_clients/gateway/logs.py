@@ -16,6 +16,7 @@ FIELDS: Final[dict[str, type | tuple[type, ...]]] = {
     "reason": str,
     "outcome": str,
     "kind": str,  # of an error: its class
+    "adapter": str,  # the first digits of its digest
     "status": int,
     "bytes_up": int,
     "bytes_down": int,

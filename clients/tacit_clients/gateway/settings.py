@@ -47,9 +47,19 @@ class LocalSettings(BaseModel, frozen=True, extra="forbid"):
     model: str = "tacit-nano"
     adapter: Path | None = None
     personal: Path | None = None
+    device: Path | None = None  # a device of a fleet: its adapters, and the next ones while the gateway runs
+    device_key: str = "auto"  # where the key of its store is
     max_concurrent: PositiveInt = 2
     queue: NonNegativeInt = 16
     max_tokens: PositiveInt = 512
+
+    @validator(mode="after")
+    def _one_source(self) -> Self:
+        if self.device is not None and (self.adapter is not None or self.personal is not None):
+            raise ValueError("a device brings its own adapters; leave out --adapter and personal, or --device")
+        if self.device is None and "device_key" in self.model_fields_set:
+            raise ValueError("the key of a device's store is named but no device; add --device DIR, or leave it out")
+        return self
 
 
 class KeepingSettings(BaseModel, frozen=True, extra="forbid"):

@@ -1,4 +1,4 @@
-"""Reads adapter folders in peft's format, written by Tacit or by peft, and stacks them into one flat vector."""
+"""Reads adapters: folders in peft's format, by Tacit or by peft, or what is in memory. Stacks them into one vector."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +11,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from tacit_clients.slm.models import LanguageModel
-from tacit_clients.slm.places import ADAPTER_WEIGHTS, adapter_config
+from tacit_clients.slm.places import ADAPTER_WEIGHTS, Adapter, HeldAdapter, adapter_config, same_model
+from tacit_privacy import adapter_folder
 from tacit_privacy.contract import AdapterSpec, LinearSpec
 from tacit_privacy.errors import BadInput
 
@@ -25,6 +26,22 @@ Factors = dict[
 ]  # by module: B (rows, rank) with the adapter's scale in it, A (rank, columns)
 
 
+def factors_of(adapter: Adapter, model: LanguageModel) -> Factors:
+    """What an adapter adds to the modules of ``model``, wherever it is. Raises BadInput where it cannot be used."""
+    return held_adapter(adapter, model) if isinstance(adapter, HeldAdapter) else read_adapter(adapter, model)
+
+
+def held_adapter(held: HeldAdapter, model: LanguageModel) -> Factors:
+    """The adapter in memory, by the rules for one in a folder. Raises BadInput."""
+    spec, vector = held.spec, held.vector
+    _check_spec(spec, model, "in memory")
+    if vector.shape != (spec.dimension,) or not np.isfinite(vector).all():
+        raise BadInput(f"the adapter in memory is no {spec.dimension} finite numbers; take another one into use")
+    _check_modules({linear.name for linear in spec.linear}, model, "in memory")
+    scale = np.float32(spec.alpha / spec.rank)
+    return {name: (up * scale, down) for name, (up, down) in adapter_folder.factors(spec, vector).items()}
+
+
 def read_adapter(folder: Path, model: LanguageModel) -> Factors:
     """The adapter in ``folder``: what it adds to the weight of each of its modules is B @ A.
 
@@ -36,9 +53,7 @@ def read_adapter(folder: Path, model: LanguageModel) -> Factors:
     rank, alpha = _scale(folder, config)
     if not found or any(up.shape[1] != rank or down.shape[0] != rank for up, down in found.values()):
         raise BadInput(f"an adapter of rank {rank} is announced in {folder} but its weights have another; is it whole?")
-    unknown = set(found) - {name for name, _ in model.network.named_modules()}
-    if unknown:
-        raise BadInput(f"the adapter in {folder} adapts {min(unknown)}, which {model.name} has not; name its own model")
+    _check_modules(set(found), model, f"in {folder}")
     if not all(np.isfinite(factor).all() for factors in found.values() for factor in factors):
         raise BadInput(f"the adapter in {folder} holds NaN or infinity; train it again or leave it out")
     return {name: (up * np.float32(alpha / rank), down) for name, (up, down) in found.items()}
@@ -106,12 +121,17 @@ def _check_origin(folder: Path, model: LanguageModel) -> None:
         spec = AdapterSpec.from_bytes((folder / "tacit_spec.json").read_bytes())
     except (OSError, ValidationError) as error:
         raise BadInput(f"cannot read tacit_spec.json in {folder}; was it written by another version?") from error
+    _check_spec(spec, model, f"in {folder}")
+
+
+def _check_spec(spec: AdapterSpec, model: LanguageModel, where: str) -> None:
     if spec.dense:
-        raise BadInput(f"the adapter in {folder} classifies and cannot write; train one for instructions or language")
-    if spec.model != model.name and not _same_folder(spec.model, model.name):
-        raise BadInput(f"the adapter in {folder} is for model {spec.model} but {model.name} is resident; name the same")
+        raise BadInput(f"the adapter {where} classifies and cannot write; train one for instructions or language")
+    if not same_model(spec.model, model.name):
+        raise BadInput(f"the adapter {where} is for model {spec.model} but {model.name} is resident; name the same")
 
 
-def _same_folder(one: str, other: str) -> bool:
-    first, second = Path(one).expanduser(), Path(other).expanduser()
-    return first.is_dir() and second.is_dir() and first.samefile(second)
+def _check_modules(names: set[str], model: LanguageModel, where: str) -> None:
+    unknown = names - {name for name, _ in model.network.named_modules()}
+    if unknown:
+        raise BadInput(f"the adapter {where} adapts {min(unknown)}, which {model.name} has not; name its own model")

@@ -19,7 +19,7 @@ from tacit_clients.slm.answers import LocalUnusable as LocalUnusable
 from tacit_clients.slm.answers import Piece as Piece
 from tacit_clients.slm.answers import Writer
 from tacit_clients.slm.jobs import Job
-from tacit_clients.slm.places import check
+from tacit_clients.slm.places import Adapter, check
 from tacit_clients.slm.sampling import Flag, Sampling
 from tacit_privacy.errors import BadInput, Busy, EngineFailed, TacitError
 
@@ -37,10 +37,10 @@ _REST_S = 30.0  # after a load that failed, before a request tries again: each o
 
 @dataclass(frozen=True, slots=True)
 class _Adapters:
-    """Folders, of the fleet's adapter and of the owner's."""
+    """The fleet's and the owner's: folders, or what is in memory."""
 
-    shared: Path | None
-    personal: Path | None
+    shared: Adapter | None
+    personal: Adapter | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,9 +72,9 @@ class LocalModel:
     def open(
         cls,
         model: str | Path = "tacit-nano",
-        adapter: Path | None = None,
+        adapter: Adapter | None = None,
         *,
-        personal: Path | None = None,
+        personal: Adapter | None = None,
         max_concurrent: int = 2,
         queue: int = 16,
         longest: int = 1024,
@@ -82,10 +82,11 @@ class LocalModel:
     ) -> Self:
         """Name a model: ``tacit-nano``, a folder or a Hugging Face id. Nothing is read before the first request.
 
-        ``adapter`` and ``personal`` are folders in peft's format; the second is stacked on the first. At most
-        ``max_concurrent`` requests are answered at once, one torch thread each, and ``queue`` more wait. ``longest``
-        bounds the tokens of any answer. ``form``: the tokenizer's chat template where there is one (``auto``), or the
-        plain form in which Tacit's instruction adapters are trained. ``ready`` loads at once and tells what is wrong.
+        ``adapter`` and ``personal`` are folders in peft's format, or in memory; the second is stacked on the first.
+        At most ``max_concurrent`` requests are answered at once, one torch thread each, and ``queue`` more wait.
+        ``longest`` bounds the tokens of any answer. ``form``: the tokenizer's chat template where there is one
+        (``auto``), or the plain form in which Tacit's instruction adapters are trained. ``ready`` loads at once and
+        tells what is wrong.
         """
         if max_concurrent < 1 or queue < 0 or longest < 1:
             raise BadInput(
@@ -200,16 +201,20 @@ class LocalModel:
 
         return await asyncio.to_thread(counted)
 
-    async def swap(self, adapter: Path | None) -> None:
+    async def swap(self, adapter: Adapter | None) -> None:
         """Use another shared adapter, or none, from the next request on; running ones end with theirs.
 
         Raises BadInput where it cannot be used: then the old one stays.
         """
         await asyncio.to_thread(self._replace, lambda now: _Adapters(adapter, now.personal))
 
-    async def swap_personal(self, personal: Path | None) -> None:
+    async def swap_personal(self, personal: Adapter | None) -> None:
         """The same for the personal adapter."""
         await asyncio.to_thread(self._replace, lambda now: _Adapters(now.shared, personal))
+
+    async def swap_both(self, adapter: Adapter | None, personal: Adapter | None) -> None:
+        """The same for both at once, so that no request meets one of before and one of after."""
+        await asyncio.to_thread(self._replace, lambda now: _Adapters(adapter, personal))
 
     async def close(self, grace: float = 5.0) -> None:
         """Take no more requests; after ``grace`` seconds, end those that still run or wait as cancelled."""
@@ -327,10 +332,10 @@ class LocalModel:
         return loaded
 
     def _load(self, adapters: _Adapters) -> _Loaded:
-        _one_thread()
         with _LOADING:
             from tacit_clients.slm.resident import Resident
 
+            _one_thread()
             resident = self._loaded.resident if self._loaded else Resident(self.name, self._form, self._threads)
             return _Loaded(resident, resident.variants(adapters.shared, adapters.personal))
 
@@ -362,10 +367,13 @@ def _unbegun(job: Job[Piece]) -> Piece:
 
 
 def _one_thread() -> None:
-    """Torch's count of threads is partly each thread's own, so every thread that computes says it, once."""
+    """Torch's count of threads is partly each thread's own, so every thread that computes says it, once.
+
+    Called once the model was loaded, or under ``_LOADING``: a new thread's first request waits for no swap.
+    """
     if getattr(_THREAD, "single", False):
         return
-    with _LOADING:
-        from tacit_clients.slm.models import single_thread
+    from tacit_clients.slm.models import single_thread
+
     single_thread()
     _THREAD.single = True

@@ -3,9 +3,14 @@
 import json
 import os
 from collections.abc import Iterable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
+from numpy.typing import NDArray
+
+from tacit_privacy.contract import AdapterSpec
 from tacit_privacy.errors import BadInput
 
 NANO: Final = "tacit-nano"  # the name under which the packaged model is known
@@ -26,7 +31,19 @@ _UNSUPPORTED: Final[dict[str, Any]] = {
 }
 
 
-def check(model: str, adapters: Iterable[Path | None] = ()) -> None:
+@dataclass(frozen=True, slots=True, eq=False)
+class HeldAdapter:
+    """An adapter in memory, ``vector`` (dimension,): one that no folder may hold, or that was read whole before."""
+
+    spec: AdapterSpec
+    vector: NDArray[np.float32] = field(repr=False)
+
+
+Adapter = Path | HeldAdapter
+"""A folder in peft's format, or what is in memory."""
+
+
+def check(model: str, adapters: Iterable[Adapter | None] = ()) -> None:
     """See whether there is such a model and whether its adapters are whole, so far as that costs no loading.
 
     The hub is asked about an id that is not in the local cache. Raises BadInput.
@@ -37,7 +54,7 @@ def check(model: str, adapters: Iterable[Path | None] = ()) -> None:
     else:
         _check_hub(model)
     for adapter in adapters:
-        if adapter is not None:
+        if isinstance(adapter, Path):
             adapter_config(adapter)
             if not (adapter / ADAPTER_WEIGHTS).is_file():
                 raise BadInput(f"cannot read {ADAPTER_WEIGHTS} in {adapter}; is it complete?")
@@ -53,6 +70,12 @@ def model_folder(name: str) -> Path | None:
     if name.startswith((".", "/", "~")):
         raise BadInput(f"there is no model folder {name}; name a folder with a config.json, or a Hugging Face id")
     return None
+
+
+def same_model(one: str, other: str) -> bool:
+    """Whether two names mean one model: the same word, or the same folder."""
+    first, second = Path(one).expanduser(), Path(other).expanduser()
+    return one == other or (first.is_dir() and second.is_dir() and first.samefile(second))
 
 
 def offline() -> bool:

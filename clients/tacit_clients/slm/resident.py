@@ -6,14 +6,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from tacit_clients.slm import prompting
-from tacit_clients.slm.adapter_files import read_adapter, stack
+from tacit_clients.slm.adapter_files import factors_of, stack
 from tacit_clients.slm.adapters import AdaptedModel
 from tacit_clients.slm.decoding import decode
 from tacit_clients.slm.models import Kind, LanguageModel, load
+from tacit_clients.slm.places import Adapter
 from tacit_clients.slm.sampling import Sampling
 from tacit_clients.slm.text_stream import BROKEN, Detokeniser, StopStrings, TextStream
 from tacit_privacy.errors import BadInput, PromptTooLong
@@ -74,16 +74,16 @@ class Resident:
         self.ends = self._ends()
         self._warm()
 
-    def variants(self, adapter: Path | None, personal: Path | None) -> Variants:
-        """The model with the adapter of a folder, and with a personal one on top of it, if there is one."""
-        paths = [path for path in (adapter, personal) if path is not None]
+    def variants(self, adapter: Adapter | None, personal: Adapter | None) -> Variants:
+        """The model with the shared adapter, and with a personal one on top of it, if there is one."""
+        both = [one for one in (adapter, personal) if one is not None]
         shared = self._variant([] if adapter is None else [adapter])
-        return Variants(shared, None if personal is None else self._variant(paths))
+        return Variants(shared, None if personal is None else self._variant(both))
 
-    def _variant(self, folders: Sequence[Path]) -> Variant:
+    def _variant(self, adapters: Sequence[Adapter]) -> Variant:
         network = _twin(self._model.network)
-        if folders:
-            adapt(LanguageModel(self._model.name, network, self._tokenizer, Kind.CAUSAL), folders)
+        if adapters:
+            adapt(LanguageModel(self._model.name, network, self._tokenizer, Kind.CAUSAL), adapters)
         return Variant(deque([network, *(_twin(network) for _ in range(self._threads - 1))]))
 
     def _warm(self) -> None:
@@ -226,9 +226,9 @@ def _twin(network: "PreTrainedModel") -> "PreTrainedModel":
     return copy.deepcopy(network, {id(weight): weight for weight in network.parameters()})
 
 
-def adapt(model: LanguageModel, folders: Sequence[Path]) -> None:
+def adapt(model: LanguageModel, adapters: Sequence[Adapter]) -> None:
     """Put adapters on a model for good: one that is the sum of them all."""
-    spec, vector = stack(model, [read_adapter(folder, model) for folder in folders])
+    spec, vector = stack(model, [factors_of(adapter, model) for adapter in adapters])
     AdaptedModel(model, spec).load_vector(vector, spec.rank)
     for parameter in model.network.parameters():
         parameter.requires_grad_(False)

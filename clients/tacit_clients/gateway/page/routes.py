@@ -37,6 +37,7 @@ async def left(request: Request) -> Response:
         "upstream": upstream,
     }
     values["masks"] = owner.gateway.egress.gate.redactor is not None
+    values["following"] = owner.gateway.following
     return page(request, "left", days=owner.gateway.settings.keeping.outbound_days, **values)
 
 
