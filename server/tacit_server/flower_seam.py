@@ -7,8 +7,10 @@ import contextlib
 import os
 import ssl
 import sys
+import warnings
+import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from queue import Queue
@@ -81,13 +83,29 @@ def _lighten_state() -> None:
     """Let SuperLink's state cost less. It can be lost and is made anew, so it never has to wait for the disk.
 
     With every part of every message SuperLink looks for ServerApps that died, a transaction that writes each time: more
-    than half of what a part costs. Once a second is enough.
+    than half of what a part costs. Once a second is enough. Its threads take turns at the database: SQLite has one
+    writer, and who finds it taken sleeps there, longer and longer, while others pass.
     """
     from flwr.supercore import sql_mixin
     from flwr.supercore.corestate.sql_corestate import SqlCoreState
 
-    sql_mixin.SQLITE_PRAGMAS = (*sql_mixin.SQLITE_PRAGMAS, ("synchronous", "OFF"))
-    SqlCoreState._cleanup_expired_task_tokens = _seldom(SqlCoreState._cleanup_expired_task_tokens)  # type: ignore[method-assign]
+    mixin: Any = sql_mixin
+    state: Any = SqlCoreState
+    mixin.SQLITE_PRAGMAS = (*mixin.SQLITE_PRAGMAS, ("synchronous", "OFF"))
+    mixin.SqlMixin.session = _in_turn(mixin.SqlMixin.session)
+    state._cleanup_expired_task_tokens = _seldom(state._cleanup_expired_task_tokens)
+
+
+def _in_turn(session: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """``session``, of which one thread at a time has one."""
+    turn = threading.RLock()
+
+    @contextlib.contextmanager
+    def taken(state: Any) -> Iterator[Any]:
+        with turn, session(state) as found:
+            yield found
+
+    return taken
 
 
 def _seldom(look: Callable[[Any], None]) -> Callable[[Any], None]:
@@ -229,7 +247,9 @@ class _explained:
 
 def bundle_of(pyproject: str) -> bytes:
     """A Flower app bundle that holds settings and no code."""
-    data, _ = build_fab_from_files({"pyproject.toml": pyproject.encode()})
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # Flower's own, of a library that it pins
+        data, _ = build_fab_from_files({"pyproject.toml": pyproject.encode()})
     return data
 
 

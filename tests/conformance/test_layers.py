@@ -70,6 +70,11 @@ def test_one_package_imports_an_http_client() -> None:
     allowed = {
         "clients/tacit_clients/egress/transport.py",
         "clients/tacit_clients/gateway/serving.py",  # listens
+        "clients/tacit_clients/device/server.py",  # a device's own server: reports and adapters, never a text
+        "clients/tacit_clients/flower_seam.py",  # the same server's fleet interface: terms, updates, receipts
+        "server/tacit_server/flower_seam.py",  # the server's processes among themselves
+        "server/tacit_server/flower_post.py",  # the same
+        "server/tacit_server/web/console/alone.py",  # listens, on loopback
         "simulations/tacit_simulations/evaluation/modes/latency.py",  # asks its own gateway on loopback
         "simulations/tacit_simulations/commands/_checkup.py",  # doctor asks whether a name resolves, when told to
     }
@@ -96,3 +101,20 @@ def test_no_code_touches_global_random_state() -> None:
             for node in ast.walk(tree):
                 if isinstance(node, ast.Attribute) and ast.unparse(node.value) in ("np.random", "numpy.random"):
                     assert node.attr in allowed, f"{path.relative_to(ROOT)}:{node.lineno} uses np.random.{node.attr}"
+
+
+def test_flowers_private_parts_are_touched_in_few_places() -> None:
+    """What is public in Flower 1.41 is ``flwr.app``, ``flwr.clientapp`` and ``flwr.serverapp``; the rest may change any day."""
+    public = ("flwr.app", "flwr.clientapp", "flwr.serverapp")
+    seams = {"clients/tacit_clients/flower_seam.py", "server/tacit_server/flower_seam.py", "server/tacit_server/flower_post.py"}
+    seams |= {"simulations/tacit_simulations/grid.py"}  # an emulated grid says which run it is of
+    found: dict[str, set[str]] = {}
+    for package in PACKAGES:
+        for path in modules(package):
+            for node in ast.walk(ast.parse(path.read_bytes())):
+                names = [node.module] if isinstance(node, ast.ImportFrom) and node.module else []
+                names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+                private = {name for name in names if name.partition(".")[0] == "flwr" and name not in public}
+                if private:
+                    found.setdefault(str(path.relative_to(ROOT)), set()).update(private)
+    assert {name: parts for name, parts in found.items() if name not in seams} == {}

@@ -23,7 +23,9 @@ def test_a_device_that_was_away_for_three_rounds_is_right(tmp_path: Path) -> Non
         away.start()
         fleet.schedule("third", "--rounds", "1", "--cohort", "3")
         assert fleet.ended("third", 180)["released"] == 1
-        eventually(lambda: told("device", "status", "--dir", "device1", folder=tmp_path)["rounds"] == 2, "no third round")
+        eventually(
+            lambda: told("device", "status", "--dir", "device1", folder=tmp_path)["rounds"] == 2, "no third round"
+        )
         assert fleet.verified().ok
         assert "refused" not in away.said()
 

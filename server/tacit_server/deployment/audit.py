@@ -27,7 +27,13 @@ SERVER = Actor("server")
 
 
 def record(
-    session: Session, actor: Actor, action: str, subject: str, *, refused: str = "", detail: dict[str, str] | None = None
+    session: Session,
+    actor: Actor,
+    action: str,
+    subject: str,
+    *,
+    refused: str = "",
+    detail: dict[str, str] | None = None,
 ) -> None:
     """Write an action down, in the transaction that it happens in. ``refused``: why nothing was changed."""
     told = {**({"why": refused} if refused else {}), **(detail or {})}

@@ -15,7 +15,7 @@ from tempfile import TemporaryDirectory
 from typing import BinaryIO, Final
 
 from pydantic import NonNegativeInt, ValidationError
-from sqlalchemy import select
+from sqlalchemy import delete, select
 from sqlalchemy.engine import make_url
 from sqlalchemy.orm import Session
 
@@ -24,11 +24,11 @@ from tacit_privacy.errors import BadInput
 from tacit_privacy.files import OWNER_ALONE, write_whole
 from tacit_privacy.ledger.keys import SigningKey
 from tacit_privacy.ledger.verify import verify
-from tacit_server.deployment import archive, audit, dumps
+from tacit_server.deployment import admission, archive, audit, dumps
 from tacit_server.deployment.archive import DUMPS, KEPT, Manifest
 from tacit_server.deployment.database import ServerDatabase
 from tacit_server.deployment.directory import ServerDirectory
-from tacit_server.store.tables import AuditRow
+from tacit_server.store.tables import AuditRow, SessionRow
 
 MADE, RESTORED = "server.backup", "server.restore"  # in the audit log
 _DATABASE: Final = "server.db"
@@ -90,6 +90,7 @@ def restore(source: BinaryIO, path: Path) -> Restoration:
             write_whole(made.restored, json.dumps(told.model_dump(), indent=2) + "\n", mode=OWNER_ALONE)
             with database.begin() as session:
                 _note(session, RESTORED, told.entries, told.head)
+                _distrust(session)
         _settle(made, url)
     return told
 
@@ -102,6 +103,12 @@ def restoration(directory: ServerDirectory) -> Restoration | None:
         return None
     except (OSError, ValidationError) as error:
         raise BadInput(f"{directory.restored} cannot be read; restore the backup again") from error
+
+
+def _distrust(session: Session) -> None:
+    """Tokens that were used and log-ins that were ended since the backup was made would be good again."""
+    admission.revoke_tokens(session, audit.COMMAND_LINE)
+    session.execute(delete(SessionRow))
 
 
 def _note(session: Session, action: str, entries: int, head: str) -> None:

@@ -132,9 +132,7 @@ class DeployedFederation:
         else:
             self._store.settle("stopped" if coordinator.stopped else "finished", coordinator.stopped)
 
-    def _coordinator(
-        self, settings: RunSettings, spec: AdapterSpec, roster: EnrolledRoster, grid: Grid
-    ) -> Coordinator:
+    def _coordinator(self, settings: RunSettings, spec: AdapterSpec, roster: EnrolledRoster, grid: Grid) -> Coordinator:
         federation, planned = settings.federation, self._settings.fleet.devices
         privacy = settings.privacy.model_copy(update={"delta": settings.privacy.delta_for(planned)})
         mechanism = mechanism_for(privacy, federation, max(planned, roster.population), spec.dimension)
@@ -157,7 +155,17 @@ class DeployedFederation:
         budget = Budget(policy, self._ledger, begun, noise, replay=False, closes=False)
         kind = BufferedCoordinator if federation.policy == "buffered" else Coordinator
         return kind(
-            job, grid, self._clock, roster, mechanism, budget, noise, self._store, self._key, self._tell, self._store.pace
+            job,
+            grid,
+            self._clock,
+            roster,
+            mechanism,
+            budget,
+            noise,
+            self._store,
+            self._key,
+            self._tell,
+            self._store.pace,
         )
 
     def _first_key(self) -> str:

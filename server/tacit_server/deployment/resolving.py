@@ -69,10 +69,14 @@ def resolve(session: Session, actor: Actor, ledger: Ledger, length: int) -> int:
     """
     head = next((witness.head for witness in witnesses(session) if witness.length == length), None)
     if head is None:
-        raise BadInput(f"no device has seen a ledger of {length} entries that is not here; tacit server resolve lists them")
+        raise BadInput(
+            f"no device has seen a ledger of {length} entries that is not here; tacit server resolve lists them"
+        )
     account = _account(session)
     if account.policy is None or not account.runs:
-        raise BadInput("the ledger has no run whose releases could be charged; start a new server and enrol devices anew")
+        raise BadInput(
+            "the ledger has no run whose releases could be charged; start a new server and enrol devices anew"
+        )
     budget = Budget(account.policy, ledger, _charged_to(account), SystemNoise(), replay=False, closes=False)
     budget.open(session, account.key)
     devices = [row.number for row in admission.devices(session)]

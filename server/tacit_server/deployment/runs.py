@@ -30,7 +30,9 @@ def schedule(
     if session.get(RunRow, name) is not None:
         raise BadInput(f"there is a run {name} already; a run's name is for ever, choose another")
     now = time.time()
-    row = RunRow(name=name, settings=settings.text(), state="scheduled", wanted="run", created=now, starts=starts or now)
+    row = RunRow(
+        name=name, settings=settings.text(), state="scheduled", wanted="run", created=now, starts=starts or now
+    )
     session.add(row)
     session.flush()
     audit.record(session, actor, "run.schedule", name)
