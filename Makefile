@@ -68,9 +68,10 @@ reference: $(DEVELOP) ## Write the pages that are made from code: docs/cli.md, d
 bench: $(DEVELOP) ## Measure every figure the documents name, with what it is compared with
 	$(BIN)/python benchmarks/run_all.py
 
-soak: $(DEVELOP) ## An hour of random texts against the laws of redaction, then a thousand faults of the gateway
+soak: $(DEVELOP) ## An hour of random texts against the laws of redaction, a thousand faults of the gateway, twenty of a deployment
 	$(BIN)/python tests/support/soak_redaction.py --cases 1000000 --seconds 3600
 	TACIT_FAULTS=1000 $(BIN)/pytest -q --timeout 3600 tests/integration/test_gateway_faults.py
+	TACIT_SCHEDULES=20 $(BIN)/pytest -q -s tests/system/test_deployment_faults.py
 
 constraints: $(DEVELOP) ## Write constraints.txt from what is installed now
 	@$(BIN)/python -m pip freeze --exclude-editable | LC_ALL=C sort -f \

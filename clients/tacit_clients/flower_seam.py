@@ -44,6 +44,7 @@ from flwr.supercore.inflatable.inflatable_object import (
     get_all_nested_objects,
     get_object_tree,
     iterate_object_tree,
+    no_object_id_recompute,
 )
 from flwr.supercore.inflatable.inflatable_utils import inflate_object_from_contents
 from flwr.supercore.interceptors import RuntimeVersionHttpInterceptor
@@ -143,9 +144,10 @@ class Parcel:
     @classmethod
     def of(cls, message: Message) -> "Parcel":
         """A reply, ready to be kept and sent."""
-        message.metadata.__dict__["_message_id"] = message.object_id
-        objects = {name: part.deflate() for name, part in get_all_nested_objects(message).items()}
-        tree = get_object_tree(message).SerializeToString(deterministic=True)
+        with no_object_id_recompute():  # else every part is packed and hashed again by each that holds it
+            message.metadata.__dict__["_message_id"] = message.object_id
+            objects = {name: part.deflate() for name, part in get_all_nested_objects(message).items()}
+            tree = get_object_tree(message).SerializeToString(deterministic=True)
         bare = remove_content_from_message(message) if message.has_content() else message
         return cls(message.metadata.run_id, message_to_proto(bare).SerializeToString(deterministic=True), tree, objects)
 

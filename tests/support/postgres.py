@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from sqlalchemy import create_engine, text
+
 _USERS = ("postgres", "nobody")
 
 
@@ -57,3 +59,13 @@ def _known(user: str) -> bool:
     except KeyError:
         return False
     return True
+
+
+@contextmanager
+def empty_database(server: str, name: str) -> Iterator[str]:
+    """The URL of an empty database of its own on the cluster ``server``."""
+    admin = create_engine(server.replace("postgresql:", "postgresql+psycopg:"), isolation_level="AUTOCOMMIT")
+    with admin.connect() as connection:
+        connection.execute(text(f"CREATE DATABASE {name}"))
+    admin.dispose()
+    yield server.rpartition("/")[0] + "/" + name

@@ -27,7 +27,7 @@ from tacit_privacy.ledger.tables import PrivacyTables
 from tacit_privacy.ledger.transfer import export, take_in
 from tacit_privacy.ledger.verify import verify
 from tacit_server.store import Store
-from tacit_server.store.database import ServerTables
+from tacit_server.store.tables import ServerTables
 
 SPENDER = Path(__file__).parents[1] / "support" / "spender.py"
 

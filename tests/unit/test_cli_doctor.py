@@ -11,6 +11,7 @@ import pytest
 
 from tacit_privacy import cli
 from tacit_simulations.commands import _checkup, _nano, _recogniser, doctor
+from tacit_simulations.commands._findings import Finding
 
 
 def distribution(folder: Path, name: str, version: str, *requires: str, extras: tuple[str, ...] = ()) -> None:
@@ -150,8 +151,8 @@ def test_what_is_wanting_comes_with_what_to_type() -> None:
 
 
 def test_json_and_exit_code_tell_the_same(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    here = _checkup.Finding("libraries", "frog", "ok", "1.0")
-    gone = _checkup.Finding("libraries", "toad", "missing", "needs 2", "pip install toad")
+    here = Finding("libraries", "frog", "ok", "1.0")
+    gone = Finding("libraries", "toad", "missing", "needs 2", "pip install toad")
     for findings, code in (([here], 0), ([here, gone], 1)):
         monkeypatch.setattr(_checkup, "examine", lambda deep, findings=findings: findings)
         assert cli.main(["doctor", "--json"]) == code

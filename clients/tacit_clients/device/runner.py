@@ -43,7 +43,7 @@ from tacit_privacy.provenance import code_digest
 _MAIL_S: Final = 25.0  # how long the server may keep the device waiting
 _REPORT_S: Final = 60.0
 _POLICY_S: Final = 15.0  # between looks while policy keeps the device from training
-_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 60.0
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 30.0
 _LEDGER_DOUBTS: Final = frozenset({"rollback", "fork", "ledger"})
 _log = structlog.get_logger("tacit.device")
 

@@ -39,7 +39,8 @@ def backup(
         write({"file": str(out), "entries": made.entries, "head": made.head, "server": made.server})
     if not as_json:
         ledger = f"its ledger has {made.entries} entries" if made.entries else "it has no ledger yet"
-        typer.echo(f"wrote the server to {out}: {ledger}; whoever has this file can be the server", err=True)
+        where = "stdout" if out == STREAM else out
+        typer.echo(f"wrote the server to {where}: {ledger}; whoever has this file can be the server", err=True)
 
 
 def restore(
@@ -59,6 +60,7 @@ def restore(
         when = f"{datetime.fromtimestamp(told.time, UTC):%Y-%m-%d %H:%M} UTC"
         typer.echo(f"restored {directory} at {when}; its ledger has {told.entries} entries and verifies")
         typer.echo("  what came after the backup is lost: devices that saw more of the ledger will say so")
+        typer.echo("  its tokens are useless and its log-ins ended; revoke again whom you revoked since")
         typer.echo(f"  tacit server up --dir {directory}")
 
 

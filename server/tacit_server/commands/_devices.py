@@ -31,7 +31,9 @@ def list_devices(directory: DirOption = HERE, as_json: JsonOption = False) -> No
 
 def _show(found: dict[str, Any]) -> None:
     for row in found["devices"]:
-        seen = "never seen" if row["seen"] is None else f"seen {datetime.fromtimestamp(row['seen'], UTC):%Y-%m-%d %H:%M}"
+        seen = (
+            "never seen" if row["seen"] is None else f"seen {datetime.fromtimestamp(row['seen'], UTC):%Y-%m-%d %H:%M}"
+        )
         typer.echo(f"{row['number']:>4}  {row['identity']}  {row['state']:<9} {seen:<22} {row['name']}")
     for row in found["applicants"]:
         typer.echo(f"      waits: {row['public_key'][:16]}  {row['name']}  (tacit server device approve KEY)")

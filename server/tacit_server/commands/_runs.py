@@ -28,7 +28,8 @@ def schedule(
         datetime | None, typer.Option(help="not before this local time", formats=["%Y-%m-%dT%H:%M", "%Y-%m-%d"])
     ] = None,
     changes: Annotated[
-        list[str] | None, typer.Option("--set", help="any setting of a run, as key=value; repeat it", metavar="KEY=VALUE")
+        list[str] | None,
+        typer.Option("--set", help="any setting of a run, as key=value; repeat it", metavar="KEY=VALUE"),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:

@@ -14,9 +14,7 @@ if TYPE_CHECKING:
     from tacit_server.deployment.database import ServerDatabase
     from tacit_server.deployment.directory import ServerDirectory
 
-app = typer.Typer(
-    help="A federation server for real devices: make it, put it up, and run it.", no_args_is_help=True
-)
+app = typer.Typer(help="A federation server for real devices: make it, put it up, and run it.", no_args_is_help=True)
 app.add_typer(_tokens.app, name="token")
 app.add_typer(_devices.app, name="device")
 app.add_typer(_runs.app, name="run")
@@ -72,7 +70,9 @@ def init(
         typer.echo(f"  tacit server run schedule NAME{where} let the fleet learn")
 
 
-@app.command(help="Put the server up: SuperLink, devices' interface, console and the coordinators of runs. Ctrl+C ends.")
+@app.command(
+    help="Put the server up: SuperLink, devices' interface, console and the coordinators of runs. Ctrl+C ends."
+)
 def up(directory: DirOption = Path("tacit-server")) -> None:
     from tacit_privacy.logs import configure
     from tacit_server.deployment.rotation import check_whole
@@ -111,7 +111,9 @@ def _show(found: dict[str, Any]) -> None:
     admitted = [device for device in found["devices"] if device["state"] == "admitted"]
     online = sum(device["online"] for device in admitted)
     spent = found["epsilon"]
-    typer.echo(f"{'up' if found['up'] else 'down'}: {found['address']}, certificate until {found['certificate_expires']}")
+    typer.echo(
+        f"{'up' if found['up'] else 'down'}: {found['address']}, certificate until {found['certificate_expires']}"
+    )
     typer.echo(f"devices: {len(admitted)} admitted, {online} online, {len(found['applicants'])} waiting for approval")
     typer.echo(f"budget: epsilon {0 if spent is None else spent:.4g} of {found['epsilon_cap']:g} spent")
     if found["restored"] is not None:
@@ -142,7 +144,9 @@ def export(
         typer.echo(f"  tacit audit verify {out / 'ledger.jsonl'} --key {out / 'ledger.pub'}")
 
 
-@app.command(help="After the server was put back to an older copy: see which devices noticed, and own up to what was lost.")
+@app.command(
+    help="After the server was put back to an older copy: see which devices noticed, and own up to what was lost."
+)
 def resolve(
     directory: DirOption = Path("tacit-server"),
     entries: Annotated[

@@ -83,9 +83,16 @@ def limit(session: Session, number: int) -> LimitRow | None:
 
 
 def often(session: Session, run: str | None = None) -> list[tuple[int, int]]:
-    """Releases, and how many devices contributed to so many: in a run, as the ledger calls it, or ever."""
+    """Releases, and how many devices contributed to so many: in a run, as people call it, or ever."""
     query = select(func.sum(ParticipationRow.count).label("times")).group_by(ParticipationRow.device)
-    sums = (query if run is None else query.where(ParticipationRow.run == run)).subquery()
+    if run is not None:
+        named = (
+            select(ParticipationRow.run).where(ParticipationRow.run.startswith(f"{run}-", autoescape=True)).distinct()
+        )
+        query = query.where(
+            ParticipationRow.run.in_([name for name in session.scalars(named) if plain_name(name) == run])
+        )
+    sums = query.subquery()
     found = select(sums.c.times, func.count()).group_by(sums.c.times).order_by(sums.c.times)
     return [(int(times), int(number)) for times, number in session.execute(found)]
 
@@ -97,6 +104,15 @@ def under_way(session: Session) -> UnderWay | None:
     if entry.get("kind") != "reserve":
         return None
     return UnderWay(entry["body"]["run"], entry["body"]["round"], entry["time"])
+
+
+def is_sealed(session: Session) -> bool:
+    """Whether the ledger was opened with the promise that nobody sees who takes part."""
+    payload = session.scalar(select(LedgerRow.payload).where(LedgerRow.position == 0))
+    try:
+        return payload is not None and bool(json.loads(payload)["body"]["policy"]["roster_sealed"])
+    except (ValueError, KeyError, TypeError):
+        return True  # nobody can read what was promised
 
 
 def position_of(session: Session, head: str) -> int | None:

@@ -8,7 +8,7 @@ import time
 from dataclasses import dataclass
 from typing import Final, Literal, get_args
 
-from sqlalchemy import delete, select
+from sqlalchemy import delete, or_, select
 from sqlalchemy.orm import Session
 
 from tacit_privacy.errors import BadInput
@@ -122,6 +122,13 @@ def login_of(session: Session, cookie: str, settings: ConsoleSettings, *, using:
     if using:
         row.used = now
     return Login(user.name, "operator" if user.role == "operator" else "auditor", csrf_of(cookie))
+
+
+def forget_ended(session: Session, settings: ConsoleSettings) -> None:
+    """Drop log-ins that ended without anybody coming back to them."""
+    now = time.time()
+    idle, old = now - 60 * settings.idle_minutes, now - 3600 * settings.longest_hours
+    session.execute(delete(SessionRow).where(or_(SessionRow.used < idle, SessionRow.created < old)))
 
 
 def log_out(session: Session, actor: Actor, cookie: str) -> None:

@@ -7,17 +7,17 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
 from functools import partial
 from importlib import import_module, metadata
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
 from tacit_simulations.commands import _nano, _recogniser
+from tacit_simulations.commands._findings import Finding, State
 
 MINIMUM_MEMORY = 3e9
 """Bytes that the scenario home-quick stays under."""
@@ -26,22 +26,6 @@ MINIMUM_DISK = 1e9
 DEVELOPERS = {"dev", "docs"}
 """Extras that a user of Tacit never needs: not looked at."""
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-
-State = Literal["ok", "missing", "absent", "info"]
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing looked at. ``missing`` is needed and fails the check; ``absent`` is optional; ``info`` is a fact."""
-
-    section: str
-    name: str
-    state: State
-    detail: str
-    remedy: str = ""
-
-    def as_row(self) -> dict[str, str]:
-        return asdict(self)
 
 
 def examine(deep: bool = False) -> list[Finding]:
