@@ -7,7 +7,6 @@ cut costs one part.
 """
 
 import ssl
-import threading
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from hashlib import sha256
@@ -59,7 +58,6 @@ class Post:
 
     def __init__(self) -> None:
         self._application: Any = None
-        self._turn = threading.Lock()  # the state has one writer; who waits here does not ask for it again and again
 
     def begin(self, application: Any) -> None:
         """With SuperLink's application, once it is there."""
@@ -72,6 +70,13 @@ class Post:
             found = fleet_handlers.pull_messages(request, state, state.object_store)
             runs = [message.metadata.run_id for message in found.messages_list]
             return joined(_whole(found, state, zip(runs, found.message_object_trees, strict=True), _WHOLE))
+
+    def confirm(self, headers: Mapping[str, str], body: bytes) -> bytes:
+        """Forget the parts of a message that is safe with its node."""
+        request = _read(ConfirmMessageReceivedRequest, body)
+        with self._asked_by(headers, request) as state:
+            fleet_handlers.confirm_message_received(request, state, state.object_store)
+        return b""
 
     def reply(self, headers: Mapping[str, str], body: bytes) -> bytes:
         """Store a node's reply with the parts that come with it; Flower's answer names those that are still wanted."""
@@ -119,14 +124,19 @@ class Post:
 
     @contextmanager
     def _transaction(self) -> Iterator[Any]:
-        state = self._application.state.linkstate_factory.state()
+        state, over = self._application.state.linkstate_factory.state(), False
         try:
-            with self._turn, state.session():
-                yield state
+            with state.session():
+                try:
+                    yield state
+                except FlowerError as error:
+                    over = error.code == ApiErrorCode.FLEET_RUN_STATUS_NOT_ALLOWED
+                    if not over:
+                        raise
         except FlowerError as error:
-            if error.code == ApiErrorCode.FLEET_RUN_STATUS_NOT_ALLOWED:
-                raise RunOver("the run of a message is over") from error
             raise BadInput("SuperLink refused a message") from error
+        if over:  # and what SuperLink tidied up after the run is stored
+            raise RunOver("the run of a message is over")
 
 
 def _read(kind: Any, data: bytes) -> Any:
@@ -167,6 +177,8 @@ def _stored(answer: Any, contents: Iterable[bytes], state: Any, run_id: int) -> 
 
 class WholeGrid(HttpGrid):
     """Flower's grid for a coordinator on the server's own machine, which sends and fetches a cohort in one request."""
+
+    _ahead: "_Ahead"
 
     @classmethod
     def of(cls, grid: Grid, secret: bytes) -> Self:
@@ -221,14 +233,14 @@ class _Ahead:
             if len(content) <= room:
                 room -= len(content)
                 fitting.append(content)
-        return PushAppMessagesResponse.FromString(self._post("push", [head, *fitting]))
+        return cast(PushAppMessagesResponse, PushAppMessagesResponse.FromString(self._post("push", [head, *fitting])))
 
     def PullMessages(self, request: PullAppMessagesRequest) -> PullAppMessagesResponse:
         told = [str(self._run_id).encode(), request.SerializeToString(deterministic=True), *self._confirmed]
         head, *contents = parted(self._post("pull", told))
         self._confirmed.clear()
         self._contents = {sha256(content).hexdigest(): content for content in contents}
-        return PullAppMessagesResponse.FromString(head)
+        return cast(PullAppMessagesResponse, PullAppMessagesResponse.FromString(head))
 
     def PullObject(self, request: PullObjectRequest) -> PullObjectResponse:
         content = self._contents.get(request.object_id)

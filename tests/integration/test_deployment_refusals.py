@@ -58,7 +58,12 @@ class Asker:
         return kept(Server(f"localhost:{self.fleet.port}", self.authority, self.fingerprint, self.key))
 
     def application(self, token: str = "", **changes: Any) -> Application:
-        told = {"server": self.fingerprint, "public_key": self.key.public, "node_key": self.node.public, "name": "asker"}
+        told = {
+            "server": self.fingerprint,
+            "public_key": self.key.public,
+            "node_key": self.node.public,
+            "name": "asker",
+        }
         return Application.model_validate({**told, "token": token, **changes})
 
     def body(self, asked: Application) -> dict[str, Any]:
@@ -254,7 +259,9 @@ def test_what_was_signed_for_another_server(fleet: Deployment, admitted: Asker) 
         assert raw(fleet, "POST", path, body, **elsewhere)[0] == 403
 
 
-@pytest.mark.parametrize("path", ["/v1/tacit/enrol", "/v1/fleet/push-messages", "/v1/fleet/push-object", "/v1/tacit/report"])
+@pytest.mark.parametrize(
+    "path", ["/v1/tacit/enrol", "/v1/fleet/push-messages", "/v1/fleet/push-object", "/v1/tacit/report"]
+)
 def test_an_oversized_body(fleet: Deployment, path: str) -> None:
     with nothing_changes(fleet, "oversized"):
         status, _ = _declaring(fleet, path, 9 * 2**20)
@@ -283,7 +290,9 @@ def _chunked(fleet: Deployment, path: str) -> int:
         return connection.getresponse().status
 
 
-@pytest.mark.parametrize("body", [b"", b"{", b"[]", b'{"application": 3}', b"\xff\xfe", b'{"application":{},"signature":"zz"}'])
+@pytest.mark.parametrize(
+    "body", [b"", b"{", b"[]", b'{"application": 3}', b"\xff\xfe", b'{"application":{},"signature":"zz"}']
+)
 def test_a_body_that_makes_no_sense(fleet: Deployment, body: bytes) -> None:
     with nothing_changes(fleet, "malformed"):
         assert raw(fleet, "POST", "/v1/tacit/enrol", body)[0] == 400
@@ -325,13 +334,11 @@ def test_a_wrong_certificate_is_refused_by_the_device(fleet: Deployment, admitte
     with pytest.raises(ServerUnreachable):
         node.heartbeat()
     wrong = str(Token(secret="x" * 32, fingerprint="0" * 64))
-    said = tacit(
-        *("device", "enroll", "--server", fleet.url, "--token", wrong, "--dir", "d"), folder=tmp_path, code=2
-    )
+    said = tacit(*("device", "enroll", "--server", fleet.url, "--token", wrong, "--dir", "d"), folder=tmp_path, code=2)
     assert "somebody is between" in said and not (tmp_path / "d").exists()
 
 
-NAMES = ["'; DROP TABLE devices; --", '<script>alert("x")</script>', "Robert\n{\"event\": \"forged\"}", "‮evil", "a" * 100]
+NAMES = ["'; DROP TABLE devices; --", '<script>alert("x")</script>', 'Robert\n{"event": "forged"}', "‮evil", "a" * 100]
 
 
 @pytest.mark.parametrize("name", NAMES)

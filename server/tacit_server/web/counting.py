@@ -4,7 +4,7 @@ from prometheus_client import CollectorRegistry, Counter, generate_latest
 
 _FLEET_CALLS = frozenset(
     "activate-node deactivate-node send-node-heartbeat pull-messages push-messages get-run get-fab push-object "
-    "pull-object confirm-message-received register-node unregister-node next-message reply".split()
+    "pull-object confirm-message-received register-node unregister-node next confirm reply".split()
 )
 
 
@@ -14,7 +14,9 @@ class Counts:
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         self._refused = Counter("tacit_refused", "Requests refused, by reason", ["why"], registry=self.registry)
-        self._calls = Counter("tacit_fleet_calls", "Calls of nodes, by Flower's interface and by ours", ["call"], registry=self.registry)
+        self._calls = Counter(
+            "tacit_fleet_calls", "Calls of nodes, Flower's and ours", ["call"], registry=self.registry
+        )
         self._bytes = Counter("tacit_fleet_bytes", "Bytes that nodes sent", registry=self.registry)
         self._told = Counter("tacit_fleet_bytes_out", "Bytes that nodes were answered", registry=self.registry)
         self._enrolments = Counter("tacit_enrolments", "Applications, by outcome", ["outcome"], registry=self.registry)

@@ -44,7 +44,9 @@ class Health:
 
     async def _metrics(self, request: Request) -> Response:
         if not from_this_machine(request.scope):
-            return PlainTextResponse("metrics are for this machine; scrape them through a tunnel or a local agent\n", 403)
+            return PlainTextResponse(
+                "metrics are for this machine; scrape them through a tunnel or a local agent\n", 403
+            )
         text = await run_in_threadpool(self._text)
         return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
 

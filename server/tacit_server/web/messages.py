@@ -1,6 +1,6 @@
-"""Rounds' messages, whole: two requests of devices, and two of this server's own coordinators."""
+"""Rounds' messages, whole: three requests of devices, and two of this server's own coordinators."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
 
 from starlette.concurrency import run_in_threadpool
@@ -25,6 +25,7 @@ class MessageInterface:
     def routes(self) -> list[Route]:
         handlers = {
             f"{MESSAGES}next": self._next,
+            f"{MESSAGES}confirm": self._confirm,
             f"{MESSAGES}reply": self._reply,
             f"{COHORT}push": self._push,
             f"{COHORT}pull": self._pull,
@@ -48,13 +49,19 @@ class MessageInterface:
         return answer
 
     async def _next(self, request: Request, body: bytes) -> bytes:
-        found = await run_in_threadpool(self._post.next_of, request.headers, body)
-        self._counts.fleet("next-message", len(body), len(found))
-        return found
+        return await self._counted("next", self._post.next_of, request, body)
+
+    async def _confirm(self, request: Request, body: bytes) -> bytes:
+        return await self._counted("confirm", self._post.confirm, request, body)
 
     async def _reply(self, request: Request, body: bytes) -> bytes:
-        found = await run_in_threadpool(self._post.reply, request.headers, body)
-        self._counts.fleet("reply", len(body), len(found))
+        return await self._counted("reply", self._post.reply, request, body)
+
+    async def _counted(
+        self, call: str, step: Callable[[Mapping[str, str], bytes], bytes], request: Request, body: bytes
+    ) -> bytes:
+        found = await run_in_threadpool(step, request.headers, body)
+        self._counts.fleet(call, len(body), len(found))
         return found
 
     async def _push(self, request: Request, body: bytes) -> bytes:
