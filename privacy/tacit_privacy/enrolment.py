@@ -39,7 +39,7 @@ class Placement(Fact):
     node_id: str = ""  # its number at SuperLink
     server_key: str = ""  # signs terms, adapters and the ledger
     model: str = ""
-    adapter: dict[str, Any] = {}  # how the model is adapted
+    adapter: dict[str, Any] = Field(default_factory=dict)  # how the model is adapted
 
 
 class DeviceReport(Fact):

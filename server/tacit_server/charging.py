@@ -69,8 +69,6 @@ class NoBudget:
 
     def close(self, session: Session) -> None: ...
 
-    def name(self, session: Session) -> str: ...
-
     def name(self, session: Session) -> str:
         return ""
 

@@ -372,8 +372,8 @@ class Coordinator:
         """With what is charged beyond the checkpoint: a crash may have cut off a release to these devices.
 
         That round is over: those who were asked would refuse to be asked for it again. Noise that is correlated begins
-        anew, for what that release was noised with is forgotten: rounds after it take back nothing of those before it. A
-        device moves less that way, never more.
+        anew, for what that release was noised with is forgotten: rounds after it take back nothing of those before it.
+        A device moves less that way, never more.
         """
         with self._store.begin() as session:
             for device, releases in self._charging.participations(session).items():

@@ -7,9 +7,9 @@ import contextlib
 import os
 import ssl
 import sys
-import warnings
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path

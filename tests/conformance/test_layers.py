@@ -104,9 +104,13 @@ def test_no_code_touches_global_random_state() -> None:
 
 
 def test_flowers_private_parts_are_touched_in_few_places() -> None:
-    """What is public in Flower 1.41 is ``flwr.app``, ``flwr.clientapp`` and ``flwr.serverapp``; the rest may change any day."""
+    """Public in Flower are ``flwr.app``, ``flwr.clientapp`` and ``flwr.serverapp``; the rest may change any day."""
     public = ("flwr.app", "flwr.clientapp", "flwr.serverapp")
-    seams = {"clients/tacit_clients/flower_seam.py", "server/tacit_server/flower_seam.py", "server/tacit_server/flower_post.py"}
+    seams = {
+        "clients/tacit_clients/flower_seam.py",
+        "server/tacit_server/flower_seam.py",
+        "server/tacit_server/flower_post.py",
+    }
     seams |= {"simulations/tacit_simulations/grid.py"}  # an emulated grid says which run it is of
     found: dict[str, set[str]] = {}
     for package in PACKAGES:

@@ -112,7 +112,7 @@ class Deployment:
     """One server and its devices below ``folder``; a context manager that leaves no process behind."""
 
     def __init__(self, folder: Path, *, settings: dict[str, dict[str, Any]] | None = None, **options: Any) -> None:
-        """``options``: of ``tacit server init``. ``settings``: tables of server.toml that are changed before it is up."""
+        """``options``: of ``tacit server init``. ``settings``: tables of server.toml that are changed first."""
         self.folder, self.port = folder, free_port()
         self.server = folder / "server"
         folder.mkdir(parents=True, exist_ok=True)

@@ -93,7 +93,7 @@ def live_through(folder: Path, seed: int) -> str:
 
 
 def check(fleet: Deployment, run: dict[str, Any], seed: int) -> str:
-    """The laws: the ledger verifies and says what the server says; nobody is counted twice, or more than is paid for."""
+    """The laws: the ledger verifies and says what the server says; nobody is counted twice, or unpaid."""
     found: Verification = fleet.verified()
     entries = fleet.entries()
     kinds = Counter(entry["kind"] for entry in entries)
@@ -127,9 +127,9 @@ def delivered(fleet: Deployment, before: float) -> set[tuple[int, str]]:
         lines = [json.loads(line) for line in device.said().splitlines() if line.startswith("{")]
         identity = next((line["identity"] for line in lines if line["event"] == "device"), "")
         for line in lines:
-            if line["event"] == "delivered" and line.get("round"):
-                if datetime.fromisoformat(line["timestamp"]).timestamp() < before:
-                    found.add((line["round"], identity))
+            is_update = line["event"] == "delivered" and line.get("round")
+            if is_update and datetime.fromisoformat(line["timestamp"]).timestamp() < before:
+                found.add((line["round"], identity))
     return found
 
 

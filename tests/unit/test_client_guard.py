@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
 from ledgers import FIXED, Books, policy
 
 from tacit_clients.guard import CLIPS, LEVELS, MOST_RUNS, NO_FLOOR, Floor, Memory, RunMemory, Seen, check, resolved
@@ -268,14 +267,17 @@ def test_whatever_is_asked_the_promises_hold(asked: list[dict[str, Any]], most: 
     assert Memory.from_values(memory.as_values(OWN), OWN.public) == memory
 
 
-@pytest.mark.parametrize("values", [
+@pytest.mark.parametrize(
+    "values",
+    [
         {},
         {"runs": "{}"},
         {"runs": "no json", "ledgers": "{}"},
         {"runs": '{"r": {"unknown": 1}}', "ledgers": "{}"},
         {"runs": "[]", "ledgers": "{}"},
         {"runs": "{}", "ledgers": '{"l": {"length": 1}}'},
-    ])
+    ],
+)
 def test_a_damaged_memory_refuses_instead_of_guessing(values: dict[str, str]) -> None:
     with pytest.raises(TermsRefused, match="damaged"):
         Memory.from_values(values)
@@ -301,7 +303,9 @@ def test_where_a_server_has_one_ledger_another_is_refused() -> None:
 
 def test_a_server_that_owns_up_to_a_restore_is_believed_again() -> None:
     """Only in a signed entry of the ledger, and only where it covers all that the device has seen."""
-    books = Books(policy(participations=9, epsilon=500.0), GaussianEvent(noise_multiplier=1.0, sampling=FIXED), replay=False)
+    books = Books(
+        policy(participations=9, epsilon=500.0), GaussianEvent(noise_multiplier=1.0, sampling=FIXED), replay=False
+    )
     books.round(1, range(200))
     books.budget.own_up(books.session, 10, "2" * 64, range(200), books.event)
     entry = next(entry for entry in books.ledger.entries(books.session) if entry.kind == "restore")
@@ -314,5 +318,5 @@ def test_a_server_that_owns_up_to_a_restore_is_believed_again() -> None:
     longer = agree(Memory(), terms(ledger=LEDGER, ledger_length=11))
     another = agree(Memory(), terms(ledger=LEDGER, ledger_length=10, ledger_head="3" * 64))
     for memory, key in ((longer, books.key), (another, books.key), (seen, OWN)):
-        with pytest.raises(TermsRefused, match="owns up|signed"):
+        with pytest.raises(TermsRefused, match=r"owns up|signed"):
             resolved(memory, LEDGER, entry, key.public)

@@ -37,7 +37,9 @@ def parcel(values: list[float], word: str = "w") -> Parcel:
 def test_a_parcel_is_what_was_sent(values: list[float], word: str) -> None:
     kept = Parcel.unpack(parcel(values, word).pack())
     message = kept.message()
-    np.testing.assert_array_equal(message.content.array_records["adapter"].to_numpy_ndarrays()[0], np.float32(values))
+    np.testing.assert_array_equal(
+        message.content.array_records["adapter"].to_numpy_ndarrays()[0], np.array(values, np.float32)
+    )
     assert message.content.config_records["terms"]["payload"] == word.encode()
     assert message.metadata.message_id == kept.message_id
 

@@ -85,8 +85,8 @@ class Rotated(Fact):
 
 
 class Restored(Fact):
-    """The ledger was put back to an older copy. Somebody saw it with ``length`` entries, of which ``head`` was the newest;
-    what is missing is charged as ``releases`` reservations that follow, lost ones.
+    """The ledger was put back to an older copy. Somebody saw it with ``length`` entries, ``head`` the newest; what is
+    missing is charged as ``releases`` reservations that follow, lost ones.
     """
 
     length: PositiveInt

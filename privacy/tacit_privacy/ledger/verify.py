@@ -286,7 +286,7 @@ class _Replay:
         self._owed = body.releases
 
     def _judge_owed(self, body: Body) -> None:
-        """Behind a restore come the lost releases that it owns up to, or the end of the ledger, before anything else."""
+        """Behind a restore come the lost releases that it owns up to, or the ledger's end, before anything else."""
         if self._owed and isinstance(body, Lost):
             self._owed -= 1
         elif self._owed and not isinstance(body, Reserved | Closed):

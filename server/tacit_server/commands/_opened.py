@@ -17,9 +17,9 @@ DirOption = Annotated[Path, typer.Option("--dir", help="the server's directory",
 @contextmanager
 def opened(path: Path) -> Iterator[tuple["ServerDirectory", "ServerDatabase"]]:
     """Raises BadInput where there is no server, or its database cannot be used."""
+    from tacit_privacy.logs import silent
     from tacit_server.deployment.database import ServerDatabase
     from tacit_server.deployment.directory import ServerDirectory
-    from tacit_privacy.logs import silent
 
     silent()
     directory = ServerDirectory.open(path)

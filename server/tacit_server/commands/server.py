@@ -131,7 +131,7 @@ def export(
     directory: DirOption = Path("tacit-server"),
     as_json: JsonOption = False,
 ) -> None:
-    with json_on_stdout(as_json) as write, opened(directory) as (server, database):
+    with json_on_stdout(as_json) as write, opened(directory) as (_, database):
         from tacit_privacy.ledger.transfer import export as write_ledger
         from tacit_privacy.ledger.transfer import is_sealed
 

@@ -1,4 +1,4 @@
-"""The registry of adapters: what every round released, from what it was learnt, and the word that devices trust it by."""
+"""The registry of adapters: what every round released, from what it was learnt, and the word that devices trust."""
 
 import hashlib
 import time

@@ -1,4 +1,4 @@
-"""The Flower app bundle of a deployment: settings for nodes and not a line of code; everybody runs what is installed."""
+"""The Flower app bundle of a deployment: settings for nodes and not a line of code; what is installed is run."""
 
 from typing import Final
 

@@ -14,10 +14,10 @@ import structlog
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from tacit_privacy.ledger.keys import SigningKey
+from tacit_privacy.logs import configure
 from tacit_server.deployment import admission
 from tacit_server.deployment.database import ServerDatabase
 from tacit_server.deployment.directory import ServerDirectory
-from tacit_privacy.logs import configure
 from tacit_server.flower_post import Post
 from tacit_server.flower_seam import Nodes, SuperLinkFiles, run_superlink
 from tacit_server.web.app import build

@@ -63,7 +63,7 @@ def witnesses(session: Session) -> list[Witness]:
 
 
 def resolve(session: Session, actor: Actor, ledger: Ledger, length: int) -> int:
-    """Own up to a ledger of ``length`` entries, as a witness saw it: what may have been released is charged to everybody.
+    """Own up to a ledger of ``length`` entries, as a witness saw it: what may have been released is charged to all.
 
     Returns the number of releases that were charged. Raises BadInput where nobody saw a ledger of that length.
     """

@@ -1,7 +1,7 @@
 """The runs of a server: scheduled, paused, resumed, stopped by people; begun and ended by coordinators.
 
-People say what is wanted; the process that runs the server brings it about. A run has one coordinator at a time: whoever
-takes it over raises ``holder``, and whoever finds another holder than itself may write nothing more.
+People say what is wanted; the process that runs the server brings it about. A run has one coordinator at a time:
+whoever takes it over raises ``holder``, and whoever finds another holder than itself may write nothing more.
 """
 
 import re
@@ -24,7 +24,7 @@ ENDED = ("finished", "stopped", "failed")
 def schedule(
     session: Session, actor: Actor, name: str, settings: RunSettings, *, starts: float | None = None
 ) -> RunRow:
-    """Plan a run, to begin at ``starts`` (seconds since 1970) or as soon as the one before has ended. Raises BadInput."""
+    """Plan a run, to begin at ``starts`` (seconds since 1970) or once the one before has ended. Raises BadInput."""
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name):
         raise BadInput(f"a run cannot be called {name!r}; use up to 100 letters, digits, dots and dashes")
     if session.get(RunRow, name) is not None:

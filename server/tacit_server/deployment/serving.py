@@ -15,9 +15,9 @@ from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 
 from tacit_privacy.errors import EngineFailed
+from tacit_privacy.logs import configure
 from tacit_server.deployment.directory import ServerDirectory
 from tacit_server.deployment.federation import DeployedFederation
-from tacit_privacy.logs import configure
 
 DIRECTORY, RUN = "TACIT_SERVER_DIRECTORY", "TACIT_RUN"
 _PATIENCE_S, _PAUSE_S = 20.0, 0.2

@@ -1,4 +1,4 @@
-"""``server.toml``: everything that an operator sets. Runs are planned with these and what is said when one is scheduled."""
+"""``server.toml``: all that an operator sets. A run is planned with these and what is said when it is scheduled."""
 
 import json
 import re
@@ -140,7 +140,7 @@ class RunSettings(BaseModel, frozen=True, extra="forbid"):
                 raise BadInput(f"privacy.{name} is the server's promise and the same for every run; leave it out")
         if self.privacy.epsilon > server.privacy.epsilon:
             raise BadInput(
-                f"a run of epsilon {self.privacy.epsilon:g} passes the server's {server.privacy.epsilon:g}; ask for less"
+                f"a run of epsilon {self.privacy.epsilon:g} passes the server's {server.privacy.epsilon:g}; lower it"
             )
 
     def _with_usual_noise(self, server: DeploymentSettings) -> Self:

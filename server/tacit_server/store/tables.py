@@ -60,7 +60,9 @@ class TokenRow(ServerTables):
     note: Mapped[str] = mapped_column(Text)
     created: Mapped[float] = mapped_column(Float)
     expires: Mapped[float] = mapped_column(Float)
-    device: Mapped[int | None] = mapped_column(Integer)  # the device that it brings back under new keys; None: a new one
+    device: Mapped[int | None] = mapped_column(
+        Integer
+    )  # the device that it brings back under new keys; None: a new one
     used: Mapped[float | None] = mapped_column(Float)
     used_by: Mapped[str] = mapped_column(Text, default="")  # identity
 

@@ -3,8 +3,23 @@
 from prometheus_client import CollectorRegistry, Counter, generate_latest
 
 _FLEET_CALLS = frozenset(
-    "activate-node deactivate-node send-node-heartbeat pull-messages push-messages get-run get-fab push-object "
-    "pull-object confirm-message-received register-node unregister-node next confirm reply".split()
+    {
+        "activate-node",
+        "deactivate-node",
+        "send-node-heartbeat",
+        "pull-messages",
+        "push-messages",
+        "get-run",
+        "get-fab",
+        "push-object",
+        "pull-object",
+        "confirm-message-received",
+        "register-node",
+        "unregister-node",
+        "next",
+        "confirm",
+        "reply",
+    }
 )
 
 

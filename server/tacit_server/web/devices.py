@@ -1,4 +1,4 @@
-"""The devices' own interface: enrolment, reports, waiting for mail, adapters, leave. JSON over the server's one port."""
+"""The devices' own interface: enrolment, reports, waiting for mail, adapters, leave; JSON over the one port."""
 
 import json
 import re
@@ -12,7 +12,6 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
-
 
 from tacit_privacy.enrolment import Application, DeviceReport, Notice, Placement
 from tacit_privacy.errors import AdmissionRefused, BadInput, RequestRefused, TacitError
@@ -71,7 +70,7 @@ class DeviceInterface:
         ]
 
     def _answering(self, handler: Handler) -> Handler:
-        """Errors as a word that programs read, logged and counted; nothing of the request but its path is in the log."""
+        """Errors as a word that programs read, logged and counted; of the request only its path is in the log."""
 
         async def answer(request: Request) -> Response:
             try:

@@ -1,4 +1,4 @@
-"""Who has messages waiting: devices ask once and are answered when there is something, instead of asking all the time."""
+"""Who has messages waiting: devices ask once and are answered when there is something, not all the time."""
 
 import asyncio
 import secrets
