@@ -51,6 +51,7 @@ COHORT: Final = "/v1/tacit/cohort/"  # for this server's own processes
 _WHOLE: Final = 4 * 2**20  # bytes of parts in one request of a device; more go one by one
 _COHORT_WHOLE: Final = 32 * 2**20
 _PATIENCE_S: Final = 60.0
+_HEARTBEAT_S: Final = 15.0  # SuperLink takes a node for gone after twice as long
 
 
 class Post:
@@ -64,9 +65,13 @@ class Post:
         self._application = application
 
     def next_of(self, headers: Mapping[str, str], body: bytes) -> bytes:
-        """The next message for the node that asks, and its parts as far as they are there and no more than fit."""
+        """The next message for the node that asks, and its parts as far as they are there and no more than fit.
+
+        Who asks is there: it counts as a heartbeat, so that a server under load takes no busy node for gone.
+        """
         request = _read(PullMessagesRequest, body)
         with self._asked_by(headers, request) as state:
+            state.acknowledge_node_heartbeat(request.node.node_id, _HEARTBEAT_S)
             found = fleet_handlers.pull_messages(request, state, state.object_store)
             runs = [message.metadata.run_id for message in found.messages_list]
             return joined(_whole(found, state, zip(runs, found.message_object_trees, strict=True), _WHOLE))

@@ -114,6 +114,7 @@ class Deployment:
     def __init__(self, folder: Path, *, settings: dict[str, dict[str, Any]] | None = None, **options: Any) -> None:
         """``options``: of ``tacit server init``. ``settings``: tables of server.toml that are changed first."""
         self.folder, self.port = folder, free_port()
+        self.door = self.port  # where devices come in: another one, where there is a network between
         self.server = folder / "server"
         folder.mkdir(parents=True, exist_ok=True)
         flags = [word for name, value in options.items() for word in (f"--{name.replace('_', '-')}", str(value))]
@@ -139,7 +140,7 @@ class Deployment:
 
     @property
     def url(self) -> str:
-        return f"https://localhost:{self.port}"
+        return f"https://localhost:{self.door}"
 
     def start(self) -> "Deployment":
         self.up.start()

@@ -13,6 +13,7 @@ from typing import Any
 
 import psutil
 from deployments import Deployment, eventually
+from rough_network import RoughNetwork, rough_network
 
 from tacit_privacy.ledger.verify import Verification
 
@@ -29,15 +30,15 @@ class Fault:
     """Something that happens ``after`` seconds."""
 
     after: float
-    kind: str  # device, server, link or coordinator
+    kind: str  # device, server, link, coordinator; cut, slow or tear of the network
     device: int
 
 
-def drawn(seed: int, count: int = 4) -> list[Fault]:
-    """Faults of one schedule: at least one device and one of the server's processes."""
+def drawn(seed: int, count: int = 5) -> list[Fault]:
+    """Faults of one schedule: at least a device, one of the server's processes and the network."""
     rng = random.Random(f"faults {seed}")
-    kinds = ["device", rng.choice(["server", "link", "coordinator"])]
-    kinds += rng.choices(["device", "server", "link", "coordinator"], [3, 1, 1, 1], k=count - 2)
+    kinds = ["device", rng.choice(["server", "link", "coordinator"]), rng.choice(["cut", "slow", "tear"])]
+    kinds += rng.choices(["device", "server", "link", "coordinator", "cut", "tear"], [3, 1, 1, 1, 1, 1], k=count - 3)
     rng.shuffle(kinds)
     return [Fault(rng.uniform(0.5, 6.0), kind, rng.randrange(DEVICES)) for kind in kinds]
 
@@ -55,9 +56,16 @@ def child(fleet: Deployment, module: str) -> psutil.Process | None:
     return None
 
 
-def strike(fleet: Deployment, fault: Fault, rng: random.Random) -> None:
-    """SIGKILL, and a restart a moment later where nothing else restarts it."""
-    if fault.kind == "device":
+def strike(fleet: Deployment, network: RoughNetwork, fault: Fault, rng: random.Random) -> None:
+    """SIGKILL, and a restart a moment later where nothing else restarts it; or something of the network."""
+    network.slow(0.0)
+    if fault.kind == "cut":
+        network.cut(rng.uniform(0.5, 5.0))
+    elif fault.kind == "slow":
+        network.slow(rng.uniform(0.01, 0.1))
+    elif fault.kind == "tear":
+        network.tear(rng.randrange(1_000, 40_000))
+    elif fault.kind == "device":
         device = fleet.devices[fault.device]
         device.kill()
         time.sleep(rng.uniform(0.0, 3.0))
@@ -75,7 +83,11 @@ def strike(fleet: Deployment, fault: Fault, rng: random.Random) -> None:
 def live_through(folder: Path, seed: int) -> str:
     """Eight devices, five rounds, faults of ``seed``; what happened, in one line. Fails where a law is broken."""
     rng = random.Random(f"pauses {seed}")
-    with Deployment(folder, settings=QUICK, devices=20, participations=ROUNDS).start() as fleet:
+    with (
+        Deployment(folder, settings=QUICK, devices=20, participations=ROUNDS).start() as fleet,
+        rough_network(fleet.port) as network,
+    ):
+        fleet.door = network.port
         for number in range(DEVICES):
             fleet.enrol(number, examples=12)
         for device in fleet.devices:
@@ -85,7 +97,8 @@ def live_through(folder: Path, seed: int) -> str:
         eventually(lambda: fleet.run("only")["state"] == "running", "the run does not begin", 60)
         for fault in drawn(seed):
             time.sleep(fault.after)
-            strike(fleet, fault, rng)
+            strike(fleet, network, fault, rng)
+        network.slow(0.0)
         run = fleet.ended("only", _PATIENCE_S)
         for device in fleet.devices:
             device.stop()
@@ -110,7 +123,8 @@ def check(fleet: Deployment, run: dict[str, Any], seed: int) -> str:
     for number, finished in committed_rounds(fleet).items():
         lost = {key for key in delivered(fleet, before=finished - 1.0) if key[0] == number} - in_ledger
         assert not lost, f"delivered in time and not counted: {lost}"
-    return f"seed {seed}: {dict(kinds)}, {len(signed)} receipts, epsilon {found.epsilon:.3f}"
+    struck = " ".join(fault.kind for fault in drawn(seed))
+    return f"seed {seed}, {struck}: {dict(kinds)}, {len(signed)} receipts, epsilon {found.epsilon:.3f}"
 
 
 def committed_rounds(fleet: Deployment) -> dict[int, float]:

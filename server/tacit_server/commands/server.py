@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tacit_privacy.cli import JsonOption, json_on_stdout
+from tacit_privacy.errors import BadInput
 from tacit_server.commands import _backups, _devices, _rotate, _runs, _tokens, _users
 from tacit_server.commands._opened import DirOption, opened
 
@@ -152,17 +153,33 @@ def resolve(
     entries: Annotated[
         int | None, typer.Option(help="own up to a ledger of so many entries; default: only list who saw what", min=1)
     ] = None,
+    nothing: Annotated[
+        bool, typer.Option("--nothing", help="say that the restore lost nothing, though devices have not reported")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
+    if nothing and entries is not None:
+        raise BadInput("--entries and --nothing exclude each other; choose one")
     with json_on_stdout(as_json) as write, opened(directory) as (server, database):
-        from tacit_server.deployment import resolving
+        from tacit_server.deployment import backup, resolving
 
         charged = None if entries is None else _own_up(server, database, entries)
+        restored = backup.restoration(server)
         with database.begin() as session:
             seen = resolving.witnesses(session)
-        write({"charged": charged, "witnesses": [{"device": one.identity, "entries": one.length} for one in seen]})
+            silent = [] if restored is None or restored.settled else resolving.unheard(session, restored)
+        if nothing and seen:
+            raise BadInput(f"{len(seen)} devices saw more of the ledger than there is; own up with --entries")
+        if nothing or charged is not None:
+            backup.settle(server)
+            silent = []
+        told = [{"device": one.identity, "entries": one.length} for one in seen]
+        write({"charged": charged, "witnesses": told, "unheard": silent})
     if as_json:
         return
+    if silent:
+        typer.echo(f"{len(silent)} devices have not reported since the restore: {', '.join(silent[:10])}")
+        typer.echo("runs wait for them; tacit server resolve --nothing lets runs go on without")
     if charged is not None:
         typer.echo(f"owned up to {entries} entries: {charged} releases are charged to every device")
     for one in seen:

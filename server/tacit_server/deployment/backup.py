@@ -40,6 +40,7 @@ class Restoration(Fact):
     entries: NonNegativeInt  # of the ledger that was in the backup
     head: Digest
     time: float  # when it was restored
+    settled: bool = False  # whether an operator has said what was lost
 
 
 def back_up(directory: ServerDirectory, database: ServerDatabase, out: BinaryIO) -> Manifest:
@@ -103,6 +104,14 @@ def restoration(directory: ServerDirectory) -> Restoration | None:
         return None
     except (OSError, ValidationError) as error:
         raise BadInput(f"{directory.restored} cannot be read; restore the backup again") from error
+
+
+def settle(directory: ServerDirectory) -> None:
+    """Write down that an operator has said what the restore lost; nothing where there was none."""
+    told = restoration(directory)
+    if told is not None:
+        after = told.model_copy(update={"settled": True})
+        write_whole(directory.restored, json.dumps(after.model_dump(), indent=2) + "\n", mode=OWNER_ALONE)
 
 
 def _distrust(session: Session) -> None:

@@ -21,6 +21,7 @@ from tacit_privacy.ledger.tables import LedgerRow
 from tacit_privacy.mechanisms.noise import SystemNoise
 from tacit_server.deployment import admission, audit
 from tacit_server.deployment.audit import Actor
+from tacit_server.deployment.backup import Restoration
 
 _NEVER = Ledger(lambda data: b"", lambda: 0.0)  # reads alone
 
@@ -60,6 +61,28 @@ def witnesses(session: Session) -> list[Witness]:
             if length and head_at(session, length) != head and not told_to(session, length, head):
                 found.append(Witness(row.identity, length, head))
     return sorted(found, key=lambda witness: -witness.length)
+
+
+def obstacle(session: Session, restored: Restoration | None) -> str:
+    """Why no run may go on now: devices saw more than there is, or might have and have not been heard since a restore.
+
+    One sentence; empty where nothing is in the way.
+    """
+    seen = witnesses(session)
+    if seen:
+        return f"{len(seen)} devices saw more of the ledger than there is; tacit server resolve lists them"
+    if restored is None or restored.settled:
+        return ""
+    silent = unheard(session, restored)
+    if not silent:
+        return ""
+    return f"{len(silent)} devices have not reported since the restore; tacit server resolve says what to do"
+
+
+def unheard(session: Session, restored: Restoration) -> list[str]:
+    """Devices that have not said since a restore how far they saw the ledger."""
+    admitted = (row for row in admission.devices(session) if row.state == "admitted")
+    return [row.identity for row in admitted if row.seen < restored.time]
 
 
 def resolve(session: Session, actor: Actor, ledger: Ledger, length: int) -> int:

@@ -7,9 +7,11 @@ from typing import Any
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from tacit_privacy.ledger.transfer import is_sealed
 from tacit_server.deployment import admission, runs
 from tacit_server.store.tables import ApplicantRow, DeviceRow, RoundRow, RunRow
 
+_TELLING = frozenset({"activity", "installed", "refusal"})  # of a device, what tells whether it takes part
 ONLINE_S = 120.0  # a device that reported within these counts as online; it reports every minute
 
 
@@ -89,9 +91,12 @@ def shown_device(row: DeviceRow) -> dict[str, Any]:
 
 
 def whole(session: Session) -> dict[str, Any]:
-    """Everything that ``tacit server status`` tells."""
+    """Everything that ``tacit server status`` tells; behind a sealed roster nothing of who takes part."""
+    rows = [shown_device(row) for row in admission.devices(session)]
+    if is_sealed(session):
+        rows = [{name: value for name, value in row.items() if name not in _TELLING} for row in rows]
     return {
-        "devices": [shown_device(row) for row in admission.devices(session)],
+        "devices": rows,
         "applicants": [{"name": row.name, "public_key": row.public_key} for row in admission.applicants(session)],
         "runs": [shown_run(session, row) for row in runs.listed(session)],
         "epsilon": epsilon(session),

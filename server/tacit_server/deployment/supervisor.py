@@ -11,7 +11,7 @@ from types import FrameType
 import structlog
 
 from tacit_privacy.errors import BadInput, EngineFailed
-from tacit_server.deployment import audit, processes, runs, status
+from tacit_server.deployment import audit, backup, processes, resolving, runs, status
 from tacit_server.deployment.bundle import bundle, node_config
 from tacit_server.deployment.database import ServerDatabase
 from tacit_server.deployment.directory import ServerDirectory
@@ -96,12 +96,23 @@ class Supervisor:
             self._coordinator_ended(self._coordinator)
             self._coordinator = None
         if self._run_backoff.over:
-            with self.database.begin() as session:
-                due = runs.next_due(session, time.time())
-                if due is not None:
-                    session.expunge(due)
+            due = self._due()
             if due is not None:
                 self._start_coordinator(due)
+
+    def _due(self) -> RunRow | None:
+        """The run that should be at work; none while a restore is not settled."""
+        with self.database.begin() as session:
+            due = runs.next_due(session, time.time())
+            if due is None:
+                return None
+            why = resolving.obstacle(session, backup.restoration(self.directory))
+            if why and due.reason != why:
+                _log.error("no run goes on", run=due.name, why=why)
+            due.reason = why
+            session.flush()
+            session.expunge(due)
+        return None if why else due
 
     def _start_link(self, first: bool) -> None:
         environment = {"FLWR_HOME": str(self.directory.flower_home), **_QUIET}
