@@ -18,6 +18,7 @@ from tacit_privacy.logs import configure
 from tacit_server.deployment import admission
 from tacit_server.deployment.database import ServerDatabase
 from tacit_server.deployment.directory import ServerDirectory
+from tacit_server.deployment.plain_logs import adopt
 from tacit_server.flower_post import Post
 from tacit_server.flower_seam import Nodes, SuperLinkFiles, run_superlink
 from tacit_server.web.app import build
@@ -79,6 +80,7 @@ class Link:
         if scope["type"] != "lifespan":
             await self._wall(scope, receive, send)
             return
+        adopt("link")
         await asyncio.to_thread(self._roll.begin, scope["app"])
         self._post.begin(scope["app"])
         self._task = asyncio.create_task(self._reconciling())

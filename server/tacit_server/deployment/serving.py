@@ -18,6 +18,7 @@ from tacit_privacy.errors import EngineFailed
 from tacit_privacy.logs import configure
 from tacit_server.deployment.directory import ServerDirectory
 from tacit_server.deployment.federation import DeployedFederation
+from tacit_server.deployment.plain_logs import adopt
 
 DIRECTORY, RUN = "TACIT_SERVER_DIRECTORY", "TACIT_RUN"
 _PATIENCE_S, _PAUSE_S = 20.0, 0.2
@@ -41,6 +42,7 @@ def serve(path: str, run: str) -> None:
 
     directory = ServerDirectory.open(Path(path))
     configure(f"run {run}")
+    adopt(f"run {run}")
     os.environ |= {DIRECTORY: str(directory.path), RUN: run}
     address, until = directory.loopback, time.monotonic() + _PATIENCE_S
     secret = directory.link_secret.read_bytes()

@@ -19,6 +19,7 @@ from tacit_server.flower_seam import CONTROL, FLEET, PUSHED, RUNTIME, SECRET_HEA
 from tacit_server.web.counting import Counts
 
 _log = structlog.get_logger("tacit.web")
+_REFUSING = frozenset({400, 401, 403, 404, 415, 422})  # not 412: a reply that comes after its run is nobody's fault
 _HEADERS = (
     (b"x-content-type-options", b"nosniff"),
     (b"strict-transport-security", b"max-age=31536000"),
@@ -67,28 +68,35 @@ class Wall:
         if not path.startswith(FLEET):
             await inner(scope, _bounded(receive, declared), send)
             return
-        answered = _Sizes(send)
+        answered = _Answer(send)
         await inner(scope, _bounded(receive, declared), answered)
         self._counts.fleet(path.removeprefix(FLEET), declared, answered.total)
+        if answered.status in _REFUSING:
+            self._tell(scope, str(answered.status))
 
     def _ours(self, scope: Scope) -> bool:
         shown = _headers(scope).get(SECRET_HEADER, "")
         return from_this_machine(scope) and hmac.compare_digest(shown.encode(), self._secret.encode())
 
     async def _refuse(self, scope: Scope, receive: Receive, send: Send, status: int, why: str) -> None:
-        _log.warning("request refused", why=why, path=scope["path"][:200], address=address_of(scope))
-        self._counts.refused(why)
+        self._tell(scope, why)
         await PlainTextResponse(f"refused: {why}\n", status)(scope, receive, send)
 
+    def _tell(self, scope: Scope, why: str) -> None:
+        _log.warning("request refused", why=why, path=scope["path"][:200], address=address_of(scope))
+        self._counts.refused(why)
 
-class _Sizes:
-    """Adds up what an answer's body is long."""
+
+class _Answer:
+    """Passes an answer on, and knows its status and how long its body is."""
 
     def __init__(self, send: Send) -> None:
-        self._send, self.total = send, 0
+        self._send, self.status, self.total = send, 0, 0
 
     async def __call__(self, message: Message) -> None:
-        if message["type"] == "http.response.body":
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+        elif message["type"] == "http.response.body":
             self.total += len(message.get("body", b""))
         await self._send(message)
 

@@ -1,0 +1,41 @@
+"""What Flower and uvicorn say, in the form of everything else: one JSON object to a line, unless a person watches."""
+
+import json
+import logging
+import sys
+from datetime import UTC, datetime
+
+_LOGGERS = ("flwr", "uvicorn", "uvicorn.error")
+
+
+class JsonLines(logging.Formatter):
+    """``process`` is in every line, as in those of ``tacit_privacy.logs``. An exception shows its kind and its road."""
+
+    def __init__(self, process: str) -> None:
+        super().__init__()
+        self._process = process
+
+    def format(self, record: logging.LogRecord) -> str:
+        told = {
+            "event": record.getMessage(),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "process": self._process,
+            "timestamp": datetime.fromtimestamp(record.created, UTC).isoformat(),
+        }
+        if record.exc_info and record.exc_info[0] is not None:
+            told["kind"] = record.exc_info[0].__name__
+            told["road"] = self.formatException(record.exc_info)
+        return json.dumps(told, sort_keys=True)
+
+
+def adopt(process: str) -> None:
+    """Once Flower and uvicorn have made their handlers. Who called what is counted in metrics, not said a line each:
+    devices call all the time, and refusals are logged where they are made.
+    """
+    logging.getLogger("uvicorn.access").setLevel(logging.WARNING)
+    if sys.stderr.isatty():
+        return
+    for name in _LOGGERS:
+        for handler in logging.getLogger(name).handlers:
+            handler.setFormatter(JsonLines(process))
