@@ -66,6 +66,9 @@ ORDER = {  # results file: heading of the page
     "privacy_kernels": "The privacy mechanism",
     "ledger": "The budget and its ledger",
     "dispatch": "Messages",
+    "deployment_stock": "Deployment: beside Flower's own SuperNode",
+    "deployment_bytes": "Deployment: a large adapter",
+    "deployment_light": "Deployment: many devices",
     "throughput": "The training fleet",
     "quantised_updates": "Updates in few bits",
     "pii_accuracy": "Redaction: what it finds and what it lets out",
@@ -118,6 +121,9 @@ _TAIL = """
   the recogniser's network alone, run on the arrays that detection made of the same texts.
 - **The gateway**: the upstream answers at once, so what is added to a direct call is the gateway's own time. One
   process for each of upstream, gateway and load; the ways to the upstream take turns in every repetition.
+- **Deployment**: server and devices are processes on this one machine and share its processors, over TLS on loopback.
+  Stock SuperNodes are enrolled at the same server and run the same ClientApp, in a new process for every message. Light
+  devices have keys, connections, guard and receipts of their own and no model: what is timed is messages.
 - **Throughput**: the bare loop trains the same steps in two processes with no server, no messages and no privacy. The
   pool engine adds the ledger, the messages, clipping, the guard and the checkpoint, and makes up for it by faster steps
   ([Speed](devices.md#speed)). Where the ratio is about one, the steps are what limits it: two processes on two cores.

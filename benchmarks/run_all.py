@@ -17,6 +17,7 @@ SCRIPTS = (
     "privacy_kernels.py",
     "ledger.py",
     "dispatch.py",
+    "deployment.py",
     "throughput.py",
     "quantised_updates.py",
     "pii_accuracy.py",

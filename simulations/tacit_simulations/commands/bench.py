@@ -267,6 +267,38 @@ def latency(
     check_measured(found["modes"] or ())
 
 
+@app.command()
+def deployment(
+    devices: Annotated[int, typer.Option(min=1, help="device processes, all in every round")] = 4,
+    rounds: Annotated[int, typer.Option(min=1, help="rounds to hold")] = 3,
+    stock: Annotated[int, typer.Option(min=0, help="how many of the devices are Flower's own SuperNode")] = 0,
+    light: Annotated[
+        bool, typer.Option("--light", help="devices without a model, a hundred to a process: hundreds fit a machine")
+    ] = False,
+    dimension: Annotated[
+        int, typer.Option(min=0, help="parameters of the adapter, to the nearest rank; 0: as a new server has it")
+    ] = 0,
+    examples: Annotated[
+        int, typer.Option(min=0, help="short examples of a device, for one step; 0: only messages travel")
+    ] = 9,
+    as_json: JsonOption = False,
+) -> None:
+    """Put a throw-away server and devices up on loopback, hold rounds, take everything down.
+
+    Real processes, TLS, enrolment, signed terms and receipts, noise and ledger. Exit code 1 where the ledger does not
+    verify. Other work on the machine is not corrected for.
+    """
+    with json_on_stdout(as_json) as write:
+        from tacit_simulations.commands import _bench_deployment
+
+        found = _bench_deployment.measure(devices, stock, light, rounds, dimension, examples)
+        write(found)
+    if not as_json:
+        _bench_deployment.show(found)
+    if not found["ledger_ok"]:
+        raise typer.Exit(1)
+
+
 def _show(machine: dict[str, Any], fleet: "FleetSpeed", trained: "TrainingSpeed | None") -> None:
     from rich.console import Console
     from rich.table import Table
