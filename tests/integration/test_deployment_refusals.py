@@ -165,7 +165,7 @@ def test_another_devices_number(fleet: Deployment, admitted: Asker, asker: Asker
     other = Asker.new(fleet)
     other.enrol(token(fleet))
     assert other.placement and admitted.placement
-    with nothing_changes(fleet, "401"), pytest.raises(NodeUnknown):
+    with nothing_changes(fleet, "node"), pytest.raises(NodeUnknown):
         other.connection(node_id=int(admitted.placement.node_id)).receive()
 
 
@@ -315,8 +315,8 @@ def test_flowers_runtime_gives_no_run_to_whoever_asks(fleet: Deployment) -> None
 
 def test_a_device_cannot_register_or_unregister_nodes(fleet: Deployment, admitted: Asker) -> None:
     for path in ("/v1/fleet/register-node", "/v1/fleet/unregister-node"):
-        with nothing_changes(fleet, "4"):
-            assert raw(fleet, "POST", path, b"", content_type="application/protobuf")[0] in (400, 401, 403, 412)
+        with nothing_changes(fleet, "closed"):
+            assert raw(fleet, "POST", path, b"", content_type="application/protobuf")[0] == 403
 
 
 def test_plain_http_is_not_spoken(fleet: Deployment) -> None:

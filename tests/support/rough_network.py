@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import cast
 
 _PIECE = 16_384
 
@@ -73,11 +74,11 @@ class RoughNetwork:
     def _carry(self, pair: tuple[socket.socket, socket.socket]) -> None:
         carried, other = 0, {pair[0]: pair[1], pair[1]: pair[0]}
         with selectors.DefaultSelector() as ready, contextlib.suppress(OSError):
-            for end in pair:
-                ready.register(end, selectors.EVENT_READ)
+            for way in pair:
+                ready.register(way, selectors.EVENT_READ)
             while self._alive:
                 for key, _ in ready.select(timeout=1.0):
-                    end: socket.socket = key.fileobj  # type: ignore[assignment]
+                    end = cast(socket.socket, key.fileobj)
                     data = end.recv(_PIECE)
                     if not data:
                         raise OSError
@@ -91,8 +92,8 @@ class RoughNetwork:
                     other[end].sendall(data)
         with self._turn:
             self._pairs.discard(pair)
-        for end in pair:
-            end.close()
+        for way in pair:
+            way.close()
 
 
 @contextmanager

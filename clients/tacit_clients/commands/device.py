@@ -2,6 +2,7 @@
 
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -79,7 +80,13 @@ def enroll(
 
 
 @app.command(help="Run the device: wait for rounds, learn, answer, take new adapters into use. Ctrl+C ends.")
-def run(directory: DirOption = HERE, store_key: KeyOption = "auto") -> None:
+def run(directory: DirOption = HERE, store_key: KeyOption = "auto", as_json: JsonOption = False) -> None:
+    with json_on_stdout(as_json) as write:
+        _run(directory, store_key, write)
+
+
+def _run(directory: Path, store_key: str, write: Callable[[dict[str, Any]], None]) -> None:
+    """Until told to end; ``write`` tells who runs, once it does."""
     from tacit_clients.device.home import DeviceHome
     from tacit_clients.device.limits import apply_limits
     from tacit_privacy.logs import configure
@@ -93,7 +100,9 @@ def run(directory: DirOption = HERE, store_key: KeyOption = "auto") -> None:
         check_code(journal)
         from tacit_clients.device.runner import DeviceRunner
 
-        DeviceRunner(home, journal).run()
+        runner = DeviceRunner(home, journal)
+        write({"identity": runner.identity, "server": home.settings.server.url, "directory": str(directory)})
+        runner.run()
 
 
 @app.command(help="Trust the code that is installed now, after an upgrade that you made: the device runs no other.")

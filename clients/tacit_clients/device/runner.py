@@ -101,6 +101,11 @@ class DeviceRunner:
         self._turn: Turn = self.journal.turn()
         self._fleet = FleetLink(address, authority, keys[1], placement.node_id)
 
+    @property
+    def identity(self) -> str:
+        """What the device is called in receipts."""
+        return self._placement.identity
+
     def run(self) -> None:
         """Until SIGTERM or SIGINT."""
         for number in (signal.SIGTERM, signal.SIGINT):

@@ -74,15 +74,17 @@ def init(
 @app.command(
     help="Put the server up: SuperLink, devices' interface, console and the coordinators of runs. Ctrl+C ends."
 )
-def up(directory: DirOption = Path("tacit-server")) -> None:
+def up(directory: DirOption = Path("tacit-server"), as_json: JsonOption = False) -> None:
     from tacit_privacy.logs import configure
     from tacit_server.deployment.rotation import check_whole
     from tacit_server.deployment.supervisor import Supervisor
 
-    with opened(directory) as (server, database):
+    with json_on_stdout(as_json) as write, opened(directory) as (server, database):
         check_whole(server)
         configure("server")
-        Supervisor(server, database).run()
+        listen = server.settings.listen
+        told = {"address": f"https://{listen.names[0]}:{listen.port}", "directory": str(directory)}
+        Supervisor(server, database, lambda: write(told)).run()
 
 
 @app.command(help="How the server is: devices, runs, budget and certificate.")

@@ -5,9 +5,12 @@
 
 import asyncio
 import contextlib
+import signal
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import structlog
@@ -69,6 +72,7 @@ class Link:
     def __init__(self, superlink: ASGIApp, directory: ServerDirectory) -> None:
         self._database = ServerDatabase(directory.database_url)
         settings, counts, mail, self._post = directory.settings, Counts(), Mail(), Post()
+        self._mail = mail
         self._roll = Roll(self._database)
         key = SigningKey.load(directory.signing_key)
         web = build(directory, self._database, key, mail, counts, self._roll.register, self._post)
@@ -81,6 +85,7 @@ class Link:
             await self._wall(scope, receive, send)
             return
         adopt("link")
+        _before_end(self._mail.release)
         await asyncio.to_thread(self._roll.begin, scope["app"])
         self._post.begin(scope["app"])
         self._task = asyncio.create_task(self._reconciling())
@@ -99,6 +104,18 @@ class Link:
                 await asyncio.to_thread(self._roll.reconcile)
             except Exception as error:  # the next turn tries again; devices that are known go on
                 _log.error("nodes could not be reconciled", kind=type(error).__name__)
+
+
+def _before_end(release: Callable[[], None]) -> None:
+    """When the process is told to end, let go of requests that wait: uvicorn waits for them. From the loop's thread."""
+    loop, ends = asyncio.get_running_loop(), signal.getsignal(signal.SIGTERM)
+
+    def ending(number: int, frame: FrameType | None) -> None:
+        loop.call_soon_threadsafe(release)
+        if callable(ends):
+            ends(number, frame)
+
+    signal.signal(signal.SIGTERM, ending)
 
 
 def main(path: str) -> None:

@@ -3,6 +3,7 @@
 import signal
 import subprocess
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from threading import Event
@@ -60,6 +61,7 @@ class Supervisor:
 
     directory: ServerDirectory
     database: ServerDatabase
+    on_up: Callable[[], None] = lambda: None  # called once the port answers
     _link: "subprocess.Popen[bytes] | None" = None
     _link_backoff: _Backoff = field(default_factory=_Backoff)
     _coordinator: _Coordinator | None = None
@@ -74,6 +76,7 @@ class Supervisor:
             _forget_flowers_state(self.directory)
             try:
                 self._start_link(first=True)
+                self.on_up()
                 _log.info("up", address=f"https://{self.directory.loopback}", directory=str(self.directory.path))
                 while not self._ending.wait(_TURN_S):
                     self._turn()

@@ -28,7 +28,7 @@ from tacit_server.store.tables import AdapterRow, DeviceRow
 from tacit_server.web.counting import Counts
 from tacit_server.web.mail import Mail
 from tacit_server.web.signed import Signatures, Signed
-from tacit_server.web.wall import address_of
+from tacit_server.web.wall import address_of, note_refusal
 
 PREFIX = "/v1/tacit"
 _LONGEST_WAIT_S = 50.0  # below what proxies on the way put up with
@@ -79,8 +79,7 @@ class DeviceInterface:
                 status, why, told = 403, refused.reason, str(refused)
             except (ValidationError, BadInput, ValueError):
                 status, why, told = 400, "malformed", "the request is not of a form that is known here"
-            _log.warning("request refused", why=why, path=request.url.path[:200], address=address_of(request.scope))
-            self._counts.refused(why)
+            note_refusal(self._counts, request.scope, why)
             return JSONResponse({"error": why, "detail": told}, status)
 
         return answer

@@ -10,6 +10,7 @@ class Mail:
     """Counts deliveries by node. Counts begin anywhere, so that a device notices a server that began again."""
 
     def __init__(self) -> None:
+        self._open = True
         self._first = secrets.randbelow(2**40)
         self._delivered: dict[int, int] = defaultdict(int)
         self._waiting: dict[int, set[asyncio.Future[None]]] = defaultdict(set)
@@ -22,12 +23,20 @@ class Mail:
                 if not waiter.done():
                     waiter.set_result(None)
 
+    def release(self) -> None:
+        """Answer everybody who waits, and let nobody wait any more: the process is to end."""
+        self._open = False
+        for waiters in self._waiting.values():
+            for waiter in waiters:
+                if not waiter.done():
+                    waiter.set_result(None)
+
     def count(self, node: int) -> int:
         return self._first + self._delivered.get(node, 0)
 
     async def changed(self, node: int, seen: int, patience_s: float) -> int:
         """The count, as soon as it is another than ``seen``, or once ``patience_s`` have passed."""
-        if self.count(node) == seen:
+        if self._open and self.count(node) == seen:
             waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._waiting[node].add(waiter)
             try:

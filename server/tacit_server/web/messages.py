@@ -12,6 +12,7 @@ from tacit_privacy.errors import BadInput, RequestRefused, RunOver
 from tacit_server.flower_post import COHORT, Post
 from tacit_server.web.counting import Counts
 from tacit_server.web.mail import Mail
+from tacit_server.web.wall import note_refusal
 
 MESSAGES: Final = "/v1/tacit/messages/"
 
@@ -42,7 +43,7 @@ class MessageInterface:
                 return PlainTextResponse("the run is over\n", 412)
             except (RequestRefused, BadInput, ValueError) as refused:
                 why = refused.reason if isinstance(refused, RequestRefused) else "malformed"
-                self._counts.refused(why)
+                note_refusal(self._counts, request.scope, why)
                 return PlainTextResponse(f"refused: {why}\n", 401 if why == "node" else 400)
             return Response(found, media_type="application/octet-stream")
 

@@ -20,6 +20,7 @@ from tacit_server.web.counting import Counts
 
 _log = structlog.get_logger("tacit.web")
 _REFUSING = frozenset({400, 401, 403, 404, 415, 422})  # not 412: a reply that comes after its run is nobody's fault
+_CLOSED = frozenset({f"{FLEET}register-node", f"{FLEET}unregister-node"})  # enrolment takes their place
 _HEADERS = (
     (b"x-content-type-options", b"nosniff"),
     (b"strict-transport-security", b"max-age=31536000"),
@@ -54,7 +55,8 @@ class Wall:
             if path == PUSHED:
                 self._mail(pushed_to(scope))
             return
-        if path.startswith((RUNTIME, CONTROL, COHORT)) and not self._ours(scope):
+        internal = path.startswith((RUNTIME, CONTROL, COHORT)) and not self._ours(scope)
+        if internal or path in _CLOSED:
             await self._refuse(scope, receive, send, 403, "closed")
             return
         if path.startswith(COHORT):
@@ -83,8 +85,7 @@ class Wall:
         await PlainTextResponse(f"refused: {why}\n", status)(scope, receive, send)
 
     def _tell(self, scope: Scope, why: str) -> None:
-        _log.warning("request refused", why=why, path=scope["path"][:200], address=address_of(scope))
-        self._counts.refused(why)
+        note_refusal(self._counts, scope, why)
 
 
 class _Answer:
@@ -99,6 +100,12 @@ class _Answer:
         elif message["type"] == "http.response.body":
             self.total += len(message.get("body", b""))
         await self._send(message)
+
+
+def note_refusal(counts: Counts, scope: Mapping[str, Any], why: str) -> None:
+    """Log and count a request that was refused; of the request itself only its path is told."""
+    _log.warning("request refused", why=why, path=scope["path"][:200], address=address_of(scope))
+    counts.refused(why)
 
 
 def address_of(scope: Mapping[str, Any]) -> str:

@@ -79,6 +79,8 @@ REASONS: dict[str, Reason] = {
     ),
     "refused.rollback": Reason("ledger shrank", "The server showed a shorter ledger than the device had seen before."),
     "refused.fork": Reason("ledger changed", "The server showed another ledger than the device had seen before."),
+    "refused.ledger": Reason("another ledger", "The server showed another ledger than its own one."),
+    "refused.failed": Reason("failed", "The device could not carry out the round, and does not tell why."),
     "refused.runs": Reason("too many runs", "The device remembers as many runs as it can and forgets none."),
     "refused.memory": Reason("damaged memory", "The device's own record of past rounds was damaged or changed."),
     "refused.non_finite": Reason("training diverged", "Training on the device gave NaN or infinity."),
