@@ -164,8 +164,10 @@ def resolved(memory: Memory, ledger: str, entry: Entry, public_key: str) -> Memo
     whatever was lost is charged. Raises TermsRefused where the entry does not cover what the device has seen.
     """
     seen = memory.ledgers.get(ledger)
-    if seen is None or entry.index >= seen.length:
+    if seen is None:
         return memory
+    if entry.index >= seen.length:
+        raise TermsRefused("rollback", "what the server owns up to is not what was seen here")
     if not entry.holds(public_key) or entry.kind != "restore":
         raise TermsRefused("rollback", "what the server says of its restored ledger is not signed by its key")
     told = Restored.model_validate(entry.body)

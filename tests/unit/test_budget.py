@@ -334,6 +334,14 @@ def test_what_a_restore_lost_is_charged_to_everybody() -> None:
     assert problems(run.lines()) == []
 
 
+def test_what_a_restore_lost_keeps_the_pauses_of_the_policy() -> None:
+    run = restored(separation=3)
+    run.budget.own_up(run.session, 10, "2" * 64, range(200), run.event)
+    rounds = [json.loads(line)["body"]["round"] for line in run.lines() if json.loads(line)["kind"] == "reserve"]
+    assert rounds == [1, 4, 7, 10, 13]
+    assert problems(run.lines()) == []
+
+
 def test_a_restore_that_the_budget_cannot_pay_closes_the_ledger() -> None:
     """What was lost was within the budget, so with more charged than there is nothing is left of it."""
     run = restored(participations=3)

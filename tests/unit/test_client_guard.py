@@ -317,6 +317,7 @@ def test_a_server_that_owns_up_to_a_restore_is_believed_again() -> None:
     assert resolved(Memory(), LEDGER, entry, books.key.public) == Memory()
     longer = agree(Memory(), terms(ledger=LEDGER, ledger_length=11))
     another = agree(Memory(), terms(ledger=LEDGER, ledger_length=10, ledger_head="3" * 64))
-    for memory, key in ((longer, books.key), (another, books.key), (seen, OWN)):
+    before = agree(Memory(), terms(ledger=LEDGER, ledger_length=entry.index, ledger_head="4" * 64))
+    for memory, key in ((longer, books.key), (another, books.key), (before, books.key), (seen, OWN)):
         with pytest.raises(TermsRefused, match=r"owns up|signed"):
             resolved(memory, LEDGER, entry, key.public)

@@ -208,11 +208,12 @@ class Budget:
         if missing < 1:
             raise LedgerBroken(f"the ledger has {self._read} entries and {length} were seen: nothing is missing")
         releases, asked = releases_within(missing), np.array(devices, dtype=np.int64)
-        first = max([0, *participation.last_rounds(session, self._run.run).values()]) + 1
+        newest = max(participation.last_rounds(session, self._run.run).values(), default=0)
+        apart = self._policy.separation  # the lost rounds kept their pauses, and so do those that stand for them
         self._append(session, Restored(length=length, head=head, releases=releases))
-        for number in range(first, first + releases):
+        for number in range(1, releases + 1):
             try:
-                self.reserve(session, number, asked, event)
+                self.reserve(session, newest + number * apart, asked, event)
             except BudgetExhausted:
                 self._closes = True
                 self._append(session, Closed(releases=self._account.releases, epsilon=self._account.dearest().epsilon))
