@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from alembic import command
 from alembic.config import Config
-from postgres import cluster, empty_database, programs
 from sqlalchemy import Engine, create_engine, text
 from sqlalchemy.engine import make_url
 
@@ -27,25 +26,6 @@ from tacit_server.store.database import TABLES
 OPERATOR = Actor("ada", "192.0.2.1")
 SERVER = "5" * 64  # fingerprint
 PASSWORD = "correct horse battery"
-
-
-@pytest.fixture(scope="module")
-def postgres() -> Iterator[str]:
-    if programs() is None:
-        pytest.skip("PostgreSQL's server programs are not installed")
-    pytest.importorskip("psycopg")
-    with cluster() as url:
-        yield url
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """An empty database."""
-    if request.param == "sqlite":
-        yield f"sqlite:///{tmp_path / 'server.db'}"
-        return
-    with empty_database(request.getfixturevalue("postgres"), f"t{abs(hash(tmp_path))}") as found:
-        yield found
 
 
 @contextmanager

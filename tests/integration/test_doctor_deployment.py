@@ -13,11 +13,12 @@ import servers
 
 from tacit_clients.device import trusting
 from tacit_clients.device.home import DeviceHome
-from tacit_clients.device.settings import text_of
+from tacit_clients.device.settings import DeviceSettings
 from tacit_clients.device.trusting import installed_code
 from tacit_privacy import cli
 from tacit_privacy.enrolment import DeviceReport, Placement
 from tacit_privacy.ledger.keys import SigningKey
+from tacit_privacy.settings_files import toml_text
 from tacit_server.deployment import backup, certificates
 from tacit_server.deployment.database import ServerDatabase
 from tacit_server.deployment.directory import ServerDirectory
@@ -192,7 +193,7 @@ def test_a_device_whose_server_is_down(home: DeviceHome) -> None:
 
 
 def settings(home: DeviceHome, **tables: object) -> None:
-    home.config.write_text(text_of({"server": {"url": "https://localhost:1"}, **tables}))
+    home.config.write_text(toml_text({"server": {"url": "https://localhost:1"}, **tables}, DeviceSettings))
 
 
 def unadmitted(home: DeviceHome) -> None:

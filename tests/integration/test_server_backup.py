@@ -6,13 +6,13 @@ import sqlite3
 import stat
 import tarfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 import servers
-from postgres import cluster, empty_database, programs
+from postgres import empty_database
 
 from tacit_privacy import cli
 from tacit_privacy.contract import digest
@@ -310,15 +310,6 @@ def test_the_commands(made: ServerDirectory, tmp_path: Path, capsys: pytest.Capt
     assert run("server", "status", "--dir", made.path, "--json") == 0
     told = json.loads(capsys.readouterr().out)
     assert told["restored"] is None and told["last_backup"] > 0
-
-
-@pytest.fixture(scope="module")
-def postgres() -> Iterator[str]:
-    if programs() is None:
-        pytest.skip("PostgreSQL's server programs are not installed")
-    pytest.importorskip("psycopg")
-    with cluster() as url:
-        yield url
 
 
 def test_a_server_on_postgresql_comes_back(postgres: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,8 +14,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tacit_clients.device.settings import text_of
 from tacit_privacy.ledger.verify import Verification, verify
+from tacit_privacy.settings_files import toml_text
+from tacit_server.deployment.settings import DeploymentSettings
 
 TACIT = str(Path(sys.executable).parent / "tacit")
 ENVIRONMENT = {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "FLWR_TELEMETRY_ENABLED": "0"}
@@ -136,7 +137,7 @@ class Deployment:
         table = tomllib.loads(path.read_text())
         for name, inner in settings.items():
             table.setdefault(name, {}).update(inner)
-        path.write_text(text_of(table))
+        path.write_text(toml_text(table, DeploymentSettings))
 
     @property
     def url(self) -> str:

@@ -11,9 +11,8 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from ledgers import FIXED, KEY, Books, policy
-from postgres import cluster, programs
 from spender import ALLOWED
-from sqlalchemy import Engine, create_engine, text
+from sqlalchemy import Engine, text
 
 import tacit_server.grid_roster  # noqa: F401  # its table
 from tacit_privacy.accounting.events import GaussianEvent
@@ -30,30 +29,6 @@ from tacit_server.store import Store
 from tacit_server.store.tables import ServerTables
 
 SPENDER = Path(__file__).parents[1] / "support" / "spender.py"
-
-
-@pytest.fixture(scope="module")
-def postgres() -> Iterator[str]:
-    if programs() is None:
-        pytest.skip("PostgreSQL's server programs are not installed")
-    pytest.importorskip("psycopg")
-    with cluster() as url:
-        yield url
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """An empty database."""
-    if request.param == "sqlite":
-        yield f"sqlite:///{tmp_path / 'run.db'}"
-        return
-    server: str = request.getfixturevalue("postgres")
-    name = "t" + str(abs(hash(tmp_path)))
-    admin = create_engine(server.replace("postgresql:", "postgresql+psycopg:"), isolation_level="AUTOCOMMIT")
-    with admin.connect() as connection:
-        connection.execute(text(f"CREATE DATABASE {name}"))
-    admin.dispose()
-    yield server.rpartition("/")[0] + "/" + name
 
 
 Opener = Callable[[str], Engine]

@@ -2,7 +2,6 @@
 
 import os
 import re
-import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +10,7 @@ from typing import Any
 
 import pytest
 from browsers import FAINT, Opened, overrun
-from consoles import AUDITOR, OPERATOR, PASSWORD, Kept, furnished, served
+from consoles import AUDITOR, OPERATOR, PASSWORD, Kept, served
 from deployments import ENVIRONMENT, TACIT, Deployment, Process, eventually, tacit, told, write_examples
 
 from tacit_server.store.tables import ApplicantRow, RunRow
@@ -25,20 +24,6 @@ PAGES = (
     *("/console/report", "/console/log", "/console/users", "/console/account", "/console/nowhere"),
 )
 HOSTILE = "<img src=x onerror=alert(1)><script>alert(2)</script>" + "w" * 200
-
-
-@pytest.fixture(scope="module")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("console") / "server"
-    furnished(folder).database.close()
-    return folder
-
-
-@pytest.fixture
-def kept(tmp_path: Path, template: Path) -> Iterator[Kept]:
-    found = Kept(shutil.copytree(template, tmp_path / "server"))
-    yield found
-    found.database.close()
 
 
 @contextmanager

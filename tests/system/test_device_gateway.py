@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from processes import Process, gateway
 
 from tacit_clients.device.home import DeviceHome
-from tacit_clients.device.settings import text_of
+from tacit_clients.device.settings import DeviceSettings
+from tacit_privacy.settings_files import toml_text
 
 pytestmark = pytest.mark.timeout(600)
 ASKED = ("turn on the lamp", "turn on the kettle", "play some jazz", "wake me at seven")
@@ -28,7 +29,7 @@ def settle_for_anything(folder: Path) -> None:
     path = folder / "device.toml"
     table = tomllib.loads(path.read_text())
     table["adapter"], table["owner"] = {"worse_by": 1e6}, {"personal_rank": 2}
-    path.write_text(text_of(table))
+    path.write_text(toml_text(table, DeviceSettings))
 
 
 @dataclass

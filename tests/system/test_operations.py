@@ -1,11 +1,9 @@
 """What an operator does to a server that real devices use: new keys, a copy in another place, another database."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from deployments import Deployment, eventually, tacit, told
-from postgres import cluster, programs
 
 pytestmark = pytest.mark.timeout(900)
 
@@ -67,15 +65,6 @@ def test_what_was_just_put_up_is_found_well(tmp_path: Path) -> None:
         fleet.up.stop()
         said = tacit("doctor", "--device", "device1", folder=tmp_path, code=1)
         assert "cannot be reached" in said and "see that the server is up" in said
-
-
-@pytest.fixture
-def postgres() -> Iterator[str]:
-    if programs() is None:
-        pytest.skip("PostgreSQL's server programs are not installed")
-    pytest.importorskip("psycopg")
-    with cluster() as url:
-        yield url
 
 
 def test_a_server_on_postgresql_holds_a_round(tmp_path: Path, postgres: str) -> None:

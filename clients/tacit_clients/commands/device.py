@@ -12,7 +12,7 @@ from tacit_privacy.cli import FAILED, JsonOption, json_on_stdout
 from tacit_privacy.errors import BadInput, ServerUnreachable
 
 if TYPE_CHECKING:
-    from tacit_clients.device.home import DeviceHome
+    pass
 
 app = typer.Typer(help="A device of a fleet: enrol it, run it, see how it is.", no_args_is_help=True)
 
@@ -127,18 +127,10 @@ def status(directory: DirOption = HERE, as_json: JsonOption = False) -> None:
 
         home = DeviceHome.open(directory)
         told = home.told()
-        told["running"] = _runs(home)
+        told["running"] = home.is_held
         write(told)
     if not as_json:
         _show(told)
-
-
-def _runs(home: "DeviceHome") -> bool:
-    try:
-        with home.held():
-            return False
-    except BadInput:
-        return True
 
 
 def _show(told: dict[str, Any]) -> None:

@@ -1,18 +1,16 @@
 """A device's directory: settings, the pinned authority, the sealed journal, the adapters in use."""
 
-import fcntl
 import json
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tacit_clients.device.settings import DeviceSettings, text_of
+from tacit_clients.device.settings import DeviceSettings
 from tacit_privacy.errors import BadInput
-from tacit_privacy.files import OWNER_ALONE, write_whole
+from tacit_privacy.files import OWNER_ALONE, held, is_held, write_whole
+from tacit_privacy.settings_files import toml_text
 
 if TYPE_CHECKING:
     from tacit_clients.device.journal import Journal
@@ -34,7 +32,7 @@ class DeviceHome:
             raise BadInput(f"cannot make {path}: {error.strerror}; choose another --dir") from error
         made = cls(path)
         if not made.config.exists():
-            write_whole(made.config, text_of(settings), mode=OWNER_ALONE)
+            write_whole(made.config, toml_text(settings, DeviceSettings), mode=OWNER_ALONE)
         write_whole(made.authority, authority)
         return made
 
@@ -85,7 +83,7 @@ class DeviceHome:
 
     def tell(self, told: dict[str, Any]) -> None:
         """Leave word for ``tacit device status``. It says nothing of the device's data."""
-        write_whole(self.status, json.dumps(told, indent=2) + "\n", mode=OWNER_ALONE)
+        write_whole(self.status, json.dumps(told, indent=2) + "\n", mode=OWNER_ALONE, synced=False)
 
     def told(self) -> dict[str, Any]:
         """What was left last; empty before."""
@@ -94,27 +92,19 @@ class DeviceHome:
         except (OSError, ValueError):
             return {}
 
-    @contextmanager
-    def held(self) -> Iterator[None]:
+    def held(self) -> AbstractContextManager[None]:
         """So that a device runs once. Raises BadInput."""
-        with self._open("device.lock") as descriptor:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                raise BadInput(f"another tacit device run has {self.path}; end it first") from error
-            yield
+        return held(self._lock, f"another tacit device run has {self.path}; end it first")
 
-    @contextmanager
-    def turning(self) -> Iterator[None]:
+    @property
+    def is_held(self) -> bool:
+        """Whether it runs now."""
+        return is_held(self._lock)
+
+    def turning(self) -> AbstractContextManager[None]:
         """While the adapter in use changes: a device that runs and an owner who goes back take turns."""
-        with self._open("adapters.lock") as descriptor:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-            yield
+        return held(self.path / "adapters.lock")
 
-    @contextmanager
-    def _open(self, name: str) -> Iterator[int]:
-        descriptor = os.open(self.path / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, OWNER_ALONE)
-        try:
-            yield descriptor
-        finally:
-            os.close(descriptor)
+    @property
+    def _lock(self) -> Path:
+        return self.path / "device.lock"

@@ -1,17 +1,14 @@
 """``device.toml``: everything that the device's owner sets."""
 
-import json
 import re
-import tomllib
 from datetime import time as TimeOfDay
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, Field, NonNegativeFloat, PositiveFloat, PositiveInt, ValidationError, field_validator
+from pydantic import BaseModel, Field, NonNegativeFloat, PositiveFloat, PositiveInt, field_validator
 from pydantic import model_validator as validator
 
-from tacit_privacy.errors import BadInput
-from tacit_privacy.wording import sentence
+from tacit_privacy.settings_files import read_toml, validated
 
 _ADDRESS = re.compile(r"https://(\[[0-9A-Fa-f:]+\]|[A-Za-z0-9.-]+):(\d{1,5})/?")
 
@@ -108,12 +105,7 @@ class DeviceSettings(BaseModel, frozen=True, extra="forbid"):
     @classmethod
     def read(cls, path: Path) -> Self:
         """Raises BadInput, one sentence. Paths are taken from where the file is."""
-        try:
-            table = tomllib.loads(path.read_text(encoding="utf-8"))
-        except OSError as error:
-            raise BadInput(f"cannot read {path}: {error.strerror}; tacit device enroll makes a device") from error
-        except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-            raise BadInput(f"{path} is not TOML: {error}") from error
+        table = read_toml(path, remedy="tacit device enroll makes a device")
         found = cls.of(table, str(path))
         data = found.data.model_copy(
             update={
@@ -127,10 +119,7 @@ class DeviceSettings(BaseModel, frozen=True, extra="forbid"):
     @classmethod
     def of(cls, table: dict[str, Any], where: str) -> Self:
         """Raises BadInput, beginning with ``where``."""
-        try:
-            return cls.model_validate(table)
-        except ValidationError as error:
-            raise BadInput(f"{where}: {sentence(error, cls)}") from error
+        return validated(cls, table, where)
 
 
 def span_of(hours: str) -> tuple[TimeOfDay, TimeOfDay]:
@@ -142,12 +131,3 @@ def span_of(hours: str) -> tuple[TimeOfDay, TimeOfDay]:
         return TimeOfDay.fromisoformat(begins.strip()), TimeOfDay.fromisoformat(ends.strip())
     except ValueError as error:
         raise ValueError(f'{hours!r} is no span of hours; write "22:00-06:00"') from error
-
-
-def text_of(table: dict[str, Any]) -> str:
-    """Settings as TOML, simple values first. JSON's way of writing words, numbers and lists is TOML's too."""
-    lines = [f"{name} = {json.dumps(value)}" for name, value in table.items() if not isinstance(value, dict)]
-    for name, inner in table.items():
-        if isinstance(inner, dict):
-            lines += ["", f"[{name}]", *(f"{key} = {json.dumps(value)}" for key, value in inner.items())]
-    return "\n".join(lines).lstrip("\n") + "\n"

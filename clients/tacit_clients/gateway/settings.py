@@ -1,6 +1,5 @@
 """The gateway's whole configuration: a TOML file, under what the command line and the environment say."""
 
-import tomllib
 from pathlib import Path
 from typing import Any, Self
 
@@ -11,6 +10,7 @@ from tacit_clients.egress.settings import UpstreamSettings, is_loopback
 from tacit_clients.modes.auto import AutoSettings
 from tacit_clients.modes.catalogue import ModesSettings
 from tacit_privacy.errors import BadInput
+from tacit_privacy.settings_files import read_toml
 from tacit_privacy.wording import sentence
 
 _SECRET = {"upstream.key": "TACIT_UPSTREAM_KEY or --key-file", "server.token": "TACIT_TOKEN"}
@@ -98,12 +98,7 @@ class GatewaySettings(BaseModel, frozen=True, extra="forbid"):
         """
         table: dict[str, Any] = {}
         if path is not None:
-            try:
-                table = tomllib.loads(path.read_text(encoding="utf-8"))
-            except OSError as error:
-                raise BadInput(f"cannot read the settings {path}: {error.strerror}") from error
-            except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-                raise BadInput(f"the settings {path} are not TOML: {error}") from error
+            table = read_toml(path, "the settings")
             _no_secrets(table, path)
         for name, value in changes.items():
             if value is not None:

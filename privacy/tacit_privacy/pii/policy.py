@@ -1,7 +1,6 @@
 """What is done with each type of entity, how text is searched and where originals may be put back."""
 
 import re
-import tomllib
 from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Annotated, Final, Literal, Self
 from pydantic import AfterValidator, BaseModel, Field, PositiveFloat, PositiveInt, ValidationError, model_validator
 
 from tacit_privacy.errors import BadInput
+from tacit_privacy.settings_files import read_toml
 from tacit_privacy.wording import sentence
 
 Action = Literal["mask", "surrogate", "format", "keep", "block", "local_only"]
@@ -140,14 +140,9 @@ class RedactionPolicy(BaseModel, frozen=True, extra="forbid"):
         """The policy of a TOML file; None gives the default. Raises BadInput."""
         if path is None:
             return cls()
+        table = read_toml(path, "the policy")
         try:
-            policy = cls.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
-        except OSError as error:
-            raise BadInput(f"cannot read the policy {path}: {error.strerror}") from error
-        except UnicodeDecodeError as error:
-            raise BadInput(f"the policy {path} is not UTF-8: byte {error.start}") from error
-        except tomllib.TOMLDecodeError as error:
-            raise BadInput(f"the policy {path} is not TOML: {error}") from error
+            policy = cls.model_validate(table)
         except ValidationError as error:  # the value stays out: allow and deny lists may name people
             raise BadInput(f"the policy {path} is refused: {sentence(error, cls, quoting=False)}") from None
         unknown = policy.unknown_type()

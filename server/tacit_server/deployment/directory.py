@@ -1,22 +1,18 @@
 """A server's directory: its configuration, keys, certificates and databases, readable by its owner alone."""
 
-import fcntl
-import json
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel
-
 from tacit_privacy.errors import BadInput
-from tacit_privacy.files import OWNER_ALONE, write_whole
+from tacit_privacy.files import OWNER_ALONE, held, is_held, write_whole
 from tacit_privacy.ledger.keys import SigningKey
+from tacit_privacy.settings_files import toml_text
 from tacit_server.deployment import certificates
 from tacit_server.deployment.settings import DATABASE, DeploymentSettings
 
@@ -41,7 +37,7 @@ class ServerDirectory:
             beside.mkdir(mode=0o700, parents=True)
             made = cls(beside)
             made._write_keys(checked)
-            write_whole(made.config, toml(settings), mode=OWNER_ALONE)
+            write_whole(made.config, toml_text(settings, DeploymentSettings), mode=OWNER_ALONE)
             if path.is_dir():
                 path.rmdir()
             beside.replace(path)
@@ -67,17 +63,17 @@ class ServerDirectory:
         self.keys.mkdir(mode=0o700)
         SigningKey.generate().save(self.signing_key)
         authority = certificates.authority(settings.listen.names[0])
-        _secret(self.authority_key, authority[1])
+        write_whole(self.authority_key, authority[1], mode=OWNER_ALONE)
         self.authority.write_bytes(authority[0])
         self.certify(settings)
-        _secret(self.link_secret, secrets.token_bytes(_SECRET_BYTES))
+        write_whole(self.link_secret, secrets.token_bytes(_SECRET_BYTES), mode=OWNER_ALONE)
 
     def certify(self, settings: DeploymentSettings) -> None:
         """Give the server a new certificate, by the authority that devices have pinned."""
         by = self.authority.read_bytes(), self.authority_key.read_bytes()
         certificate, key = certificates.server_certificate(by, settings.listen.names)
-        _secret(self.certificate_key, key)
-        write_whole(self.certificate, (certificate + by[0]).decode())
+        write_whole(self.certificate_key, key, mode=OWNER_ALONE)
+        write_whole(self.certificate, certificate + by[0])
 
     @cached_property
     def settings(self) -> DeploymentSettings:
@@ -152,54 +148,15 @@ class ServerDirectory:
     def flower_home(self) -> Path:
         return self.path / "flower"
 
-    @contextmanager
-    def held(self) -> Iterator[None]:
+    def held(self) -> AbstractContextManager[None]:
         """Hold the directory, so that one ``tacit server up`` runs on it. Raises BadInput where one does."""
-        descriptor = os.open(self.path / "up.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, OWNER_ALONE)
-        try:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                raise BadInput(f"another tacit server up runs on {self.path}; end it first") from error
-            yield
-        finally:
-            os.close(descriptor)
+        return held(self._lock, f"another tacit server up runs on {self.path}; end it first")
 
     @property
     def is_held(self) -> bool:
         """Whether a ``tacit server up`` runs on it."""
-        try:
-            with self.held():
-                return False
-        except BadInput:
-            return True
+        return is_held(self._lock)
 
-
-def _secret(path: Path, data: bytes) -> None:
-    """Write bytes that their owner alone may read; what was there is replaced as a whole."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    beside.unlink(missing_ok=True)
-    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, OWNER_ALONE)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    beside.replace(path)
-
-
-def toml(settings: dict[str, Any], model: type[BaseModel] = DeploymentSettings) -> str:
-    """Settings as TOML, each below what it means. JSON's way of writing words, numbers and lists is TOML's too."""
-    simple = {name: value for name, value in settings.items() if not isinstance(value, dict)}
-    lines = [line for name, value in simple.items() for line in _lines(model, name, value)]
-    for name, table in settings.items():
-        if isinstance(table, dict):
-            inner = model.model_fields[name].annotation
-            if not isinstance(inner, type) or not issubclass(inner, BaseModel):
-                raise BadInput(f"{name} is no table of settings")
-            lines += ["", f"[{name}]", *(line for key, value in table.items() for line in _lines(inner, key, value))]
-    return "\n".join(lines).lstrip("\n") + "\n"
-
-
-def _lines(model: type[BaseModel], name: str, value: Any) -> list[str]:
-    told = model.model_fields[name].description
-    return ([f"# {told}"] if told else []) + [f"{name} = {json.dumps(value, ensure_ascii=False)}"]
+    @property
+    def _lock(self) -> Path:
+        return self.path / "up.lock"

@@ -2,7 +2,6 @@
 
 import json
 import re
-import tomllib
 from pathlib import Path
 from typing import Any, Self
 
@@ -10,6 +9,7 @@ from pydantic import BaseModel, Field, PositiveFloat, PositiveInt, ValidationErr
 
 from tacit_privacy.contract import LocalTraining, canonical
 from tacit_privacy.errors import BadInput
+from tacit_privacy.settings_files import read_toml, validated
 from tacit_privacy.wording import sentence
 from tacit_server.config import AdapterConfig, FederationConfig, JoiningConfig, PrivacyConfig, check_together
 
@@ -80,21 +80,13 @@ class DeploymentSettings(BaseModel, frozen=True, extra="forbid"):
     @classmethod
     def read(cls, path: Path) -> Self:
         """Raises BadInput, one sentence."""
-        try:
-            table = tomllib.loads(path.read_text(encoding="utf-8"))
-        except OSError as error:
-            raise BadInput(f"cannot read {path}: {error.strerror}; tacit server init makes a server") from error
-        except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-            raise BadInput(f"{path} is not TOML: {error}") from error
+        table = read_toml(path, remedy="tacit server init makes a server")
         return cls.of(table, str(path))
 
     @classmethod
     def of(cls, table: dict[str, Any], where: str) -> Self:
         """From a table of settings. Raises BadInput, beginning with ``where``."""
-        try:
-            return cls.model_validate(table)
-        except ValidationError as error:
-            raise BadInput(f"{where}: {sentence(error, cls)}") from error
+        return validated(cls, table, where)
 
 
 class RunSettings(BaseModel, frozen=True, extra="forbid"):

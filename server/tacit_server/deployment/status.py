@@ -9,9 +9,9 @@ from sqlalchemy.orm import Session
 
 from tacit_privacy.ledger.transfer import is_sealed
 from tacit_server.deployment import admission, runs
+from tacit_server.sealing import told_of_device
 from tacit_server.store.tables import ApplicantRow, DeviceRow, RoundRow, RunRow
 
-_TELLING = frozenset({"activity", "installed", "refusal"})  # of a device, what tells whether it takes part
 ONLINE_S = 120.0  # a device that reported within these counts as online; it reports every minute
 
 
@@ -92,11 +92,9 @@ def shown_device(row: DeviceRow) -> dict[str, Any]:
 
 def whole(session: Session) -> dict[str, Any]:
     """Everything that ``tacit server status`` tells; behind a sealed roster nothing of who takes part."""
-    rows = [shown_device(row) for row in admission.devices(session)]
-    if is_sealed(session):
-        rows = [{name: value for name, value in row.items() if name not in _TELLING} for row in rows]
+    sealed = is_sealed(session)
     return {
-        "devices": rows,
+        "devices": [told_of_device(shown_device(row), sealed=sealed) for row in admission.devices(session)],
         "applicants": [{"name": row.name, "public_key": row.public_key} for row in admission.applicants(session)],
         "runs": [shown_run(session, row) for row in runs.listed(session)],
         "epsilon": epsilon(session),

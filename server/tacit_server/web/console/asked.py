@@ -4,6 +4,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from sqlalchemy.orm import Session
+
 from tacit_server.deployment.audit import Actor
 from tacit_server.deployment.database import ServerDatabase
 from tacit_server.deployment.directory import ServerDirectory
@@ -94,6 +96,17 @@ class Page:
     changes: Mapping[str, View] = field(default_factory=dict)
     operators: bool = False  # only they see it
     own: frozenset[str] = frozenset()  # changes that are everybody's own affair
+
+
+def change(step: Callable[[Session, Actor, str], object], key: str, done: str) -> View:
+    """A change of what the path names by ``key``, made by whoever asked; ``done`` names what is said afterwards."""
+
+    def changed(asked: Asked) -> Answer:
+        with asked.desk.database.begin() as session:
+            step(session, asked.actor, asked.path[key])
+        return Moved(asked.url, done)
+
+    return changed
 
 
 def nothing_there(what: str) -> Shown:

@@ -4,17 +4,15 @@ import time
 from typing import Any, Final
 
 from tacit_server.deployment import admission, looking, status
+from tacit_server.sealing import told_of_device
 from tacit_server.store.tables import DeviceRow
-from tacit_server.web.console.asked import Answer, Asked, Moved, Page, Shown, nothing_there
+from tacit_server.web.console.asked import Answer, Asked, Page, Shown, change, nothing_there
 from tacit_server.web.console.paging import paging
-
-_TELLING: Final = ("activity", "refusal", "rounds", "outbox")  # of a report: they tell whether it is taking part
 
 
 def told_device(row: DeviceRow, *, sealed: bool) -> dict[str, Any]:
     """A device as it is shown; behind a sealed roster without what tells whether it takes part."""
-    found = status.shown_device(row)
-    return {name: value for name, value in found.items() if not sealed or name not in _TELLING}
+    return told_of_device(status.shown_device(row), sealed=sealed)
 
 
 def show(asked: Asked) -> Answer:
@@ -58,29 +56,16 @@ def _spent(asked: Asked, count: int) -> float | None:
 
 def _reported(row: DeviceRow, *, sealed: bool) -> dict[str, Any]:
     """What the device said of itself last."""
-    found = status.reported(row)
-    return {name: value for name, value in found.items() if not sealed or name not in _TELLING}
+    return told_of_device(status.reported(row), sealed=sealed)
 
 
-def revoke(asked: Asked) -> Answer:
-    with asked.desk.database.begin() as session:
-        admission.revoke(session, asked.actor, asked.path["identity"])
-    return Moved(asked.url, "revoked")
-
-
-def restore(asked: Asked) -> Answer:
-    with asked.desk.database.begin() as session:
-        admission.restore(session, asked.actor, asked.path["identity"])
-    return Moved(asked.url, "restored")
-
-
-def erase(asked: Asked) -> Answer:
-    with asked.desk.database.begin() as session:
-        admission.erase(session, asked.actor, asked.path["identity"])
-    return Moved(asked.url, "erased")
-
+_CHANGES: Final = {
+    "revoke": change(admission.revoke, "identity", "revoked"),
+    "restore": change(admission.restore, "identity", "restored"),
+    "erase": change(admission.erase, "identity", "erased"),
+}
 
 PAGES: Final = (
     Page("/console/devices", show),
-    Page("/console/devices/{identity}", detail, {"revoke": revoke, "restore": restore, "erase": erase}),
+    Page("/console/devices/{identity}", detail, _CHANGES),
 )

@@ -12,7 +12,7 @@ from tacit_server.deployment.settings import RunSettings
 from tacit_server.sealing import told
 from tacit_server.store.tables import RunRow
 from tacit_server.web.console import drawing
-from tacit_server.web.console.asked import Answer, Asked, Moved, Page, Shown, nothing_there
+from tacit_server.web.console.asked import Answer, Asked, Moved, Page, Shown, change, nothing_there
 
 _FORM: Final = {"rounds": "federation.rounds", "cohort": "federation.cohort"}
 _SEALED_REASON: Final = "see the server's log: why tells who could be asked, and the roster is sealed"
@@ -116,25 +116,13 @@ def _moment(said: str) -> float | None:
         raise BadInput(f"{said[:30]!r} is no time of the form 2027-01-31T18:00") from error
 
 
-def pause(asked: Asked) -> Answer:
-    with asked.desk.database.begin() as session:
-        runs.pause(session, asked.actor, asked.path["name"])
-    return Moved(asked.url, "paused")
-
-
-def resume(asked: Asked) -> Answer:
-    with asked.desk.database.begin() as session:
-        runs.resume(session, asked.actor, asked.path["name"])
-    return Moved(asked.url, "resumed")
-
-
-def stop(asked: Asked) -> Answer:
-    with asked.desk.database.begin() as session:
-        runs.stop(session, asked.actor, asked.path["name"])
-    return Moved(asked.url, "stopped")
-
+_CHANGES: Final = {
+    "pause": change(runs.pause, "name", "paused"),
+    "resume": change(runs.resume, "name", "resumed"),
+    "stop": change(runs.stop, "name", "stopped"),
+}
 
 PAGES: Final = (
     Page("/console/runs", show, {"schedule": schedule}),
-    Page("/console/runs/{name}", detail, {"pause": pause, "resume": resume, "stop": stop}),
+    Page("/console/runs/{name}", detail, _CHANGES),
 )

@@ -2,7 +2,6 @@
 
 import json
 import sys
-import tomllib
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
@@ -16,10 +15,12 @@ from tacit_clients.gateway.serving import listening
 from tacit_privacy.errors import EngineFailed
 from tacit_privacy.ledger.transfer import export, is_sealed
 from tacit_privacy.ledger.verify import Verification, verify
+from tacit_privacy.settings_files import read_toml, toml_text
 from tacit_server.deployment import admission, audit, status
 from tacit_server.deployment.database import ServerDatabase
-from tacit_server.deployment.directory import ServerDirectory, toml
+from tacit_server.deployment.directory import ServerDirectory
 from tacit_server.deployment.runs import ENDED, found
+from tacit_server.deployment.settings import DeploymentSettings
 from tacit_server.flower_seam import is_up
 from tacit_simulations.evaluation.deployment.children import Child, Children
 
@@ -59,10 +60,10 @@ class ThrowAway:
     def _settle(self) -> None:
         """What an operator writes into server.toml: the adapter, and to wait until everybody is there."""
         config = self.path / "server.toml"
-        table = tomllib.loads(config.read_text(encoding="utf-8"))
+        table = read_toml(config)
         table["adapter"] = table["adapter"] | self.adapter
         table["joining"] = {"nodes": self.devices}
-        config.write_text(toml(table), encoding="utf-8")
+        config.write_text(toml_text(table, DeploymentSettings), encoding="utf-8")
 
     @property
     def path(self) -> Path:
