@@ -67,6 +67,7 @@ def run_superlink(files: SuperLinkFiles, around: Callable[[ASGIApp], ASGIApp]) -
 
     extensions.get_middleware = lambda: (Middleware(_Around, around=around),)
     _lighten_state()
+    _end_unknown_runs()
     sys.argv = [
         "flower-superlink",
         *("--host", files.host, "--port", str(files.port)),
@@ -94,6 +95,26 @@ def _lighten_state() -> None:
     mixin.SQLITE_PRAGMAS = (*mixin.SQLITE_PRAGMAS, ("synchronous", "OFF"))
     mixin.SqlMixin.session = _in_turn(mixin.SqlMixin.session)
     state._cleanup_expired_task_tokens = _seldom(state._cleanup_expired_task_tokens)
+
+
+def _end_unknown_runs() -> None:
+    """Let a run that SuperLink does not know be one that is over.
+
+    A server that was put up again knows none of the runs before. SuperLink fails when a node brings a reply to one of
+    them, as if it were its own fault, and the node would bring that reply for ever.
+    """
+    from flwr.superlink.servicer.fleet import fleet_handlers
+
+    handlers: Any = fleet_handlers
+    known = handlers.check_abort
+
+    def check_abort(run_id: int, abort: list[str], state: Any) -> str | None:
+        if run_id not in state.get_run_status({run_id}):
+            return "Run is not known."
+        found: str | None = known(run_id, abort, state)
+        return found
+
+    handlers.check_abort = check_abort
 
 
 def _in_turn(session: Callable[[Any], Any]) -> Callable[[Any], Any]:

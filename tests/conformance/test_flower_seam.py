@@ -19,6 +19,7 @@ from flwr.supercore.task_identity import TaskIdentity
 from flwr.superlink import extensions, main
 from flwr.superlink.cli.flower_superlink import SuperLinkLifespan
 from flwr.superlink.runtime import run_serverapp
+from flwr.superlink.servicer.fleet import fleet_handlers
 
 from tacit_clients import flower_seam as device_side
 from tacit_server import flower_seam as server_side
@@ -84,6 +85,13 @@ def test_superlink_asks_for_middleware_where_the_wall_is_put() -> None:
     assert "middleware=_get_middleware()" in inspect.getsource(main.create_app)
     command = sys.modules[SuperLinkLifespan.__module__]
     assert "create_app(lifespan_config, SuperLinkLifespan)" in inspect.getsource(command._run_superlink_http_api)
+
+
+def test_superlink_asks_in_one_place_whether_a_run_goes_on() -> None:
+    """Where a run that is not known is made one that is over: every call of a node about a run asks there."""
+    calls = inspect.getsource(fleet_handlers)
+    assert calls.count("check_abort(") == 6 and "import check_abort" in calls
+    assert list(inspect.signature(fleet_handlers.check_abort).parameters) == ["run_id", "abort_status_list", "state"]
 
 
 def test_the_interfaces_have_the_paths_that_the_wall_knows() -> None:

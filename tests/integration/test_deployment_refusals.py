@@ -11,13 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
 import pytest
 from deployments import Deployment, eventually, tacit
+from flwr.app import ArrayRecord, ConfigRecord, Message, RecordDict
 
 from tacit_clients.device.server import Server, trusting
-from tacit_clients.flower_seam import FleetConnection, NodeKey
+from tacit_clients.flower_seam import FleetConnection, NodeKey, Parcel, adopt_identity
 from tacit_privacy.enrolment import Application, DeviceReport, Placement, Token, request_headers
-from tacit_privacy.errors import NodeUnknown, RequestRefused, ServerUnreachable
+from tacit_privacy.errors import NodeUnknown, RequestRefused, RunOver, ServerUnreachable
 from tacit_privacy.ledger.keys import SigningKey
 from tacit_server.deployment import admission, audit
 from tacit_server.deployment.database import ServerDatabase
@@ -151,6 +153,22 @@ def test_an_admitted_device_is_answered(fleet: Deployment, admitted: Asker) -> N
     assert admitted.server.report(REPORT).node_id == admitted.placement.node_id  # type: ignore[union-attr]
     admitted.connection().heartbeat()
     assert admitted.connection().receive() is None
+
+
+@pytest.mark.parametrize("length", [10, 2**21])
+def test_a_reply_to_a_run_of_an_earlier_up_is_over(fleet: Deployment, admitted: Asker, length: int) -> None:
+    """Whole or part by part: nobody waits for it, and the device must not bring it for ever."""
+    assert admitted.placement
+    adopt_identity(run_id=12345, node_id=int(admitted.placement.node_id))
+    asked = Message(RecordDict({"a": ConfigRecord({"x": 1})}), int(admitted.placement.node_id), "train")
+    asked.metadata.__dict__["_message_id"] = "a" * 64
+    vector = ArrayRecord([np.zeros(length, dtype=np.float32)])
+    reply = Parcel.of(Message(RecordDict({"update": vector}), reply_to=asked))
+    for call in (admitted.connection().send, admitted.connection().confirm):
+        with pytest.raises(RunOver):
+            call(reply)
+    with pytest.raises(RunOver):
+        admitted.connection().check_bundle(12345)
 
 
 def test_an_unknown_device(fleet: Deployment, asker: Asker) -> None:

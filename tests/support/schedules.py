@@ -23,13 +23,15 @@ QUICK: dict[str, dict[str, Any]] = {
     "joining": {"patience_s": 90.0, "answer_s": 20.0},
 }
 _PATIENCE_S = 420.0
+_ROUND_S = 60.0  # a coordinator that was killed is there again, with a round, long before
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """Something that happens ``after`` seconds."""
+    """Something that happens ``after`` seconds; ``within``: after a round has begun, not merely after the last one."""
 
     after: float
+    within: bool
     kind: str  # device, server, link, coordinator; cut, slow or tear of the network
     device: int
 
@@ -40,7 +42,11 @@ def drawn(seed: int, count: int = 5) -> list[Fault]:
     kinds = ["device", rng.choice(["server", "link", "coordinator"]), rng.choice(["cut", "slow", "tear"])]
     kinds += rng.choices(["device", "server", "link", "coordinator", "cut", "tear"], [3, 1, 1, 1, 1, 1], k=count - 3)
     rng.shuffle(kinds)
-    return [Fault(rng.uniform(0.5, 6.0), kind, rng.randrange(DEVICES)) for kind in kinds]
+    return [
+        Fault(rng.uniform(0.0, 0.8 if within else 3.0), within, kind, rng.randrange(DEVICES))
+        for number, kind in enumerate(kinds)
+        for within in [number == 0 or rng.random() < 0.6]
+    ]
 
 
 def child(fleet: Deployment, module: str) -> psutil.Process | None:
@@ -95,14 +101,33 @@ def live_through(folder: Path, seed: int) -> str:
         eventually(lambda: _online(fleet) == DEVICES, "devices are not there", 180)
         fleet.schedule("only", "--rounds", str(ROUNDS))
         eventually(lambda: fleet.run("only")["state"] == "running", "the run does not begin", 60)
+        under_way = 0
         for fault in drawn(seed):
+            if fault.within:
+                wait_for_a_round(fleet)
             time.sleep(fault.after)
+            under_way += newest_entry(fleet) == "reserve"
             strike(fleet, network, fault, rng)
         network.slow(0.0)
         run = fleet.ended("only", _PATIENCE_S)
         for device in fleet.devices:
             device.stop()
-        return check(fleet, run, seed)
+        assert under_way, "nothing was struck while a round was under way"
+        return f"{check(fleet, run, seed)}, {under_way} faults within a round"
+
+
+def newest_entry(fleet: Deployment) -> str:
+    """Of the ledger; a reservation means that a round is under way."""
+    with closing(sqlite3.connect(fleet.server / "server.db")) as database:
+        found = database.execute('select payload from ledger order by "index" desc limit 1').fetchone()
+    return str(json.loads(found[0])["kind"]) if found else ""
+
+
+def wait_for_a_round(fleet: Deployment) -> None:
+    """Until one is under way, or the run is over."""
+    until = time.monotonic() + _ROUND_S
+    while newest_entry(fleet) not in ("reserve", "end") and time.monotonic() < until:
+        time.sleep(0.02)
 
 
 def check(fleet: Deployment, run: dict[str, Any], seed: int) -> str:
