@@ -193,6 +193,17 @@ def test_what_was_erased_is_in_no_file(path: Path) -> None:
         assert other.peek("a") is None
 
 
+def test_what_was_replaced_is_in_no_file(path: Path) -> None:
+    with opened(path) as vault:
+        other, first = vault.seal("other", b"kept"), vault.replace("state", b"x" * 9000)
+        old = raw(path, "SELECT substr(sealed, 6000, 64) FROM records WHERE number = ?", first)[0][0]
+        assert old in on_disk(path)  # the search can find
+        second = vault.replace("state", b"y" * 20_000)
+        assert second > first > other and vault.numbers("state") == [second]
+        assert [each.row for each in vault.rows("state")] == [b"y" * 20_000]
+        assert old not in on_disk(path) and [each.row for each in vault.rows("other")] == [b"kept"]
+
+
 def test_erasing_everything_leaves_an_empty_vault(path: Path) -> None:
     with opened(path) as vault:
         issue(vault, "a", "Anna")
@@ -697,6 +708,23 @@ def test_a_killed_writer_loses_nothing_that_was_acknowledged(path: Path) -> None
         assert talk is not None
         noted = [line.split("\t") for line in log.read_text().splitlines() if line.count("\t") == 1]
         assert noted and all(talk.original(token) == value for token, value in noted)
+
+
+def test_a_record_whose_writer_is_killed_is_the_old_or_the_new_one_and_whole(path: Path) -> None:
+    opened(path).close()
+    log = path.with_name("log")
+    for pause in (0.0, 0.03, 0.07, 0.12, 0.2):
+        begun = log.stat().st_size if log.exists() else 0
+        run = subprocess.Popen([sys.executable, USER, "replace", path, log])
+        while not log.exists() or log.stat().st_size == begun:
+            time.sleep(0.01)
+        time.sleep(pause)
+        run.kill()
+        run.wait(30)
+        noted = int(log.read_text().split()[-1])
+        with opened(path) as vault:
+            (found,) = vault.rows("state")
+        assert found.row in {b"%08d" % number * 200_000 for number in (noted, noted + 1)}
 
 
 def test_several_processes_may_make_one_vault(path: Path) -> None:

@@ -59,7 +59,7 @@ class Journal:
         """New keys; they are of use once an enrolment goes through."""
         signing, node = SigningKey.generate(), NodeKey.generate()
         told = {"signing": signing.to_bytes().hex(), "node": node.to_bytes().decode()}
-        self._put(sealed.KEYS, json.dumps(told).encode())
+        self._vault.replace(sealed.KEYS, json.dumps(told).encode())
         return signing, node
 
     def placement(self) -> Placement | None:
@@ -68,7 +68,7 @@ class Journal:
         return None if found is None else Placement.from_bytes(found)
 
     def place(self, placement: Placement) -> None:
-        self._put(sealed.PLACE, placement.to_bytes())
+        self._vault.replace(sealed.PLACE, placement.to_bytes())
 
     def code(self) -> str:
         """Digest of the code that the owner trusted last; empty before."""
@@ -76,7 +76,7 @@ class Journal:
         return "" if found is None else found.decode()
 
     def trust(self, code: str) -> None:
-        self._put(sealed.CODE, code.encode())
+        self._vault.replace(sealed.CODE, code.encode())
 
     def turn(self) -> Turn:
         """Where the device stands."""
@@ -85,7 +85,7 @@ class Journal:
 
     def keep(self, turn: Turn) -> None:
         """Replace what ``turn`` finds, at once and as a whole."""
-        self._put(sealed.TURN, _packed(turn))
+        self._vault.replace(sealed.TURN, _packed(turn))
 
     def sent(self, turn: Turn) -> Turn:
         """Note that what was owed has arrived."""
@@ -99,7 +99,7 @@ class Journal:
         return AdapterState() if found is None else AdapterState.from_bytes(found)
 
     def note_adapter(self, state: AdapterState) -> None:
-        self._put(sealed.ADAPTER, state.to_bytes())
+        self._vault.replace(sealed.ADAPTER, state.to_bytes())
 
     def personal(self) -> PersonalRecord | None:
         """Which personal adapter the device answers with, for the gateway beside it; None before it was judged."""
@@ -107,7 +107,7 @@ class Journal:
         return None if found is None else PersonalRecord.from_bytes(found)
 
     def keep_personal(self, record: PersonalRecord) -> None:
-        self._put(sealed.PERSONAL, record.to_bytes())
+        self._vault.replace(sealed.PERSONAL, record.to_bytes())
 
     def forget_personal(self) -> None:
         self._vault.erase_rows(sealed.PERSONAL)
@@ -127,13 +127,6 @@ class Journal:
 
     def _newest(self, kind: str) -> bytes | None:
         return sealed.newest(self._vault, kind)
-
-    def _put(self, kind: str, row: bytes) -> None:
-        """The new record first, then the old ones go: between the two, the newest counts."""
-        number = self._vault.seal(kind, row)
-        old = [known for known in self._vault.numbers(kind) if known < number]
-        if old:
-            self._vault.erase_rows(kind, old)
 
 
 def _packed(turn: Turn) -> bytes:

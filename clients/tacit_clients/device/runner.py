@@ -7,6 +7,7 @@ import signal
 import threading
 import time
 from contextlib import suppress
+from copy import deepcopy
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from types import FrameType
@@ -190,7 +191,7 @@ class DeviceRunner:
         message = asked.message()
         adopt_identity(asked.run_id, int(self._placement.node_id))
         self._state = self._turn.state
-        state = self.journal.turn().state  # a copy: an answer that fails changes nothing
+        state = deepcopy(self._turn.state)  # an answer that fails changes nothing
         context = Context(run_id=asked.run_id, node_id=0, node_config={}, state=state, run_config={})
         try:
             reply = self._app(message, context)

@@ -31,16 +31,29 @@ class Records:
 
     def seal(self, kind: str, row: bytes, expires_days: float | None) -> int:
         name = self._name(kind)
-        until = None if expires_days is None else -int(-(self._clock() + expires_days * _DAY_S) // _DAY_S) * _DAY_S
         with self._database.writing() as connection:
             self._master.check(connection)
-            sealer = self._sealer(connection, name) or self._new(connection, name)
-            newest = connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'records'").fetchone()
-            number = 1 if newest is None else newest[0] + 1
-            sealed = sealer.seal(row, self._master.identity, "records", name, number, until or 0)
-            connection.execute(
-                "INSERT INTO records (number, kind, expires, sealed) VALUES (?, ?, ?, ?)", (number, name, until, sealed)
-            )
+            return self._add(connection, name, row, expires_days)
+
+    def replace(self, kind: str, row: bytes) -> int:
+        name = self._name(kind)
+        with self._database.writing() as connection:
+            self._master.check(connection)
+            gone = connection.execute("DELETE FROM records WHERE kind = ?", (name,)).rowcount  # its pages are used again
+            number = self._add(connection, name, row, None)
+        if gone:
+            self._database.settle()
+        return number
+
+    def _add(self, connection: Connection, name: bytes, row: bytes, expires_days: float | None) -> int:
+        until = None if expires_days is None else -int(-(self._clock() + expires_days * _DAY_S) // _DAY_S) * _DAY_S
+        sealer = self._sealer(connection, name) or self._new(connection, name)
+        newest = connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'records'").fetchone()
+        number = 1 if newest is None else int(newest[0]) + 1
+        sealed = sealer.seal(row, self._master.identity, "records", name, number, until or 0)
+        connection.execute(
+            "INSERT INTO records (number, kind, expires, sealed) VALUES (?, ?, ?, ?)", (number, name, until, sealed)
+        )
         return number
 
     def rows(self, kind: str, after: int, limit: int | None) -> list[Record]:
