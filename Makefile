@@ -61,9 +61,11 @@ docs: $(DEVELOP) ## Build the pages into site/
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 	@echo "The pages: $(abspath site)/index.html"
 
-reference: $(DEVELOP) ## Write the pages that are made from code: docs/cli.md, docs/scenarios.md
+reference: $(DEVELOP) ## Write the pages that are made from code: docs/cli.md, docs/scenarios.md, docs/settings.md
 	$(BIN)/python -m tacit_simulations.commands._reference > docs/cli.md.new && mv docs/cli.md.new docs/cli.md
-	$(BIN)/python -m tacit_simulations.reference > docs/scenarios.md.new && mv docs/scenarios.md.new docs/scenarios.md
+	for page in scenarios settings; do \
+		$(BIN)/python -m tacit_simulations.reference $$page > docs/$$page.md.new && mv docs/$$page.md.new docs/$$page.md; \
+	done
 
 bench: $(DEVELOP) ## Measure every figure the documents name, with what it is compared with
 	$(BIN)/python benchmarks/run_all.py

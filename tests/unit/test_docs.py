@@ -42,7 +42,14 @@ def runnable() -> list[tuple[str, ...]]:
     return commands(root, (), click.Context(root))
 
 
-@pytest.mark.parametrize(("name", "page"), [("cli.md", _reference.page), ("scenarios.md", reference.page)])
+@pytest.mark.parametrize(
+    ("name", "page"),
+    [
+        ("cli.md", _reference.page),
+        ("scenarios.md", reference.scenarios_page),
+        ("settings.md", reference.settings_page),
+    ],
+)
 def test_pages_made_from_code_are_current(name: str, page: Callable[[], str]) -> None:
     assert text(ROOT / "docs" / name) == page(), "type: make reference"
 
@@ -53,7 +60,8 @@ def test_the_page_of_benchmarks_shows_the_newest_results() -> None:
 
 
 def test_every_setting_is_explained() -> None:
-    rows = [line for line in reference.page().splitlines() if line.startswith("| `") and line.count("|") == 4]
+    pages = reference.scenarios_page() + reference.settings_page()
+    rows = [line for line in pages.splitlines() if line.startswith("| `") and line.count("|") == 4]
     unexplained = [row for row in rows if re.search(r"\|\s*\|$", row) and "." in row.split("|")[1]]
     assert unexplained == []
 

@@ -88,11 +88,12 @@ def run(directory: DirOption = HERE, store_key: KeyOption = "auto", as_json: Jso
 def _run(directory: Path, store_key: str, write: Callable[[dict[str, Any]], None]) -> None:
     """Until told to end; ``write`` tells who runs, once it does."""
     from tacit_clients.device.home import DeviceHome
-    from tacit_clients.device.limits import apply_limits
+    from tacit_clients.device.limits import apply_limits, limit_memory, room_for_the_model
     from tacit_privacy.logs import configure
 
     home = DeviceHome.open(directory)
-    apply_limits(home.settings.limits)
+    limits = home.settings.limits
+    apply_limits(limits)
     configure("device")
     with home.held(), home.journal(store_key) as journal:
         from tacit_clients.device.trusting import check_code
@@ -100,7 +101,9 @@ def _run(directory: Path, store_key: str, write: Callable[[dict[str, Any]], None
         check_code(journal)
         from tacit_clients.device.runner import DeviceRunner
 
-        runner = DeviceRunner(home, journal)
+        limit_memory(limits)
+        with room_for_the_model(limits):
+            runner = DeviceRunner(home, journal)
         write({"identity": runner.identity, "server": home.settings.server.url, "directory": str(directory)})
         runner.run()
 

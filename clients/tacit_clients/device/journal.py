@@ -28,11 +28,15 @@ from tacit_privacy.pii.vault.store import Vault
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """Where a device stands: what it remembers, what it was asked and has not answered, what it owes."""
+    """Where a device stands: what it remembers, what it was asked and has not answered, what it owes.
+
+    ``begun``: how many processes began to answer and ended before they had.
+    """
 
     state: RecordDict
     asked: Parcel | None = None
     owed: Parcel | None = None
+    begun: int = 0
 
 
 class Journal:
@@ -146,7 +150,7 @@ def _packed(turn: Turn) -> bytes:
     for name, parcel in (("asked", turn.asked), ("owed", turn.owed)):
         if parcel is not None:
             arrays[f"parcel/{name}"] = np.frombuffer(parcel.pack(), dtype=np.uint8)
-    head = json.dumps({"configs": configs, "arrays": names}).encode()
+    head = json.dumps({"configs": configs, "arrays": names, "begun": turn.begun}).encode()
     buffer = io.BytesIO()
     np.savez(buffer, allow_pickle=False, head=np.frombuffer(head, dtype=np.uint8), **arrays)
     return buffer.getvalue()
@@ -166,4 +170,4 @@ def _unpacked(data: bytes) -> Turn:
             for name in ("asked", "owed")
             if f"parcel/{name}" in archive.files
         }
-    return Turn(state, **parcels)
+    return Turn(state, **parcels, begun=head.get("begun", 0))

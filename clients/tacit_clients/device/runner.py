@@ -6,10 +6,12 @@ import os
 import signal
 import threading
 import time
+import traceback
 from contextlib import suppress
 from copy import deepcopy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
+from pathlib import Path
 from types import FrameType
 from typing import Any, Final
 
@@ -27,6 +29,7 @@ from tacit_clients.device.installing import Installer, settle
 from tacit_clients.device.journal import Journal, Turn
 from tacit_clients.device.judging import PersonalJudge
 from tacit_clients.device.ledger_watch import compared, seen_of
+from tacit_clients.device.limits import is_out_of_memory
 from tacit_clients.device.policy import Surroundings, obstacle
 from tacit_clients.device.scoring import Scorer
 from tacit_clients.device.server import Server
@@ -44,6 +47,7 @@ from tacit_privacy.provenance import code_digest
 _MAIL_S: Final = 25.0  # how long the server may keep the device waiting
 _REPORT_S: Final = 60.0
 _POLICY_S: Final = 15.0  # between looks while policy keeps the device from training
+_MOST_BEGINNINGS: Final = 3  # of one message, by processes that ended over it, as for want of memory
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 30.0
 _LEDGER_DOUBTS: Final = frozenset({"rollback", "fork", "ledger"})
 _log = structlog.get_logger("tacit.device")
@@ -99,13 +103,21 @@ class DeviceRunner:
         self._scorer = Scorer(self._adapted, self.home.settings.data)
         settle(self.home, self.journal)
         self._app = make_client_app(lambda context: self._device())
-        self._turn: Turn = self.journal.turn()
+        self._turn = self._taken_up()
         self._fleet = FleetLink(address, authority, keys[1], placement.node_id)
 
     @property
     def identity(self) -> str:
         """What the device is called in receipts."""
         return self._placement.identity
+
+    def _taken_up(self) -> Turn:
+        """Where the device stood when its process ended; what it was asked is begun once more."""
+        turn = self.journal.turn()
+        if turn.asked is not None:
+            turn = replace(turn, begun=turn.begun + 1)
+            self.journal.keep(turn)
+        return turn
 
     def run(self) -> None:
         """Until SIGTERM or SIGINT."""
@@ -193,10 +205,13 @@ class DeviceRunner:
         self._state = self._turn.state
         state = deepcopy(self._turn.state)  # an answer that fails changes nothing
         context = Context(run_id=asked.run_id, node_id=0, node_config={}, state=state, run_config={})
+        if self._turn.begun > _MOST_BEGINNINGS:
+            _log.error("a message is given up, since the process ended over it", times=_MOST_BEGINNINGS)
+            return Message(refusal("failed"), reply_to=message)
         try:
             reply = self._app(message, context)
-        except TacitError as error:  # whoever waits for an answer gets one, and not what it failed of
-            _log.error("a message could not be answered", why=str(error))
+        except Exception as error:  # whoever waits gets an answer, not what it failed of; this process goes on
+            _log.error("a message could not be answered", **_why(error))
             return Message(refusal("failed"), reply_to=message)
         self._state = context.state
         if reply.has_content() and RECORD_REFUSAL in reply.content.config_records:
@@ -374,6 +389,19 @@ class DeviceRunner:
             self.home.tell(told)
         except BadInput as error:  # a full disk: word for the owner is no reason to end
             _log.warning("the status cannot be written", why=str(error))
+
+
+def _why(error: Exception) -> dict[str, str]:
+    """For the device's own log. What an unforeseen error says may quote an example: only its place is told."""
+    under = (
+        error.__context__ if isinstance(error.__context__, Exception) else error
+    )  # the app tells no more than a name
+    if is_out_of_memory(under):
+        return {"why": "out of memory; see limits.memory_mb, or keep shorter examples"}
+    if isinstance(under, TacitError):
+        return {"why": str(under)}
+    frames = traceback.extract_tb(under.__traceback__)
+    return {"why": type(under).__name__, "place": f"{Path(frames[-1].filename).name}:{frames[-1].lineno}"}
 
 
 def _round_of(owed: Parcel) -> int:

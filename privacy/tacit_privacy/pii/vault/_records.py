@@ -39,7 +39,9 @@ class Records:
         name = self._name(kind)
         with self._database.writing() as connection:
             self._master.check(connection)
-            gone = connection.execute("DELETE FROM records WHERE kind = ?", (name,)).rowcount  # its pages are used again
+            gone = connection.execute(
+                "DELETE FROM records WHERE kind = ?", (name,)
+            ).rowcount  # its pages are used again
             number = self._add(connection, name, row, None)
         if gone:
             self._database.settle()

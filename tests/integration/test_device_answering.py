@@ -1,0 +1,73 @@
+"""What a device does with a message that it cannot answer: it says so, tells its own log why, and goes on."""
+
+from pathlib import Path
+
+import pytest
+import servers
+from flwr.app import ConfigRecord, Message, RecordDict
+from structlog.testing import capture_logs
+
+from tacit_clients.device.home import DeviceHome
+from tacit_clients.device.journal import Turn
+from tacit_clients.device.runner import DeviceRunner
+from tacit_clients.flower_seam import Parcel, adopt_identity
+from tacit_privacy.contract import RECORD_REFUSAL
+from tacit_privacy.enrolment import Placement
+
+NANO = {"method": "lora", "rank": 2, "alpha": 4.0, "seed": 0, "targets": ["o_proj"]}
+LAMP = '{"prompt": "turn on the lamp", "target": "done"}\n'
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> DeviceHome:
+    """Of a device that was admitted and has data."""
+    (tmp_path / "examples.jsonl").write_text(20 * LAMP)
+    settings = {"server": {"url": "https://localhost:1"}, "data": {"path": str(tmp_path / "examples.jsonl")}}
+    found = DeviceHome.make(tmp_path / "device", settings, servers.directory(tmp_path / "server").authority.read_text())
+    with found.journal(create=True) as journal:
+        journal.make_keys()
+        journal.place(Placement(state="admitted", identity="device-1", node_id="7", model="tacit-nano", adapter=NANO))
+    return found
+
+
+def asked(kind: str) -> Parcel:
+    adopt_identity()
+    return Parcel.of(Message(RecordDict({"terms": ConfigRecord({"payload": b"none"})}), 7, kind))
+
+
+def reason(runner: DeviceRunner, kind: str) -> str:
+    return str(runner._reply(asked(kind)).content.config_records[RECORD_REFUSAL]["reason"])
+
+
+def test_a_message_that_no_function_is_for_is_refused_and_ends_nothing(home: DeviceHome) -> None:
+    with home.journal() as journal, capture_logs() as said:
+        runner = DeviceRunner(home, journal)
+        assert reason(runner, "train.unheard_of") == "failed"
+        assert reason(runner, "train") == "malformed"
+    assert (said[0]["event"], said[0]["why"]) == ("a message could not be answered", "ValueError")
+
+
+def test_a_message_over_which_the_process_ended_again_and_again_is_given_up(home: DeviceHome) -> None:
+    for begun in range(1, 5):
+        with home.journal() as journal, capture_logs():
+            if begun == 1:
+                journal.keep(Turn(RecordDict(), asked=asked("train")))
+            runner = DeviceRunner(home, journal)
+            assert journal.turn().begun == begun  # and here its process would end
+            assert reason(runner, "train") == ("malformed" if begun <= 3 else "failed")
+
+
+def test_what_the_log_says_of_an_unforeseen_error_quotes_no_example(
+    home: DeviceHome, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    secret = "Ottilie Grünspan"
+
+    def device(self: DeviceRunner) -> None:
+        raise ValueError(secret)
+
+    monkeypatch.setattr(DeviceRunner, "_device", device)
+    with home.journal() as journal, capture_logs() as said:
+        reply = DeviceRunner(home, journal)._reply(asked("train"))
+    assert reply.content.config_records[RECORD_REFUSAL]["reason"] == "failed"
+    assert "ValueError" in repr(said) and "test_device_answering.py:" in repr(said)
+    assert secret not in repr(said) + repr(reply.content)
