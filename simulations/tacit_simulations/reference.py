@@ -52,10 +52,10 @@ def _scenario_settings() -> Iterator[str]:
 def _server_settings() -> Iterator[str]:
     yield "## server.toml"
     yield ""
-    yield "In the server's directory; `tacit server init` writes it. The part of a key before its first point is its table:"
-    yield "`listen.port` is `port` below `[listen]`. Unknown keys are refused. The next `tacit server up` reads it."
-    yield "`tacit server run schedule --set key=value` gives one run other values, within what the server promises. A password"
-    yield "of a database stands nowhere in it: the whole URL goes into the environment, `TACIT_DATABASE`."
+    yield "In the server's directory; `tacit server init` writes it. The part of a key before its first point is its"
+    yield "table: `listen.port` is `port` below `[listen]`. Unknown keys are refused. `tacit server up` reads it."
+    yield "`tacit server run schedule --set key=value` gives one run other values, within what the server promises. A"
+    yield "password of a database stands nowhere in it: the whole URL goes into the environment, `TACIT_DATABASE`."
     yield ""
     yield from _table(DeploymentSettings)
     yield ""
@@ -64,8 +64,8 @@ def _server_settings() -> Iterator[str]:
 def _device_settings() -> Iterator[str]:
     yield "## device.toml"
     yield ""
-    yield "In the device's directory; `tacit device enroll` writes it. The next `tacit device run` reads it. A server can"
-    yield "change none of it, and sees none of it but the name."
+    yield "In the device's directory; `tacit device enroll` writes it. The next `tacit device run` reads it. A server"
+    yield "can change none of it, and sees none of it but the name."
     yield ""
     yield from _table(DeviceSettings)
 

@@ -167,12 +167,14 @@ class Deployment:
         """JSON of a ``tacit server`` command."""
         return told("server", *arguments, "--dir", "server", folder=self.folder)
 
-    def enrol(self, number: int, examples: int = 30, token: str | None = None) -> Process:
-        """A device with data of its own, admitted and not started yet."""
+    def enrol(self, number: int, examples: int = 30, token: str | None = None, vault: str = "") -> Process:
+        """A device with data of its own, or with its gateway's vault, admitted and not started yet."""
         name = f"device{number}"
-        write_examples(self.folder / f"{name}.jsonl", examples, seed=number)
+        if not vault:
+            write_examples(self.folder / f"{name}.jsonl", examples, seed=number)
+        source = ("--vault", vault) if vault else ("--data", f"{name}.jsonl")
         tacit(
-            *("device", "enroll", "--server", self.url, "--dir", name, "--data", f"{name}.jsonl", "--name", name),
+            *("device", "enroll", "--server", self.url, "--dir", name, *source, "--name", name),
             folder=self.folder,
             environment={"TACIT_ENROLMENT_TOKEN": token or self.token()},
         )

@@ -1,8 +1,11 @@
-"""The gateway of a device answers before, while and after a run's adapter is taken into use, and is never restarted."""
+"""A device learns from what its owner accepted in the gateway; the gateway answers before, while and after the run's
+adapter is taken into use, and is never restarted.
+"""
 
+import re
 import threading
 import tomllib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +23,7 @@ from tacit_privacy.settings_files import toml_text
 
 pytestmark = pytest.mark.timeout(600)
 ASKED = ("turn on the lamp", "turn on the kettle", "play some jazz", "wake me at seven")
+PLANTED = ("quibberdock", "Ottilie Grünspan")  # a word of no language, and a name
 NOBODY = "http://127.0.0.1:9/v1"
 LONG_S = 240.0  # on a machine that has other work
 
@@ -81,12 +85,50 @@ class Asking:
                 self.adapters.append(adapter)
 
 
+@dataclass
+class OwnersPage:
+    """The owner at the gateway's page."""
+
+    client: httpx.Client
+    headers: dict[str, str]
+
+    def shows(self, words: str) -> bool:
+        return words in self.client.get("/").text
+
+    def does(self, path: str, **fields: str) -> None:
+        csrf = re.findall(r'name="csrf" value="([^"]+)"', self.client.get("/").text)[0]
+        self.client.post(path, data={"csrf": csrf, **fields}, headers=self.headers).raise_for_status()
+
+    def judges(self, asking: "Asking", planted: tuple[str, ...]) -> int:
+        """Accept some answers about what is planted, and correct the others; how many there are to learn from."""
+        self.does("/owner/collect", collect="1")
+        for number in range(12):
+            asking.said(f"turn on the lamp of {planted[number % len(planted)]}")
+        waiting = sorted(set(re.findall(r"/owner/answers/(\d+)", self.client.get("/answers").text)), key=int)
+        for number in waiting:
+            if int(number) % 2:
+                self.does(f"/owner/answers/{number}", verdict="accept")
+            else:
+                self.does(f"/owner/answers/{number}", verdict="correct", answer=f"the lamp of {planted[0]} is on")
+        return len(self.client.get("/examples.jsonl").text.splitlines())
+
+
 @contextmanager
-def owners_page(process: Process) -> Iterator[Callable[[str], bool]]:
-    """Whether the owner's page says something now."""
-    with httpx.Client(trust_env=False, timeout=60, follow_redirects=True) as client:
+def owners_page(process: Process) -> Iterator[OwnersPage]:
+    base = process.base_url.removesuffix("/v1")
+    with httpx.Client(base_url=base, trust_env=False, timeout=60, follow_redirects=True) as client:
         client.get(process.page)
-        yield lambda words: words in client.get(f"{process.base_url.removesuffix('/v1')}/").text
+        yield OwnersPage(client, {"origin": base, "sec-fetch-site": "same-origin"})
+
+
+def holding(words: tuple[str, ...], folder: Path) -> list[Path]:
+    """Files below ``folder`` that hold one of the words, whoever wrote them."""
+    wanted = [word.encode(encoding) for word in words for encoding in ("utf-8", "utf-16-le")]
+    return [
+        path
+        for path in folder.rglob("*")
+        if path.is_file() and any(word in data for data in [path.read_bytes()] for word in wanted)
+    ]
 
 
 def in_clear(vector: NDArray[np.float32], folder: Path) -> list[Path]:
@@ -96,19 +138,28 @@ def in_clear(vector: NDArray[np.float32], folder: Path) -> list[Path]:
 
 
 def test_the_gateway_takes_a_runs_adapter_while_it_answers(tmp_path: Path) -> None:
-    """And the personal adapter over it, which no file holds in clear; then its owner goes back."""
+    """And the personal adapter over it, which no file holds in clear; then its owner goes back.
+
+    No word of what the device learns from is in any file of the server, the device or the gateway, nor in a log.
+    """
     device, mine = tmp_path / "device1", ", and with your personal adapter, which never leaves"
+    vault = tmp_path / "gateway.vault"
     with Deployment(tmp_path, devices=10).start() as fleet:
-        first, second = fleet.enrol(1), fleet.enrol(2)
+        first, second = fleet.enrol(1, vault=vault.name), fleet.enrol(2)
         settle_for_anything(device)
-        first.start()
-        second.start()
         with (
-            gateway("--upstream", NOBODY, "--model", "m", "--device", str(device)) as process,
-            owners_page(process) as shows,
+            gateway("--upstream", NOBODY, "--model", "m", "--device", str(device), "--vault", str(vault)) as process,
+            owners_page(process) as page,
         ):
-            asking = Asking(process.base_url)
+            asking, shows = Asking(process.base_url), page.shows
             plain = asking.all()
+            examples = page.judges(asking, PLANTED)
+            assert examples >= 10, "the device has too little to learn from"
+            assert PLANTED[0] in page.client.get("/examples.jsonl").text, "what is looked for is not in the examples"
+            found = tacit("doctor", "--device", "device1", folder=tmp_path, code=None)
+            assert f"{examples - examples // 10} examples to learn from" in found, found
+            first.start()
+            second.start()
             with asking.on_and_on():
                 fleet.schedule("first", "--rounds", "1", "--cohort", "2")
                 assert fleet.ended("first", LONG_S)["state"] == "finished", fleet.up.said()
@@ -127,7 +178,7 @@ def test_the_gateway_takes_a_runs_adapter_while_it_answers(tmp_path: Path) -> No
             assert asking.adapters == ["", installed[:12], ""]
             assert plain != adapted != alone != plain
             assert (back["rolled_back"], back["vector"]) == (installed, "")
-            assert process.stop() == 0 and "Traceback" not in process.stderr
+            assert process.stop() == 0 and not any(word in process.stderr for word in ("Traceback", *PLANTED))
         assert first.stop() == 0, first.said()
         assert f"went back from adapter {installed[:12]}" in tacit(
             "device", "status", "--dir", "device1", folder=tmp_path
@@ -135,4 +186,4 @@ def test_the_gateway_takes_a_runs_adapter_while_it_answers(tmp_path: Path) -> No
     with DeviceHome.open(device).journal() as journal:
         record = journal.personal()
     assert record is not None and record.adapter is not None and record.shared == ""
-    assert in_clear(record.adapter.vector, tmp_path) == []
+    assert in_clear(record.adapter.vector, tmp_path) == [] and holding(PLANTED, tmp_path) == []
