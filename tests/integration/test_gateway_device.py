@@ -2,11 +2,13 @@
 
 import asyncio
 import json
+import shutil
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -17,6 +19,7 @@ import pytest
 from gateways import Running, running
 from upstreams import Upstream
 
+from tacit_clients.commands.gateway import _local
 from tacit_clients.device.folders import AdapterFolders
 from tacit_clients.device.home import DeviceHome
 from tacit_clients.device.in_use import InUse
@@ -26,7 +29,7 @@ from tacit_clients.gateway.following import Following, device_of
 from tacit_clients.gateway.settings import GatewaySettings, LocalSettings
 from tacit_clients.slm.adapters import build_spec
 from tacit_clients.slm.generation import LocalModel
-from tacit_clients.slm.models import NANO, LanguageModel, load, single_thread
+from tacit_clients.slm.models import NANO, NANO_FOLDER, LanguageModel, load, single_thread
 from tacit_clients.slm.places import HeldAdapter
 from tacit_clients.slm.resident import Resident
 from tacit_clients.training.personal import personal_spec
@@ -378,6 +381,25 @@ def test_a_device_excludes_what_it_brings(local: dict[str, str], word: str, tmp_
     with pytest.raises(BadInput, match=word) as refused:
         GatewaySettings.read(file, {})
     assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(("form", "alike"), [(None, True), ("plain", True), ("chat", False)])
+def test_over_a_chat_model_a_device_answers_in_the_form_that_its_fleet_learnt(
+    owned: Owned, tmp_path: Path, form: str | None, alike: bool
+) -> None:
+    folder = tmp_path / "chat"
+    shutil.copytree(NANO_FOLDER, folder)
+    (folder / "chat_template.jinja").write_text(
+        "{% for m in messages %}<|pad|>{{ m.role }}: {{ m.content }}{% endfor %}"
+    )
+    owned.journal.place(Placement(state="admitted", model=str(folder)))
+    with ExitStack() as opened:
+        local, _ = _local(owned.settings(**({} if form is None else {"form": form})), opened)
+        plain = LocalModel.open(folder, form="plain")
+        assert (said(local) == said(plain)) == alike
+        assert run(local.form()) == ("plain" if alike else "chat")
+        for model in (local, plain):
+            run(model.close())
 
 
 def test_following_loads_neither_flower_nor_torch(owned: Owned) -> None:

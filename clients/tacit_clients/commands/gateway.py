@@ -133,6 +133,7 @@ def _model(chosen: "LocalSettings", name: str, adapter: "Adapter | None", person
         max_concurrent=chosen.max_concurrent,
         queue=chosen.queue,
         longest=chosen.max_tokens,
+        form=chosen.spoken,
     )
     local.check()  # now, and in a sentence: the first request loads it, and could tell only a client
     return local

@@ -1,7 +1,7 @@
 """The gateway's whole configuration: a TOML file, under what the command line and the environment say."""
 
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from pydantic import BaseModel, Field, NonNegativeInt, PositiveFloat, PositiveInt, SecretStr, ValidationError
 from pydantic import model_validator as validator
@@ -49,6 +49,7 @@ class LocalSettings(BaseModel, frozen=True, extra="forbid"):
     personal: Path | None = None
     device: Path | None = None  # a device of a fleet: its adapters, and the next ones while the gateway runs
     device_key: str = "auto"  # where the key of its store is
+    form: Literal["auto", "chat", "plain"] = "auto"  # see ``spoken``
     max_concurrent: PositiveInt = 2
     queue: NonNegativeInt = 16
     max_tokens: PositiveInt = 512
@@ -60,6 +61,11 @@ class LocalSettings(BaseModel, frozen=True, extra="forbid"):
         if self.device is None and "device_key" in self.model_fields_set:
             raise ValueError("the key of a device's store is named but no device; add --device DIR, or leave it out")
         return self
+
+    @property
+    def spoken(self) -> Literal["auto", "chat", "plain"]:
+        """The form of prompts. A fleet's adapters are trained in the plain one, also over a chat model."""
+        return "plain" if self.device is not None and self.form == "auto" else self.form
 
 
 class KeepingSettings(BaseModel, frozen=True, extra="forbid"):
