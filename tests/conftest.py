@@ -1,5 +1,6 @@
 """What every test may rely on."""
 
+import contextlib
 import os
 import shutil
 import sys
@@ -59,14 +60,41 @@ def console_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def console_in_postgresql(postgres: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, str]]:
+    """The same over PostgreSQL: its directory, and the name of its database, which nobody has open."""
+    from consoles import furnished
+    from postgres import empty_database
+
+    folder, name = tmp_path_factory.mktemp("console") / "server", "console"
+    with empty_database(postgres, name) as url:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("TACIT_DATABASE", url)
+            furnished(folder).database.close()
+        yield folder, name
+
+
 @pytest.fixture
-def kept(tmp_path: Path, console_template: Path) -> Iterator[Any]:
-    """A server's directory with devices, runs and a ledger, for the console."""
+def kept(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """A server's directory with devices, runs and a ledger, for the console; over SQLite unless a test says otherwise.
+
+    ``pytest.mark.parametrize("kept", ["sqlite", "postgresql"], indirect=True)``: over each.
+    """
     from consoles import Kept
 
-    found = Kept(shutil.copytree(console_template, tmp_path / "server"))
-    yield found
-    found.database.close()
+    with contextlib.ExitStack() as opened:
+        if getattr(request, "param", "sqlite") == "sqlite":
+            template = request.getfixturevalue("console_template")
+        else:
+            from postgres import empty_database
+
+            template, like = request.getfixturevalue("console_in_postgresql")
+            server = request.getfixturevalue("postgres")
+            url = opened.enter_context(empty_database(server, f"c{abs(hash(tmp_path))}", like))
+            monkeypatch.setenv("TACIT_DATABASE", url)
+        found = Kept(shutil.copytree(template, tmp_path / "server"))
+        yield found
+        found.database.close()
 
 
 @pytest.fixture(scope="module")

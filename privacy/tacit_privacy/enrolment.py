@@ -23,7 +23,7 @@ class Application(Fact):
     server: Digest  # fingerprint of the server's authority: it is for this server alone
     public_key: str = Field(pattern=r"^[0-9a-f]{64}$")
     node_key: str = Field(min_length=1, max_length=1000)  # PEM
-    name: str = Field(min_length=1, max_length=100)
+    name: str = Field(max_length=100, pattern=r"^[^\x00]+$")  # which no PostgreSQL keeps
     token: str = Field(default="", max_length=200)
 
     def signed(self) -> bytes:

@@ -369,6 +369,14 @@ def test_names_are_only_names(fleet: Deployment, asker: Asker, name: str) -> Non
     assert not [line for line in fleet.up.said().splitlines() if line.startswith('{"event": "forged"')]
 
 
+def test_a_name_that_no_database_keeps_is_no_name(fleet: Deployment, asker: Asker) -> None:
+    before = fleet.told("status")["devices"]
+    asked = asker.application(Token.read(token(fleet)).secret).model_copy(update={"name": "Robert\x00"})
+    with pytest.raises(RequestRefused, match="malformed"):
+        asker.server.enrol(asker.body(asked))
+    assert fleet.told("status")["devices"] == before
+
+
 def test_a_request_of_yesterday_does_not_outlive_a_restart(fleet: Deployment, admitted: Asker) -> None:
     """Nonces are remembered by the process: what was signed before it began is refused."""
     body, path = REPORT.to_bytes(), "/v1/tacit/report"

@@ -62,10 +62,10 @@ def _known(user: str) -> bool:
 
 
 @contextmanager
-def empty_database(server: str, name: str) -> Iterator[str]:
-    """The URL of an empty database of its own on the cluster ``server``."""
+def empty_database(server: str, name: str, like: str = "template1") -> Iterator[str]:
+    """The URL of a database of its own on the cluster ``server``: empty, or a copy of that of the name ``like``."""
     admin = create_engine(server.replace("postgresql:", "postgresql+psycopg:"), isolation_level="AUTOCOMMIT")
     with admin.connect() as connection:
-        connection.execute(text(f"CREATE DATABASE {name}"))
+        connection.execute(text(f"CREATE DATABASE {name} TEMPLATE {like}"))
     admin.dispose()
     yield server.rpartition("/")[0] + "/" + name

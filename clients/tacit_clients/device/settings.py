@@ -94,7 +94,9 @@ class DeviceSettings(BaseModel, frozen=True, extra="forbid"):
     limits: LimitSettings = LimitSettings()
     owner: OwnerSettings = OwnerSettings()
     adapter: AdapterSettings = AdapterSettings()
-    name: str = Field(default="", max_length=100, description="what the device is called at its server")
+    name: str = Field(
+        default="", max_length=100, pattern=r"^[^\x00]*$", description="what the device is called at its server"
+    )
 
     @validator(mode="after")
     def _one_source(self) -> Self:
