@@ -40,15 +40,18 @@ class State:
     def of(cls, checkpoint: Checkpoint) -> Self:
         """As ``arrays`` left it."""
         arrays = checkpoint.arrays
-        server = ServerState(arrays["adapter"], arrays["first"], arrays["second"], checkpoint.steps)
+        adapter = arrays["adapter"]
+        first, second = (arrays.get(name, np.zeros_like(adapter)) for name in ("first", "second"))
+        server = ServerState(adapter, first, second, checkpoint.steps)
         counts, last = arrays["participations"], arrays["last"]
         return cls(checkpoint.round, server, counts, last, float(arrays["clip"]), arrays["rows"])
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """What a checkpoint holds of it, beside round and steps."""
-        server = {"adapter": self.server.adapter, "first": self.server.first, "second": self.server.second}
+        """What a checkpoint holds of it, beside round and steps, but for moments that the optimizer does not use."""
+        moments = {"first": self.server.first, "second": self.server.second}
         return {
-            **server,
+            "adapter": self.server.adapter,
+            **{name: moment for name, moment in moments.items() if moment.any()},
             "participations": self.participations,
             "last": self.last,
             "clip": np.array(self.clip),

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from tacit_privacy.enrolment import AdapterManifest
@@ -74,10 +74,16 @@ def manifest(session: Session, row: AdapterRow, key: SigningKey) -> tuple[bytes,
         vector=row.digest,
         parent=row.parent,
         spec=run.spec,
-        size=len(row.vector),
+        size=size_of(session, row),
         entries=row.entries,
     ).to_bytes()
     return told, key.sign(AdapterManifest.signed(told))
+
+
+def size_of(session: Session, row: AdapterRow) -> int:
+    """Bytes of the vector, which are not read for it."""
+    own = AdapterRow.run == row.run, AdapterRow.round == row.round
+    return int(session.scalars(select(func.length(AdapterRow.vector)).where(*own)).one())
 
 
 def vector_of(row: AdapterRow) -> NDArray[np.float32]:

@@ -96,7 +96,7 @@ class AdapterRow(ServerTables):
     parent: Mapped[str] = mapped_column(String(64))  # digest of what it was learnt from; empty: the untrained one
     created: Mapped[float] = mapped_column(Float)
     entries: Mapped[int] = mapped_column(Integer)  # length of the ledger when it was released
-    vector: Mapped[bytes] = mapped_column(LargeBinary)  # float32, little-endian
+    vector: Mapped[bytes] = mapped_column(LargeBinary, deferred=True)  # float32, little-endian; megabytes
 
 
 class AuditRow(ServerTables):

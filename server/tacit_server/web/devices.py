@@ -24,7 +24,7 @@ from tacit_server.deployment.certificates import fingerprint
 from tacit_server.deployment.database import ServerDatabase
 from tacit_server.deployment.settings import DeploymentSettings
 from tacit_server.flower_seam import is_node_key, node_signed
-from tacit_server.store.tables import AdapterRow, DeviceRow
+from tacit_server.store.tables import DeviceRow
 from tacit_server.web.counting import Counts
 from tacit_server.web.mail import Mail
 from tacit_server.web.signed import Signatures, Signed
@@ -178,21 +178,21 @@ class DeviceInterface:
     async def _adapter(self, request: Request) -> Response:
         """The vector's bytes, or what ``Range: bytes=N-`` leaves of them."""
         signed = await self._signed(request)
-        row = await run_in_threadpool(self._adapter_of, signed, request.path_params["digest"])
-        data, start = row.vector, _start(request.headers.get("range", ""), len(row.vector))
-        headers = {"etag": f'"{row.digest}"', "accept-ranges": "bytes"}
+        digest = request.path_params["digest"]
+        data = await run_in_threadpool(self._adapter_of, signed, digest)
+        start = _start(request.headers.get("range", ""), len(data))
+        headers = {"etag": f'"{digest}"', "accept-ranges": "bytes"}
         if start:
             headers["content-range"] = f"bytes {start}-{len(data) - 1}/{len(data)}"
         return Response(data[start:], 206 if start else 200, headers, media_type="application/octet-stream")
 
-    def _adapter_of(self, signed: Signed, digest: str) -> AdapterRow:
+    def _adapter_of(self, signed: Signed, digest: str) -> bytes:
         with self._database.begin() as session:
             _admitted(admission.by_key(session, signed.public_key))
             row = adapters.by_digest(session, digest) if re.fullmatch(r"[0-9a-f]{64}", digest) else None
             if row is None:
                 raise BadInput("no such adapter")
-            session.expunge(row)
-            return row
+            return row.vector
 
     async def _signed(self, request: Request) -> Signed:
         body, line = await request.body(), f"{request.method} {_target(request)}"
