@@ -1,4 +1,4 @@
-"""What a run carries from round to round comes back from a checkpoint, and takes no more room than its optimizer needs."""
+"""What a run carries from round to round comes back from a checkpoint, which takes no more room than it needs."""
 
 from dataclasses import replace
 from typing import Literal
