@@ -92,7 +92,7 @@ def _lighten_state() -> None:
 
     mixin: Any = sql_mixin
     state: Any = SqlCoreState
-    mixin.SQLITE_PRAGMAS = (*mixin.SQLITE_PRAGMAS, ("synchronous", "OFF"), ("cache_size", "-16000"))
+    mixin.SQLITE_PRAGMAS = (*mixin.SQLITE_PRAGMAS, ("synchronous", "OFF"))
     mixin.SqlMixin.session = _in_turn(mixin.SqlMixin.session)
     state._cleanup_expired_task_tokens = _seldom(state._cleanup_expired_task_tokens)
 
