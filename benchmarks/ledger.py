@@ -21,9 +21,8 @@ import numpy as np
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from figures import Figure, save, verdict
 
-from tacit_privacy.accounting.bounds import Adjacency
 from tacit_privacy.accounting.budget import Budget, Reservation
-from tacit_privacy.accounting.events import Arithmetic, Correlation, GaussianEvent, Sampling
+from tacit_privacy.accounting.events import Adjacency, Arithmetic, Correlation, GaussianEvent, Sampling
 from tacit_privacy.accounting.gaussian import epsilon_of
 from tacit_privacy.accounting.poisson import epsilon_composed, epsilon_poisson
 from tacit_privacy.accounting.policy import BudgetPolicy, Planned, _of_plan

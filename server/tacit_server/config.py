@@ -5,7 +5,7 @@ from typing import Literal
 
 from pydantic import BaseModel, Field, PositiveFloat, PositiveInt, model_validator
 
-from tacit_privacy.accounting.bounds import Adjacency
+from tacit_privacy.accounting.events import Adjacency
 from tacit_privacy.contract import Bits
 from tacit_privacy.schedules import Schedule
 

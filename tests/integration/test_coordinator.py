@@ -17,9 +17,8 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, Message, RecordDict
 from numpy.typing import NDArray
 from replies import terms_of, update_for
 
-from tacit_privacy.accounting.bounds import Adjacency
 from tacit_privacy.accounting.budget import Budget
-from tacit_privacy.accounting.events import Correlation
+from tacit_privacy.accounting.events import Adjacency, Correlation
 from tacit_privacy.accounting.policy import BudgetPolicy
 from tacit_privacy.contract import (
     RECORD_RECEIPT,

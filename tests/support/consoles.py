@@ -21,8 +21,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 from starlette.applications import Starlette
 
-from tacit_privacy.accounting.bounds import Adjacency
-from tacit_privacy.accounting.events import GaussianEvent, Sampling
+from tacit_privacy.accounting.events import Adjacency, GaussianEvent, Sampling
 from tacit_privacy.accounting.policy import BudgetPolicy
 from tacit_privacy.contract import AdapterSpec, LinearSpec
 from tacit_privacy.ledger.keys import SigningKey

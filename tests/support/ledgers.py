@@ -7,9 +7,8 @@ import numpy as np
 from sqlalchemy import Engine, create_engine
 from sqlalchemy.orm import Session
 
-from tacit_privacy.accounting.bounds import Adjacency
 from tacit_privacy.accounting.budget import Budget, Reservation
-from tacit_privacy.accounting.events import Arithmetic, GaussianEvent, Sampling
+from tacit_privacy.accounting.events import Adjacency, Arithmetic, GaussianEvent, Sampling
 from tacit_privacy.accounting.policy import BudgetPolicy
 from tacit_privacy.contract import Receipt
 from tacit_privacy.ledger.bodies import Begun

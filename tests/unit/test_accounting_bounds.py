@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tacit_privacy.accounting.bounds import Adjacency, Bound, bounds, smallest, without_amplification
+from tacit_privacy.accounting.bounds import Bound, bounds, smallest, without_amplification
 from tacit_privacy.accounting.discrete import effective
-from tacit_privacy.accounting.events import Arithmetic, Correlation, Exposure, GaussianEvent
+from tacit_privacy.accounting.events import Adjacency, Arithmetic, Correlation, Exposure, GaussianEvent
 from tacit_privacy.accounting.gaussian import epsilon_of
 from tacit_privacy.accounting.plan import Plan
 from tacit_privacy.accounting.sampled import SampledRounds, epsilon_sampled

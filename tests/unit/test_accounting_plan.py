@@ -10,9 +10,8 @@ from hypothesis import strategies as st
 
 from tacit_privacy import cli
 from tacit_privacy.accounting.affordable import Fleet, best, default_cohorts, remedy, rows
-from tacit_privacy.accounting.bounds import Adjacency
 from tacit_privacy.accounting.crosscheck import GROUP, cross_check, largest_disagreement
-from tacit_privacy.accounting.events import Exposure, GaussianEvent, Sampling
+from tacit_privacy.accounting.events import Adjacency, Exposure, GaussianEvent, Sampling
 from tacit_privacy.accounting.gaussian import epsilon_of
 from tacit_privacy.accounting.plan import Plan
 from tacit_privacy.accounting.plan_page import page

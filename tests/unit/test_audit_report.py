@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from ledgers import FIXED, KEY, Books, policy
 from scipy.special import ndtr, ndtri
 
-from tacit_privacy.accounting.bounds import Adjacency, bounds
-from tacit_privacy.accounting.events import Correlation, GaussianEvent, Sampling
+from tacit_privacy.accounting.bounds import bounds
+from tacit_privacy.accounting.events import Adjacency, Correlation, GaussianEvent, Sampling
 from tacit_privacy.accounting.gaussian import delta_of, epsilon_of
 from tacit_privacy.accounting.policy import Planned
 from tacit_privacy.audit.curve import Point, detected, guessed, touching

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from ledgers import EXACT, FIXED, KEY, Books, policy
 
-from tacit_privacy.accounting.bounds import Adjacency, smallest, without_amplification
-from tacit_privacy.accounting.events import Correlation, GaussianEvent
+from tacit_privacy.accounting.bounds import smallest, without_amplification
+from tacit_privacy.accounting.events import Adjacency, Correlation, GaussianEvent
 from tacit_privacy.accounting.gaussian import epsilon_of
 from tacit_privacy.errors import BudgetExhausted, LedgerBroken
 from tacit_privacy.ledger.participation import DeviceLimit

@@ -12,8 +12,8 @@ import pytest
 from ledgers import FIXED, KEY, Books, policy
 
 from tacit_privacy import cli
-from tacit_privacy.accounting.bounds import Adjacency, Bound
-from tacit_privacy.accounting.events import GaussianEvent
+from tacit_privacy.accounting.bounds import Bound
+from tacit_privacy.accounting.events import Adjacency, GaussianEvent
 from tacit_privacy.accounting.plan import Plan
 
 # Wraps one function of a command so that, before it works, everything that can print to stdout does so.

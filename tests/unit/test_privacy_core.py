@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from tacit_privacy.accounting.bounds import Adjacency, bounds, smallest
-from tacit_privacy.accounting.events import Exposure, Sampling
+from tacit_privacy.accounting.bounds import bounds, smallest
+from tacit_privacy.accounting.events import Adjacency, Exposure, Sampling
 from tacit_privacy.accounting.gaussian import delta_of, epsilon_of, mu_for
 from tacit_privacy.accounting.plan import Plan
 from tacit_privacy.accounting.poisson import epsilon_poisson

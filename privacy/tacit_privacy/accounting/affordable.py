@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
-from tacit_privacy.accounting.bounds import Adjacency
+from tacit_privacy.accounting.events import Adjacency
 from tacit_privacy.accounting.filters import rdp_noise
 from tacit_privacy.accounting.plan import Plan
 from tacit_privacy.errors import BadInput

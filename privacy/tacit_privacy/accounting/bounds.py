@@ -3,23 +3,15 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 
 from tacit_privacy.accounting.discrete import Drawn, charged, effective
-from tacit_privacy.accounting.events import Arithmetic, Exposure, GaussianEvent, Tally
+from tacit_privacy.accounting.events import Adjacency, Arithmetic, Exposure, GaussianEvent, Tally
 from tacit_privacy.accounting.gaussian import epsilon_of
 from tacit_privacy.accounting.poisson import ACCOUNTANT
 from tacit_privacy.accounting.sampled import SampledRounds, epsilon_sampled, fits
 from tacit_privacy.accounting.worst import Moved, moved
 
 EXACT = "exact Gaussian"
-
-
-class Adjacency(StrEnum):
-    """Which two fleets must be hard to tell apart."""
-
-    ZERO_OUT = "zero-out"  # one device's contributions are replaced by zeros
-    REPLACE_ONE = "replace-one"  # one device's contributions are replaced by any others
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy.orm import Session
 
-from tacit_privacy.accounting.bounds import Adjacency, Bound
-from tacit_privacy.accounting.events import GaussianEvent
+from tacit_privacy.accounting.bounds import Bound
+from tacit_privacy.accounting.events import Adjacency, GaussianEvent
 from tacit_privacy.accounting.policy import BudgetPolicy
 from tacit_privacy.accounting.worst import mu_squared
 from tacit_privacy.errors import BudgetExhausted, LedgerBroken

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from importlib.metadata import entry_points
 from typing import cast
 
-from tacit_privacy.accounting.bounds import Adjacency, Bound, bounds
-from tacit_privacy.accounting.events import Exposure, Tally
+from tacit_privacy.accounting.bounds import Bound, bounds
+from tacit_privacy.accounting.events import Adjacency, Exposure, Tally
 from tacit_privacy.accounting.worst import moved
 
 GROUP = "tacit.accountants"

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Literal, Self
 
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
@@ -10,6 +11,13 @@ from tacit_privacy.contract import Fact
 
 MOST = 10**15
 """Devices, or numbers of a release: more than there will be, and every float still holds such a number exactly."""
+
+
+class Adjacency(StrEnum):
+    """Which two fleets must be hard to tell apart."""
+
+    ZERO_OUT = "zero-out"  # one device's contributions are replaced by zeros
+    REPLACE_ONE = "replace-one"  # one device's contributions are replaced by any others
 
 
 class Sampling(Fact):

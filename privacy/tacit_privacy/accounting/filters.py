@@ -17,9 +17,9 @@ from functools import lru_cache
 import numpy as np
 from scipy.special import gammaln, logsumexp
 
-from tacit_privacy.accounting.bounds import Adjacency, Bound, smallest, without_amplification
+from tacit_privacy.accounting.bounds import Bound, smallest, without_amplification
 from tacit_privacy.accounting.discrete import Drawn, charged, effective
-from tacit_privacy.accounting.events import Arithmetic, Exposure, GaussianEvent, Tally
+from tacit_privacy.accounting.events import Adjacency, Arithmetic, Exposure, GaussianEvent, Tally
 from tacit_privacy.accounting.gaussian import check_delta
 from tacit_privacy.accounting.worst import moved
 from tacit_privacy.errors import BadInput

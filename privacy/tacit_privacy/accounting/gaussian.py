@@ -1,9 +1,9 @@
 """The exact privacy curve of composed Gaussian releases (Balle and Wang 2018; Dong, Roth and Su 2022, mu-GDP)."""
 
 import math
+from collections.abc import Callable
 from functools import lru_cache
 
-from scipy.optimize import brentq
 from scipy.special import log_ndtr, ndtr, ndtri
 
 from tacit_privacy.errors import BadInput
@@ -31,8 +31,7 @@ def epsilon_of(mu: float, delta: float) -> float:
     high = 1.0
     while delta_of(mu, high) > delta:
         high *= 2
-    root = float(brentq(lambda epsilon: delta_of(mu, epsilon) - delta, 0.0, high, xtol=1e-12, rtol=1e-12))
-    return root * _ROUND_UP
+    return _root(lambda epsilon: delta_of(mu, epsilon) - delta, 0.0, high) * _ROUND_UP
 
 
 def mu_for(epsilon: float, delta: float) -> float:
@@ -46,8 +45,13 @@ def mu_for(epsilon: float, delta: float) -> float:
     high = 1.0
     while delta_of(high, epsilon) <= delta:
         high *= 2
-    root = float(brentq(lambda mu: delta_of(mu, epsilon) - delta, 1e-12, high, xtol=1e-12, rtol=1e-12))
-    return root / _ROUND_UP**2
+    return _root(lambda mu: delta_of(mu, epsilon) - delta, 1e-12, high) / _ROUND_UP**2
+
+
+def _root(function: Callable[[float], float], low: float, high: float) -> float:
+    from scipy.optimize import brentq  # not with the module: commands that compute no bound would wait for it
+
+    return float(brentq(function, low, high, xtol=1e-12, rtol=1e-12))
 
 
 def check_delta(delta: float) -> None:

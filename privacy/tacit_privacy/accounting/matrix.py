@@ -11,7 +11,6 @@ import math
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.signal import lfilter
 
 from tacit_privacy.accounting.events import Correlation
 from tacit_privacy.errors import BadInput
@@ -89,6 +88,8 @@ def prefix_errors(coefficients: ArrayLike, rounds: int, participations: int, sep
 
     In units of clip norm / mu: the noise is calibrated to the sensitivity. Independent noise: coefficients ``[1.0]``.
     """
+    from scipy.signal import lfilter  # not with the module: commands that compute no bound would wait for it
+
     column = _checked(coefficients)
     impulse = np.zeros(rounds)
     impulse[0] = 1.0

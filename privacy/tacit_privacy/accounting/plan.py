@@ -3,8 +3,16 @@
 import math
 from dataclasses import dataclass
 
-from tacit_privacy.accounting.bounds import Adjacency, Bound, bounds, smallest
-from tacit_privacy.accounting.events import MOST_ROUNDS, Arithmetic, Correlation, Exposure, GaussianEvent, Sampling
+from tacit_privacy.accounting.bounds import Bound, bounds, smallest
+from tacit_privacy.accounting.events import (
+    MOST_ROUNDS,
+    Adjacency,
+    Arithmetic,
+    Correlation,
+    Exposure,
+    GaussianEvent,
+    Sampling,
+)
 from tacit_privacy.accounting.filters import rdp_noise
 from tacit_privacy.accounting.gaussian import check_delta, mu_for
 from tacit_privacy.accounting.matrix import coefficients, sensitivity

@@ -6,8 +6,8 @@ from typing import Self
 
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
-from tacit_privacy.accounting.bounds import Adjacency, Bound, bounds, smallest, without_amplification
-from tacit_privacy.accounting.events import MOST, Arithmetic, Exposure, GaussianEvent, Tally
+from tacit_privacy.accounting.bounds import Bound, bounds, smallest, without_amplification
+from tacit_privacy.accounting.events import MOST, Adjacency, Arithmetic, Exposure, GaussianEvent, Tally
 from tacit_privacy.accounting.filters import adaptive_bound
 from tacit_privacy.contract import Fact
 

@@ -29,7 +29,6 @@ from typing import Any
 
 import numpy as np
 from scipy.special import log_ndtr
-from scipy.stats import binom
 
 from tacit_privacy.accounting.events import Sampling
 from tacit_privacy.accounting.gaussian import check_delta, epsilon_of
@@ -130,6 +129,8 @@ def _one(part: SampledRounds, replaced: bool, grid: float) -> Any:
             value_discretization_interval=grid,
             neighboring_relation=relation,
         )
+    from scipy.stats import binom  # not with the module: commands that compute no bound would wait for it
+
     full = float(binom.sf(sampling.cap - 1, sampling.population - 1, sampling.rate))
     displacing = losses.from_gaussian_mechanism(
         noise / 2,

@@ -4,8 +4,7 @@ import math
 from collections.abc import Sequence
 from statistics import median
 
-from tacit_privacy.accounting.bounds import Adjacency
-from tacit_privacy.accounting.events import GaussianEvent, Sampling
+from tacit_privacy.accounting.events import Adjacency, GaussianEvent, Sampling
 from tacit_privacy.audit.document import (
     Book,
     BudgetLeft,

@@ -6,10 +6,10 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
 
-from tacit_privacy.accounting.bounds import EXACT, Adjacency, Bound, without_amplification
+from tacit_privacy.accounting.bounds import EXACT, Bound, without_amplification
 from tacit_privacy.accounting.crosscheck import Second, cross_check, largest_disagreement
 from tacit_privacy.accounting.discrete import charged, effective
-from tacit_privacy.accounting.events import Arithmetic, GaussianEvent, Tally
+from tacit_privacy.accounting.events import Adjacency, Arithmetic, GaussianEvent, Tally
 from tacit_privacy.accounting.gaussian import epsilon_of
 from tacit_privacy.accounting.poisson import ACCOUNTANT as PLD
 from tacit_privacy.accounting.policy import BudgetPolicy

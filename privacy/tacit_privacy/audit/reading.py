@@ -3,7 +3,7 @@
 import math
 from decimal import ROUND_CEILING, Context, Decimal
 
-from tacit_privacy.accounting.bounds import Adjacency
+from tacit_privacy.accounting.events import Adjacency
 from tacit_privacy.audit.document import BudgetLeft, Detection, Empirical, Guarantee, Note, Participation, Verified
 from tacit_privacy.audit.guarantee import Span
 from tacit_privacy.wording import rounded_down, rounded_up

@@ -172,7 +172,7 @@ def plan(
     """Tell what cohorts, rounds and noise a fleet can afford, before anyone trains."""
     with json_on_stdout(as_json) as write:
         from tacit_privacy.accounting import affordable, plan_page
-        from tacit_privacy.accounting.bounds import Adjacency
+        from tacit_privacy.accounting.events import Adjacency
         from tacit_privacy.errors import BadInput
         from tacit_privacy.files import write_whole
 

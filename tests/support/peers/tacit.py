@@ -7,8 +7,8 @@ from laws.subject import Floats, Question, Record, Subject
 from ledgers import KEY, Books, policy
 
 from tacit_clients.guard import Memory, check
-from tacit_privacy.accounting.bounds import Adjacency, bounds, smallest
-from tacit_privacy.accounting.events import Exposure, GaussianEvent, Sampling
+from tacit_privacy.accounting.bounds import bounds, smallest
+from tacit_privacy.accounting.events import Adjacency, Exposure, GaussianEvent, Sampling
 from tacit_privacy.accounting.plan import Plan
 from tacit_privacy.accounting.poisson import epsilon_poisson
 from tacit_privacy.contract import LEVELS, AdapterSpec, DenseSpec, LocalTraining, RoundTerms
