@@ -1,9 +1,11 @@
 """Mechanism, accounting, budget and ledger: the laws they must keep."""
 
 import math
+import secrets
 
 import numpy as np
 import pytest
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -16,7 +18,7 @@ from tacit_privacy.accounting.poisson import epsilon_poisson
 from tacit_privacy.contract import LEVELS
 from tacit_privacy.errors import NonFiniteUpdate, UpdateRefused
 from tacit_privacy.mechanisms.gaussian import GaussianSum, clip, clip_to_grid
-from tacit_privacy.mechanisms.noise import NoiseSource, SeededNoise, SystemNoise
+from tacit_privacy.mechanisms.noise import NoiseSource, SeededNoise, SystemNoise, _system_words
 
 finite = st.floats(-1e30, 1e30, allow_nan=False)
 updates = st.lists(finite, min_size=1, max_size=40).map(np.array)
@@ -80,6 +82,23 @@ def test_seeded_noise_repeats_by_label_and_system_noise_never() -> None:
     assert (first != SeededNoise(3).discrete_gaussian(1e5, 64, "release 2")).any()
     drawn = [SystemNoise().discrete_gaussian(1e5, 64, "same") for _ in range(2)]
     assert (drawn[0] != drawn[1]).any()
+
+
+def test_a_key_of_the_operating_systems_serves_one_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Words are the key stream of AES-256, here by another road: each block is an encrypted counter."""
+    keys: list[bytes] = []
+
+    def urandom(size: int) -> bytes:
+        keys.append(secrets.token_bytes(size))
+        return keys[-1]
+
+    monkeypatch.setattr("tacit_privacy.mechanisms.noise.os.urandom", urandom)
+    drawn = [_system_words(count) for count in (5, 5, 0, 70_000)]
+    assert [len(words) for words in drawn] == [5, 5, 0, 70_000] and len(set(keys)) == 4
+    for key, words in zip(keys, drawn, strict=True):
+        blocks = Cipher(algorithms.AES256(key), modes.ECB()).encryptor()
+        counted = blocks.update(b"".join(number.to_bytes(16, "big") for number in range(-(-len(words) // 2))))
+        assert words.tobytes() == counted[: 8 * len(words)]
 
 
 @pytest.mark.parametrize("noise", [SeededNoise(1), SystemNoise()], ids=["seeded", "system"])
