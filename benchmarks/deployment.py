@@ -6,10 +6,12 @@ what is compared is measured minutes apart at most, and the resident fleet befor
 
 import argparse
 import json
+import os
 import statistics
 import sys
 import time
 from collections.abc import Callable
+from tempfile import TemporaryFile
 from typing import Any
 
 import numpy as np
@@ -75,7 +77,11 @@ def large() -> list[Figure]:
     small = max(run["seconds"]["p50"] for run in (few, again))
     added, one = many["seconds"]["p50"] - small, many["also"]["seconds"]
     transfers = 3 * LARGE_DEVICES + 1  # to each device and back, each reply to the coordinator, and the adapter from it
-    noise = noise_s(many["parameters"])
+    noise, kept = (
+        noise_s(many["parameters"]),
+        2 * LARGE_DEVICES + 3,
+    )  # message and reply by devices; f8 state, f4 adapter
+    written = kept * written_s(many["also"]["bytes"])
     megabytes = many["also"]["bytes"] / 1e6
     rows = [
         Figure(
@@ -90,11 +96,15 @@ def large() -> list[Figure]:
         Figure(
             "what the large adapter adds beyond those bytes",
             f"{added - transfers * one:.2f} s",
-            f"the noise of so many coordinates, drawn by the server: {noise:.2f} s; the rest packs messages, seals "
-            "them on the device and writes the checkpoint",
+            f"the noise of so many coordinates, drawn by the server: {noise:.2f} s; the {kept} times that so many "
+            f"bytes are kept on disk, written and synced as they are: {written:.2f} s; the rest packs, hashes and seals",
         ),
     ]
-    save("deployment_bytes", rows, {"small": [few, again], "large": many, "transfers": transfers, "noise_s": noise})
+    save(
+        "deployment_bytes",
+        rows,
+        {"small": [few, again], "large": many, "transfers": transfers, "noise_s": noise, "written_s": written},
+    )
     return rows
 
 
@@ -106,6 +116,19 @@ def noise_s(dimension: int) -> float:
         begin = time.perf_counter()
         mechanism.release(total, SystemNoise(), 2.0, f"round {number}")
         seconds.append(time.perf_counter() - begin)
+    return statistics.median(seconds)
+
+
+def written_s(size: int) -> float:
+    """Median seconds to write so many bytes to a file of their own, on disk when it returns."""
+    data, seconds = bytes(size), []
+    for _ in range(5):
+        with TemporaryFile() as file:
+            begin = time.perf_counter()
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+            seconds.append(time.perf_counter() - begin)
     return statistics.median(seconds)
 
 
