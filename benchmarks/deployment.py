@@ -97,7 +97,7 @@ def large() -> list[Figure]:
             "what the large adapter adds beyond those bytes",
             f"{added - transfers * one:.2f} s",
             f"the noise of so many coordinates, drawn by the server: {noise:.2f} s; the {kept} times that so many "
-            f"bytes are kept on disk, written and synced as they are: {written:.2f} s; the rest packs, hashes and seals",
+            f"bytes are kept on disk, written and synced as they are: {written:.2f} s; the rest packs, hashes, seals",
         ),
     ]
     save(
