@@ -5,17 +5,20 @@ import os
 import random
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
 import tomllib
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from tacit_privacy.ledger.verify import Verification, verify
 from tacit_privacy.settings_files import toml_text
+from tacit_server.deployment.runs import ENDED
 from tacit_server.deployment.settings import DeploymentSettings
 
 TACIT = str(Path(sys.executable).parent / "tacit")
@@ -193,13 +196,15 @@ class Deployment:
 
     def ended(self, name: str, patience_s: float = PATIENCE_S) -> dict[str, Any]:
         """The run, once it has ended."""
+        eventually(lambda: self._state(name) in ENDED, f"run {name} does not end", patience_s)
+        return self.run(name)
 
-        def look() -> dict[str, Any] | None:
-            run = self.run(name)
-            return run if run["state"] in ("finished", "stopped", "failed") else None
-
-        found: dict[str, Any] = eventually(look, f"run {name} does not end", patience_s)
-        return found
+    def _state(self, name: str) -> str:
+        """Of a run, without the second that a command takes of a machine that is to hold rounds."""
+        if not (self.server / "server.db").exists():
+            return str(self.run(name)["state"])
+        with closing(sqlite3.connect(self.server / "server.db", timeout=30)) as database:
+            return str(database.execute("select state from runs where name = ?", (name,)).fetchone()[0])
 
     def verified(self) -> Verification:
         """The ledger as an outsider sees it."""

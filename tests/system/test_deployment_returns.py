@@ -7,7 +7,7 @@ import pytest
 from deployments import Deployment, eventually, tacit, told
 
 pytestmark = pytest.mark.timeout(600)
-QUICK = {"federation": {"deadline_s": 60.0, "minimum_share": 0.5, "cohort": 2}, "joining": {"answer_s": 20.0}}
+QUICK = {"federation": {"deadline_s": 30.0, "minimum_share": 0.5, "cohort": 2}, "joining": {"answer_s": 20.0}}
 
 
 def test_a_device_that_was_away_for_three_rounds_is_right(tmp_path: Path) -> None:
