@@ -5,7 +5,7 @@ import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from itertools import count
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 os.environ.setdefault("FLWR_TELEMETRY_ENABLED", "0")
 
@@ -41,6 +41,7 @@ from tacit_server.store import Checkpoint, Store
 
 Observer = Callable[[RoundRecord, NDArray[np.float64]], None]
 Pace = Literal["run", "pause", "stop"]
+STOPPED: Final = "stopped as asked"
 
 
 class Resting(Exception):
@@ -80,9 +81,9 @@ class Coordinator:
         store: Store,
         key: SigningKey,
         observe: Observer = lambda record, adapter: None,
-        pace: Callable[[], Pace] = lambda: "run",
+        pace: Callable[[str], Pace] = lambda waiting: "run",
     ) -> None:
-        """``pace`` is asked before every round, and while devices are waited for: whether to go on."""
+        """``pace`` is asked before every round, and with what is waited for while it is: whether to go on."""
         self._job, self._grid, self._clock, self._roster = job, grid, clock, roster
         self._mechanism, self._charging, self._noise = JointSum.of(mechanism), charging, noise
         self._adaptive = adaptive_clip(job.privacy) if WITHIN_CLIP in self._mechanism.statistics else None
@@ -109,7 +110,7 @@ class Coordinator:
                 self.resting = True
                 return state.server
             except Stopping:
-                self.stopped = "stopped as asked"
+                self.stopped = STOPPED
                 break
             except BudgetExhausted as refused:
                 self.stopped = str(refused)
@@ -136,9 +137,9 @@ class Coordinator:
         receipts = self._collect(outstanding, terms.deadline, cohort, total, record)  # 4 sum what comes
         return self._release(state, total, reservation, record, receipts)
 
-    def _keep_pace(self) -> None:
+    def _keep_pace(self, waiting: str = "") -> None:
         """Raises Resting or Stopping where the run is not to go on: between rounds, when nothing is reserved."""
-        match self._pace():
+        match self._pace(waiting):
             case "pause":
                 raise Resting
             case "stop":
@@ -200,10 +201,16 @@ class Coordinator:
             found = fixed_cohort(rng, self._roster, used, cap, self._job.federation.asked, now, free)
             if len(found) >= self._minimum():
                 return found
+            left = np.count_nonzero(used < cap)
+            if left < self._minimum() and privacy.period_s is None:
+                raise FleetExhausted(
+                    f"round {number}: {left} devices may take part once more, and a round needs {self._minimum()}; the "
+                    "others have had the participations that they were promised at the most: enlarge the fleet"
+                )
             if now >= until:
                 break
             self._clock.wait(now + RETRY_S)
-            self._keep_pace()
+            self._keep_pace("waits for devices: fewer than a round needs are there, and may take part in this one")
         raise FleetExhausted(
             f"round {number}: for two days fewer than {self._minimum()} devices that may still take part could be "
             "asked; enlarge the fleet, raise privacy.participations, lower privacy.separation or relax what fleet "

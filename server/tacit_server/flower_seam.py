@@ -24,13 +24,16 @@ from flwr.common.serde import user_config_to_proto
 from flwr.proto.control_pb2 import StartRunRequest, StopRunRequest
 from flwr.proto.fab_pb2 import Fab
 from flwr.proto.runtime_pb2 import AcquireTaskRequest, PushAppMessagesRequest
-from flwr.supercore.constant import TaskType
+from flwr.supercore.constant import NodeStatus, TaskType
 from flwr.supercore.control import ControlHttpClient
 from flwr.supercore.interceptors import RuntimeVersionHttpInterceptor, SuperExecAuthHttpInterceptor
 from flwr.supercore.interceptors.http.utils import add_headers
 from flwr.supercore.primitives.asymmetric import bytes_to_public_key, uses_nist_ec_curve, verify_signature
 from flwr.supercore.protobuf.client import ProtobufCall, ProtobufRequestContext
 from flwr.supercore.runtime import RuntimeHttpClient
+from flwr.supercore.state.schema.linkstate_models import Node as NodeModel
+from flwr.supercore.utils import int64_to_uint64
+from sqlalchemy import update
 from starlette.types import ASGIApp
 
 from tacit_privacy.errors import EngineFailed
@@ -65,6 +68,9 @@ def run_superlink(files: SuperLinkFiles, around: Callable[[ASGIApp], ASGIApp]) -
     from flwr.superlink.cli.flower_superlink import flower_superlink
     from starlette.middleware import Middleware
 
+    if not sys.stderr.isatty():  # what it says is in the form that its process said before
+        command: Any = sys.modules[flower_superlink.__module__]
+        command.get_uvicorn_log_config = lambda level: None
     extensions.get_middleware = lambda: (Middleware(_Around, around=around),)
     _lighten_state()
     _end_unknown_runs()
@@ -159,10 +165,24 @@ class Nodes:
         self._factory = application.state.linkstate_factory
 
     def register(self, node_key: str) -> str:
-        """The node's number; the same again for a key that is known."""
+        """The node's number; the same again for a key that is known, or that was forgotten."""
         state, key = self._factory.state(), node_key.encode("ascii")
         known = state.get_node_id_by_public_key(key)
+        if known is None:
+            known = self._revived(state, key)
         return str(known if known is not None else state.create_node(NOOP_FLWR_AID, NOOP_ACCOUNT_NAME, key, 0))
+
+    def _revived(self, state: Any, key: bytes) -> int | None:
+        """SuperLink keeps a node that was forgotten, and lets its key be registered never again."""
+        again = (
+            update(NodeModel)
+            .where(NodeModel.public_key == key, NodeModel.status == NodeStatus.UNREGISTERED)
+            .values(status=NodeStatus.REGISTERED, unregistered_at=None, online_until=None)
+            .returning(NodeModel.node_id)
+        )
+        with state.session() as session:
+            number = session.scalar(again)
+        return None if number is None else int64_to_uint64(number)
 
     def forget(self, node_id: int) -> None:
         """Let a number be nobody's any more; one that is unknown stays so."""

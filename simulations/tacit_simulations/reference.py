@@ -57,6 +57,10 @@ def _server_settings() -> Iterator[str]:
     yield "`tacit server run schedule --set key=value` gives one run other values, within what the server promises. A"
     yield "password of a database stands nowhere in it: the whole URL goes into the environment, `TACIT_DATABASE`."
     yield ""
+    yield "With the first run these stand for good, since the ledger promises them: `fleet.devices`, and of `privacy`"
+    yield "`epsilon`, `delta`, `participations`, `separation`, `period_s`, `adjacency`, `roster`. Other names in"
+    yield "`listen.names` need a new certificate: `tacit server rotate certificate`."
+    yield ""
     yield from _table(DeploymentSettings)
     yield ""
 

@@ -74,6 +74,7 @@ def test_one_package_imports_an_http_client() -> None:
         "clients/tacit_clients/flower_seam.py",  # the same server's fleet interface: terms, updates, receipts
         "server/tacit_server/flower_seam.py",  # the server's processes among themselves
         "server/tacit_server/flower_post.py",  # the same
+        "server/tacit_server/deployment/supervisor.py",  # tries whether it could listen
         "server/tacit_server/web/console/alone.py",  # listens, on loopback
         "simulations/tacit_simulations/evaluation/modes/latency.py",  # asks its own gateway on loopback
         "simulations/tacit_simulations/commands/_checkup.py",  # doctor asks whether a name resolves, when told to

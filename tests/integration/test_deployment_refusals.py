@@ -187,17 +187,17 @@ def test_another_devices_number(fleet: Deployment, admitted: Asker, asker: Asker
         other.connection(node_id=int(admitted.placement.node_id)).receive()
 
 
+def served(device: Asker) -> bool:
+    with contextlib.suppress(NodeUnknown):
+        device.connection().heartbeat()
+        return True
+    return False
+
+
 def test_a_revoked_device(fleet: Deployment, admitted: Asker) -> None:
     assert admitted.placement
     fleet.told("device", "revoke", admitted.placement.identity)
-
-    def out() -> bool:
-        with contextlib.suppress(NodeUnknown):
-            admitted.connection().heartbeat()
-            return False
-        return True
-
-    eventually(out, "a revoked node is still served")
+    eventually(lambda: not served(admitted), "a revoked node is still served")
     with nothing_changes(fleet, "revoked"), pytest.raises(NodeUnknown):
         admitted.server.report(REPORT)
     with nothing_changes(fleet, "revoked"), pytest.raises(RequestRefused, match="revoked"):
@@ -205,6 +205,22 @@ def test_a_revoked_device(fleet: Deployment, admitted: Asker) -> None:
     fresh = token(fleet)
     with nothing_changes(fleet, "revoked"), pytest.raises(RequestRefused, match="revoked"):
         admitted.enrol(fresh)
+
+
+def test_a_revocation_that_is_undone(fleet: Deployment, admitted: Asker) -> None:
+    """The device is served again, under its number; and others are revoked as before."""
+    other = Asker.new(fleet)
+    assert admitted.placement and other.enrol(token(fleet)).state == "admitted" and other.placement
+    number = admitted.server.report(REPORT).node_id
+    for _ in range(2):
+        fleet.told("device", "revoke", admitted.placement.identity)
+        eventually(lambda: not served(admitted), "a revoked node is still served")
+        fleet.told("device", "restore", admitted.placement.identity)
+        assert admitted.server.report(REPORT).node_id == number
+        eventually(lambda: served(admitted), "a node that was let in again is not served")
+    fleet.told("device", "revoke", other.placement.identity)
+    eventually(lambda: not served(other), "a revoked node is still served")
+    assert "could not be brought up to date" not in fleet.up.said()
 
 
 def test_a_token_used_twice(fleet: Deployment, asker: Asker) -> None:

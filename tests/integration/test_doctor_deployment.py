@@ -63,6 +63,14 @@ def cut_off(made: ServerDirectory) -> None:
     shutil.copy(made.signing_key, made.next_signing_key)
 
 
+def said_otherwise(made: ServerDirectory) -> None:
+    made.config.write_text(made.config.read_text().replace("epsilon = 100000.0", "epsilon = 80.0"))
+
+
+def another_name(made: ServerDirectory) -> None:
+    made.config.write_text(made.config.read_text() + '\n[listen]\nnames = ["localhost", "other.example"]\n')
+
+
 def expired(made: ServerDirectory) -> None:
     certificates.SERVER_DAYS = 0
     made.certify(made.settings)
@@ -100,7 +108,10 @@ def another_key(made: ServerDirectory) -> None:
 
 
 def many_devices(made: ServerDirectory) -> None:
-    made.config.write_text("[fleet]\ndevices = 2\n")
+    with ServerDatabase(made.database_url) as database, database.begin() as session:
+        for number in range(servers.DEVICES, 12):
+            key = SigningKey.simulated(5, number).public
+            session.add(DeviceRow(number=number, identity=f"device-{number}", public_key=key, node_key=f"n{number}"))
 
 
 def old_backup(made: ServerDirectory) -> None:
@@ -126,6 +137,8 @@ def put_back(made: ServerDirectory) -> None:
         (readable, "permissions", "broken", "chmod go="),
         (other_settings, "settings", "broken", "edit"),
         (no_server, "directory", "broken", "name the server's directory"),
+        (said_otherwise, "promise", "broken", "edit"),
+        (another_name, "names", "broken", "tacit server rotate certificate"),
         (cut_off, "signing key", "broken", "tacit server rotate key"),
         (expired, "certificate", "broken", "tacit server rotate certificate"),
         (ends_soon, "certificate", "warning", "tacit server rotate certificate"),

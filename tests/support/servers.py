@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from ledgers import FIXED, Books, policy
+from ledgers import Books, policy
 
-from tacit_privacy.accounting.events import GaussianEvent
+from tacit_privacy.accounting.events import GaussianEvent, Sampling
 from tacit_privacy.ledger.keys import SigningKey
 from tacit_privacy.ledger.verify import Verification, verify
 from tacit_server.deployment import dumps
@@ -18,10 +18,11 @@ from tacit_server.store import Checkpoint, Store
 from tacit_server.store.tables import DeviceRow
 
 DEVICES = 3
+PROMISED: dict[str, Any] = {"epsilon": 100_000.0, "participations": 10_000}
 
 
 def directory(path: Path, **settings: Any) -> ServerDirectory:
-    made = ServerDirectory.create(path, {"fleet": {"devices": 10}, **settings})
+    made = ServerDirectory.create(path, {"fleet": {"devices": 10}, "privacy": PROMISED, **settings})
     ServerDatabase(made.database_url).close()
     return made
 
@@ -46,8 +47,8 @@ def lived(made: ServerDirectory, rounds: int = 2) -> None:
 
 @contextmanager
 def books(made: ServerDirectory, database: ServerDatabase) -> Iterator[Books]:
-    event = GaussianEvent(noise_multiplier=2.0, sampling=FIXED)
-    allowed = policy(participations=10_000, epsilon=100_000.0)
+    event = GaussianEvent(noise_multiplier=2.0, sampling=Sampling(kind="fixed", cohort=DEVICES, population=10))
+    allowed = policy(population=10, delta=made.settings.privacy.delta_for(10), **PROMISED)
     key = SigningKey.load(made.signing_key)
     kept = Books(allowed, event, replay=False, database=database.engine, key=key, closes=False)
     try:

@@ -130,15 +130,18 @@ def status(directory: DirOption = HERE, as_json: JsonOption = False) -> None:
 
         home = DeviceHome.open(directory)
         told = home.told()
-        told["running"] = home.is_held
+        told["running"], told["enrolled"] = home.is_held, home.is_enrolled
         write(told)
     if not as_json:
         _show(told)
 
 
 def _show(told: dict[str, Any]) -> None:
+    if not told["enrolled"]:
+        typer.echo("it has no keys, as after it left its fleet: tacit device enroll")
+        return
     if "identity" not in told:
-        typer.echo("enrolled, and never run: tacit device run")
+        typer.echo("it has keys and was never run: tacit device run, once it is admitted")
         return
     since = time.strftime("%Y-%m-%d %H:%M", time.localtime(told["since"]))
     typer.echo(f"{told['identity']} at {told['server']}: {'running' if told['running'] else 'not running'}")

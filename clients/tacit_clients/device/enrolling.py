@@ -1,12 +1,14 @@
 """How a device becomes part of a fleet: it pins the server, shows its keys, and is let in by a token or by a person."""
 
 import platform
+import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tacit_clients.device.data import device_data
 from tacit_clients.device.home import DeviceHome
 from tacit_clients.device.journal import Journal
 from tacit_clients.device.server import Server, fetch_authority
@@ -42,11 +44,39 @@ class Wanted:
 def enrol(path: Path, wanted: Wanted, say: Callable[[str], None]) -> Placement:
     """Make the device's directory and have it admitted; safe to repeat. Raises BadInput or ServerUnreachable."""
     settings = DeviceSettings.of(wanted.settings, "the device's settings")
+    device_data(settings.data)  # a token is of use once: not for a device whose examples cannot be read
     expected = wanted.token.fingerprint if wanted.token else wanted.fingerprint
-    authority = _pinned(settings.server.address, expected)
+    authority, is_new = _pinned(settings.server.address, expected), not path.exists()
     home = DeviceHome.make(path, wanted.settings, authority)
+    _check_the_same(home, settings, wanted.settings)
+    try:
+        return _enrolled(home, settings, expected, wanted, say)
+    except _Refused:
+        if is_new:  # nothing is left of a device that never was
+            shutil.rmtree(path)
+        raise
+
+
+def _check_the_same(home: DeviceHome, settings: DeviceSettings, told: dict[str, Any]) -> None:
+    """Raises BadInput where a directory is that of another device, or of one that is set otherwise."""
     if home.settings.server.url != settings.server.url:
-        raise BadInput(f"{path} is of a device of {home.settings.server.url}; choose another --dir")
+        raise BadInput(f"{home.path} is of a device of {home.settings.server.url}; choose another --dir")
+    same = {
+        "name": home.settings.name == settings.name,
+        "data": (home.settings.data.path, home.settings.data.vault) == (settings.data.path, settings.data.vault),
+    }
+    for name in told.keys() & same.keys():
+        if not same[name]:
+            raise BadInput(f"{home.config} is there and says another {name}; edit it, or choose another --dir")
+
+
+class _Refused(BadInput):
+    """The server said no."""
+
+
+def _enrolled(
+    home: DeviceHome, settings: DeviceSettings, expected: str, wanted: Wanted, say: Callable[[str], None]
+) -> Placement:
     with home.held(), home.journal(wanted.key, create=True) as journal:
         if not journal.code():
             journal.trust(installed_code())
@@ -58,6 +88,7 @@ def enrol(path: Path, wanted: Wanted, say: Callable[[str], None]) -> Placement:
             name=settings.name or platform.node()[:100] or "device",
             token=wanted.token.secret if wanted.token else "",
         )
+        authority = home.authority.read_text(encoding="ascii")
         server = Server(settings.server.address, authority, expected, signing)
         try:
             return _asked(server, journal, asked, signing, node, wanted.wait_s, say)
@@ -112,7 +143,7 @@ def _asked(
         try:
             placed = server.enrol(body)
         except RequestRefused as refused:
-            raise BadInput(_WHY.get(refused.reason, f"the server refused: {refused.reason}")) from refused
+            raise _Refused(_WHY.get(refused.reason, f"the server refused: {refused.reason}")) from refused
         if placed.state == "admitted":
             journal.place(placed)
             return placed

@@ -53,6 +53,10 @@ class DeviceHome:
     def journal(self, key: str = "", *, create: bool = False) -> "Journal":
         from tacit_clients.device.journal import Journal  # which loads Flower; a gateway has no use for it
 
+        if not create and not self.is_enrolled:
+            raise BadInput(
+                f"the device in {self.path} has no keys, as after it left its fleet; type tacit device enroll"
+            )
         return Journal.open(self.store, key, create=create)
 
     @property
@@ -95,6 +99,11 @@ class DeviceHome:
     def held(self) -> AbstractContextManager[None]:
         """So that a device runs once. Raises BadInput."""
         return held(self._lock, f"another tacit device run has {self.path}; end it first")
+
+    @property
+    def is_enrolled(self) -> bool:
+        """Whether it has keys; it may still wait to be admitted."""
+        return self.store.is_file()
 
     @property
     def is_held(self) -> bool:

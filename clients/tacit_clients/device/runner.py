@@ -39,7 +39,15 @@ from tacit_clients.slm.adapters import AdaptedModel, build_spec
 from tacit_clients.slm.models import load, single_thread
 from tacit_privacy.contract import RECORD_RECEIPT, RECORD_REFUSAL, LocalTraining, Receipt
 from tacit_privacy.enrolment import AdapterManifest, DeviceReport, Notice, Placement
-from tacit_privacy.errors import BadInput, LedgerBroken, NodeUnknown, RunOver, ServerUnreachable, TacitError
+from tacit_privacy.errors import (
+    BadInput,
+    LedgerBroken,
+    NodeUnknown,
+    RequestRefused,
+    RunOver,
+    ServerUnreachable,
+    TacitError,
+)
 from tacit_privacy.ledger.keys import SigningKey
 from tacit_privacy.ledger.rotations import followed
 from tacit_privacy.provenance import code_digest
@@ -133,6 +141,10 @@ class DeviceRunner:
                     self._say("unreachable")
                     _log.warning("the server cannot be reached", why=str(error))
                     self._ending.wait(self._pause.next())
+                except RequestRefused as refused:  # as where the clocks are apart: somebody has to look, and may later
+                    self._say(f"refused: {refused.reason}")
+                    _log.error("the server refused a request", reason=refused.reason)
+                    self._ending.wait(self._pause.next())
                 except NodeUnknown:
                     self._register_again()
                 except _Ended:
@@ -214,6 +226,8 @@ class DeviceRunner:
             _log.error("a message could not be answered", **_why(error))
             return Message(refusal("failed"), reply_to=message)
         self._state = context.state
+        if reply.has_content() and RECORD_RECEIPT in reply.content.config_records:
+            self._refusal = ""
         if reply.has_content() and RECORD_REFUSAL in reply.content.config_records:
             self._refusal = str(reply.content.config_records[RECORD_REFUSAL]["reason"])
             _log.warning("a round was refused", reason=self._refusal)
@@ -342,6 +356,7 @@ class DeviceRunner:
         elif standing.memory != memory:
             self._turn.state[STATE_GUARD] = ConfigRecord(dict(standing.memory.as_values(self._signing)))
             self.journal.keep(self._turn)
+            self._refusal = ""
             _log.warning("the server owned up to a restored ledger", entries=seen_of(standing.memory).length)
 
     def _memory(self) -> Memory:

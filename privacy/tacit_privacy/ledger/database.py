@@ -58,6 +58,10 @@ def explained() -> Iterator[None]:
 
 def _with_driver(url: str) -> str:
     parsed = make_url(url)
+    if parsed.get_backend_name() not in ("sqlite", "postgresql", "postgres"):
+        raise BadInput(
+            f"{parsed.get_backend_name()} is no database that Tacit knows; write postgresql://user@host/name"
+        )
     if parsed.drivername in ("postgresql", "postgres"):
         parsed = parsed.set(drivername="postgresql+psycopg")
         try:

@@ -36,9 +36,11 @@ def schedule(
     asked = {"federation.rounds": rounds, "federation.cohort": cohort, "privacy.epsilon": epsilon}
     told = {key: value for key, value in asked.items() if value is not None} | dict(map(_change, changes or []))
     with json_on_stdout(as_json) as write, opened(directory) as (server, database):
-        from tacit_server.deployment import audit, runs, status
+        from tacit_server.deployment import audit, promise, runs, status
         from tacit_server.deployment.settings import RunSettings
 
+        with database.begin() as session:
+            promise.check(session, server.settings)
         settings = RunSettings.planned(server.settings, told)
         settings.check_affordable(server.settings)
         with database.begin() as session:

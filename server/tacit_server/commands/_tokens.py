@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from tacit_privacy.cli import JsonOption, json_on_stdout
+from tacit_privacy.errors import BadInput
 from tacit_server.commands._opened import DirOption, opened
 
 app = typer.Typer(help="One-time tokens that devices enrol with.", no_args_is_help=True)
@@ -70,6 +71,8 @@ def revoke(
 
         with database.begin() as session:
             count = admission.revoke_tokens(session, audit.COMMAND_LINE, "" if token == "all" else token)
+        if not count and token != "all":
+            raise BadInput(f"no open token begins with {token}; tacit server token list shows them")
         write({"revoked": count})
     if not as_json:
         typer.echo(f"revoked {count}")

@@ -1,5 +1,6 @@
 """A federation server for real devices: make it, put it up, and run it."""
 
+import shutil
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -59,12 +60,17 @@ def init(
         from tacit_server.deployment.directory import ServerDirectory
 
         made = ServerDirectory.create(directory, {key: table for key, table in settings.items() if table != {}})
-        ServerDatabase(made.database_url).close()
+        try:
+            ServerDatabase(made.database_url).close()
+        except BaseException:  # nothing is left half made
+            shutil.rmtree(made.path)
+            raise
         told = {"directory": str(directory), "address": f"https://{names[0]}:{port}", "fingerprint": made.fingerprint}
         write(told)
     if not as_json:
         where = "" if directory == Path("tacit-server") else f" --dir {directory}"
         typer.echo(f"made {directory}: settings in server.toml, keys readable by you alone")
+        typer.echo(f"its authority's fingerprint, for devices without a token and for browsers: {made.fingerprint}")
         typer.echo(f"  tacit server user add NAME{where}     somebody for the console at {told['address']}")
         typer.echo(f"  tacit server up{where}                put it up")
         typer.echo(f"  tacit server token new{where}         a token that one device enrols with")
@@ -76,11 +82,14 @@ def init(
 )
 def up(directory: DirOption = Path("tacit-server"), as_json: JsonOption = False) -> None:
     from tacit_privacy.logs import configure
+    from tacit_server.deployment import promise
     from tacit_server.deployment.rotation import check_whole
     from tacit_server.deployment.supervisor import Supervisor
 
     with json_on_stdout(as_json) as write, opened(directory) as (server, database):
         check_whole(server)
+        with database.begin() as session:
+            promise.check(session, server.settings)
         configure("server")
         listen = server.settings.listen
         told = {"address": f"https://{listen.names[0]}:{listen.port}", "directory": str(directory)}
@@ -90,18 +99,20 @@ def up(directory: DirOption = Path("tacit-server"), as_json: JsonOption = False)
 @app.command(help="How the server is: devices, runs, budget and certificate.")
 def status(directory: DirOption = Path("tacit-server"), as_json: JsonOption = False) -> None:
     with json_on_stdout(as_json) as write, opened(directory) as (server, database):
-        from tacit_server.deployment import backup, certificates
+        from tacit_server.deployment import backup, certificates, promise
         from tacit_server.deployment import status as told
 
         with database.begin() as session:
             found = {"last_backup": backup.last(session), **told.whole(session)}
+            promised = promise.promised(session) or {"privacy.epsilon": server.settings.privacy.epsilon}
         restored = backup.restoration(server)
         expires = certificates.expires(server.certificate)
         found = {
             "up": server.is_held,
             "address": f"https://{server.settings.listen.names[0]}:{server.settings.listen.port}",
+            "fingerprint": server.fingerprint,
             "certificate_expires": expires.date().isoformat(),
-            "epsilon_cap": server.settings.privacy.epsilon,
+            "epsilon_cap": promised["privacy.epsilon"],
             "restored": restored.model_dump() if restored is not None else None,
             **found,
         }
@@ -117,7 +128,9 @@ def _show(found: dict[str, Any]) -> None:
     typer.echo(
         f"{'up' if found['up'] else 'down'}: {found['address']}, certificate until {found['certificate_expires']}"
     )
-    typer.echo(f"devices: {len(admitted)} admitted, {online} online, {len(found['applicants'])} waiting for approval")
+    typer.echo(f"fingerprint of its authority: {found['fingerprint']}")
+    there = f"{online} online, " if found["up"] else ""
+    typer.echo(f"devices: {len(admitted)} admitted, {there}{len(found['applicants'])} waiting for approval")
     typer.echo(f"budget: epsilon {0 if spent is None else spent:.4g} of {found['epsilon_cap']:g} spent")
     if found["restored"] is not None:
         when = f"{datetime.fromtimestamp(found['restored']['time'], UTC):%Y-%m-%d %H:%M} UTC"
@@ -135,11 +148,16 @@ def export(
     as_json: JsonOption = False,
 ) -> None:
     with json_on_stdout(as_json) as write, opened(directory) as (_, database):
+        from sqlalchemy import select
+
+        from tacit_privacy.ledger.tables import LedgerRow
         from tacit_privacy.ledger.transfer import export as write_ledger
         from tacit_privacy.ledger.transfer import is_sealed
 
-        out.mkdir(parents=True, exist_ok=True)
         with database.begin() as session:
+            if session.scalar(select(LedgerRow.position).limit(1)) is None:
+                raise BadInput("there is no ledger yet; the first run begins it")
+            out.mkdir(parents=True, exist_ok=True)
             files = write_ledger(session, out, receipts=not is_sealed(session))
         write({"files": [str(file) for file in files]})
     if not as_json:

@@ -66,6 +66,16 @@ def expires(path: Path) -> datetime:
         raise BadInput(f"cannot read the certificate {path}; tacit server rotate certificate makes another") from error
 
 
+def names_of(path: Path) -> frozenset[str]:
+    """Host names and addresses that a certificate is for. Raises BadInput."""
+    try:
+        found = x509.load_pem_x509_certificate(path.read_bytes())
+        known = found.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except (OSError, ValueError, x509.ExtensionNotFound) as error:
+        raise BadInput(f"{path} is no certificate of a server") from error
+    return frozenset(str(name.value) for name in known)
+
+
 def _builder(
     subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey, days: int
 ) -> x509.CertificateBuilder:

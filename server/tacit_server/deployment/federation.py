@@ -23,8 +23,8 @@ from tacit_privacy.ledger.tables import LedgerRow
 from tacit_privacy.mechanisms.noise import SystemNoise
 from tacit_server.buffered import BufferedCoordinator
 from tacit_server.clock import WallClock
-from tacit_server.coordinator import Coordinator, Job, Pace
-from tacit_server.deployment import adapters, audit, runs
+from tacit_server.coordinator import STOPPED, Coordinator, Job, Pace
+from tacit_server.deployment import adapters, audit, promise, runs
 from tacit_server.deployment.directory import ServerDirectory
 from tacit_server.deployment.roster import EnrolledRoster
 from tacit_server.deployment.settings import DeploymentSettings, RunSettings
@@ -83,9 +83,11 @@ class HeldStore(Store):
         with self.begin() as session:
             runs.settle(session, self._run, self._holder or 0, state, reason)
 
-    def pace(self) -> Pace:
+    def pace(self, waiting: str) -> Pace:
+        """What an operator wants of the run; whoever looks at it is told what it waits for."""
         with self.begin() as session:
-            wanted = runs.found(session, self._run).wanted
+            row = runs.found(session, self._run)
+            row.reason, wanted = waiting, row.wanted
         return "pause" if wanted == "pause" else "stop" if wanted == "stop" else "run"
 
 
@@ -111,14 +113,21 @@ class DeployedFederation:
         """Take the run over and hold its rounds. Raises RunTakenOver where another process takes it over meanwhile."""
         row = self._store.take_over()
         settings = RunSettings.of_text(row.settings)
+        with self._store.begin() as session:
+            broken = promise.broken_by(session, self._settings)
+        if broken:
+            self._store.settle("paused", broken)
+            return
         agreed = AdapterSpec.from_bytes(row.spec.encode()) if row.spec else None
         federation = settings.federation
         joining = self._settings.joining
-        roster = EnrolledRoster(grid, self._clock, self._store, joining, federation.cohort, row.population, agreed)
+        enrolled, pace = row.population, self._store.pace
+        roster = EnrolledRoster(grid, self._clock, self._store, joining, federation.cohort, enrolled, agreed, pace)
         try:
             spec = roster.gather()
         except FleetExhausted as exhausted:
-            self._store.settle("paused", str(exhausted))
+            told = {"run": ("paused", str(exhausted)), "pause": ("paused", ""), "stop": ("stopped", STOPPED)}
+            self._store.settle(*told[pace("")])
             return
         self._store.agree(spec)
         coordinator = self._coordinator(settings, spec, roster, grid)

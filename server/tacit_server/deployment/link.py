@@ -24,6 +24,7 @@ from tacit_server.deployment.directory import ServerDirectory
 from tacit_server.deployment.plain_logs import adopt
 from tacit_server.flower_post import Post
 from tacit_server.flower_seam import Nodes, SuperLinkFiles, run_superlink
+from tacit_server.store.tables import DeviceRow
 from tacit_server.web.app import build
 from tacit_server.web.counting import Counts
 from tacit_server.web.mail import Mail
@@ -43,6 +44,7 @@ class Roll:
         self._database = database
         self._nodes: Nodes | None = None
         self._turn = threading.Lock()
+        self._troubles: dict[int, str] = {}  # by device
 
     def begin(self, application: Any) -> None:
         """With SuperLink's application, once it is there: register everybody."""
@@ -59,11 +61,25 @@ class Roll:
             return
         with self._turn, self._database.begin() as session:
             for row in admission.devices(session):
-                if row.state == "admitted" and row.node_key and (everybody or not row.node_id):
-                    row.node_id = self._nodes.register(row.node_key)
-                elif row.state != "admitted" and row.node_id:
-                    self._nodes.forget(int(row.node_id))
-                    row.node_id = ""
+                try:
+                    self._bring_up_to_date(self._nodes, row, everybody)
+                except Exception as error:  # of one device: the others' revocations are not to wait for it
+                    self._tell(row.number, f"{type(error).__name__}: {error}")
+                else:
+                    self._troubles.pop(row.number, None)
+
+    def _bring_up_to_date(self, nodes: Nodes, row: DeviceRow, everybody: bool) -> None:
+        if row.state == "admitted" and row.node_key and (everybody or not row.node_id):
+            row.node_id = nodes.register(row.node_key)
+        elif row.state != "admitted" and row.node_id:
+            nodes.forget(int(row.node_id))
+            row.node_id = ""
+
+    def _tell(self, number: int, why: str) -> None:
+        """Once, not with every turn."""
+        if self._troubles.get(number) != why:
+            _log.error("a device's node could not be brought up to date", device=number, why=why)
+        self._troubles[number] = why
 
 
 class Link:
@@ -121,6 +137,7 @@ def _before_end(release: Callable[[], None]) -> None:
 def main(path: str) -> None:
     directory = ServerDirectory.open(Path(path))
     configure("link")
+    adopt("link")
     listen = directory.settings.listen
     files = SuperLinkFiles(
         host=listen.host,

@@ -5,7 +5,7 @@ import logging
 import sys
 from datetime import UTC, datetime
 
-_LOGGERS = ("flwr", "uvicorn", "uvicorn.error")
+_LOGGERS = ("flwr", "uvicorn")
 
 
 class JsonLines(logging.Formatter):
@@ -30,12 +30,18 @@ class JsonLines(logging.Formatter):
 
 
 def adopt(process: str) -> None:
-    """Once Flower and uvicorn have made their handlers. Who called what is counted in metrics, not said a line each:
+    """In place of handlers that Flower and uvicorn made. Who called what is counted in metrics, not said a line each:
     devices call all the time, and refusals are logged where they are made.
     """
     logging.getLogger("uvicorn.access").setLevel(logging.WARNING)
     if sys.stderr.isatty():
         return
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setLevel(logging.INFO)
+    handler.setFormatter(JsonLines(process))
     for name in _LOGGERS:
-        for handler in logging.getLogger(name).handlers:
-            handler.setFormatter(JsonLines(process))
+        logger = logging.getLogger(name)
+        logger.handlers, logger.propagate = [handler], False
+    error = logging.getLogger("uvicorn.error")
+    error.handlers, error.propagate = [], True
+    error.setLevel(logging.INFO)

@@ -2,7 +2,7 @@
 
 import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from flwr.serverapp import Grid
 from sqlalchemy import select
@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 from tacit_privacy.contract import AdapterSpec
 from tacit_privacy.errors import FleetExhausted
 from tacit_server.clock import Clock
+from tacit_server.coordinator import Pace
 from tacit_server.grid_roster import GridRoster, JoiningConfig
 from tacit_server.store import Store
 from tacit_server.store.tables import DeviceRow
@@ -35,14 +36,21 @@ class EnrolledRoster(GridRoster):
         cohort: int,
         population: int,
         agreed: AdapterSpec | None,
+        pace: Callable[[str], Pace],
     ) -> None:
         super().__init__(grid, clock, store, joining, cohort)
-        self._enrolled, self._agreed = population, agreed
+        self._enrolled, self._agreed, self._pace = population, agreed, pace
 
     def _complete(self, quiet_s: float) -> bool:
-        """Enough to begin: who is enrolled is known, and who is late is asked in a later round."""
+        """Enough to begin: who is enrolled is known, and who is late is asked in a later round.
+
+        Raises FleetExhausted where the run is not to go on.
+        """
         wanted = min(max(self._joining.nodes, self._cohort), self.population)
-        return len(self._identities()) >= wanted and quiet_s >= _SETTLE_S
+        complete = len(self._identities()) >= wanted and quiet_s >= _SETTLE_S
+        if not complete and self._pace("waits for devices: fewer than a cohort are there so far") != "run":
+            raise FleetExhausted("as asked")
+        return complete
 
     def _rows(self, session: Session) -> Sequence[DeviceRow]:
         return session.scalars(select(DeviceRow).where(DeviceRow.number < self._enrolled)).all()

@@ -1,6 +1,7 @@
 """``tacit server up``: keeps the link and the coordinator of the run that is due alive, until it is told to end."""
 
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Callable
@@ -16,7 +17,7 @@ from tacit_server.deployment import audit, backup, processes, resolving, runs, s
 from tacit_server.deployment.bundle import bundle, node_config
 from tacit_server.deployment.database import ServerDatabase
 from tacit_server.deployment.directory import ServerDirectory
-from tacit_server.deployment.settings import RunSettings
+from tacit_server.deployment.settings import ListenSettings, RunSettings
 from tacit_server.flower_seam import SuperLinkControl, is_up
 from tacit_server.store.tables import RunRow
 
@@ -73,6 +74,7 @@ class Supervisor:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._end)
         with self.directory.held():
+            _check_port(self.directory.settings.listen)
             _forget_flowers_state(self.directory)
             try:
                 self._start_link(first=True)
@@ -154,10 +156,11 @@ class Supervisor:
 
     def _coordinator_ended(self, ended: _Coordinator) -> None:
         """Tidy up after it, and decide when to try again."""
-        control = self._control()
-        with suppress(EngineFailed):
-            control.stop(ended.flower_run)
-        control.close()
+        if ended.process.returncode:  # else Flower knows that its run is over
+            control = self._control()
+            with suppress(EngineFailed):
+                control.stop(ended.flower_run)
+            control.close()
         progress = self._rounds(ended.run) > ended.rounds
         with self.database.begin() as session:
             row = runs.found(session, ended.run)
@@ -189,6 +192,18 @@ _QUIET = {
     "FLWR_DISABLE_UPDATE_CHECK": "1",
     "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",
 }
+
+
+def _check_port(listen: ListenSettings) -> None:
+    """Raises BadInput where nobody can listen there: before anything says so at length."""
+    try:
+        family = socket.getaddrinfo(listen.host, listen.port, type=socket.SOCK_STREAM)[0][0]
+        socket.create_server((listen.host, listen.port), family=family).close()
+    except OSError as error:
+        raise BadInput(
+            f"cannot listen on {listen.host}:{listen.port} ({error.strerror}); end what has the port, or change "
+            "[listen] in server.toml"
+        ) from error
 
 
 def _forget_flowers_state(directory: ServerDirectory) -> None:

@@ -35,6 +35,9 @@ VARIABLES = """\
 | variable | meaning |
 |---|---|
 | `TACIT_DATA` | folder of the public data sets that some scenarios read; see [Datasets](datasets.md) |
+| `TACIT_DATABASE` | URL of a server's database, in place of `database` in server.toml: for one that holds a password |
+| `TACIT_CONSOLE_PASSWORD` | password for `tacit server user add`, where there is no terminal to ask at |
+| `TACIT_ENROLMENT_TOKEN` | token for `tacit device enroll`, in place of `--token` |
 | `TACIT_DEBUG` | `1` shows the whole trace of an error; it may quote data |
 | `RAY_ADDRESS` | a Ray cluster for `tacit doctor --deep` to reach; a run takes `runtime.ray_address` |
 | `_TACIT_COMPLETE` | `eval "$(_TACIT_COMPLETE=bash_source tacit)"` completes words in a shell |

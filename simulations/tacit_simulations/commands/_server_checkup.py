@@ -39,8 +39,24 @@ def _files(directory: "ServerDirectory") -> Iterator[Finding]:
     yield others_may_read(HERE, path, [*directory.keys.iterdir(), directory.config] if directory.keys.is_dir() else [])
     yield _rotation(directory)
     yield expiry(HERE, "certificate", directory.certificate, _ROTATE.format(path=path))
+    yield _names(directory)
     yield expiry(HERE, "authority", directory.authority, "make a new server: devices have pinned this authority")
     yield disk(HERE, path)
+
+
+def _names(directory: "ServerDirectory") -> Finding:
+    """Whether the certificate is for every name that devices use."""
+    from tacit_privacy.errors import BadInput
+    from tacit_server.deployment.certificates import names_of
+
+    def look() -> str:
+        names = directory.settings.listen.names
+        missing = [name for name in names if name not in names_of(directory.certificate)]
+        if missing:
+            raise BadInput(f"the certificate is not for {', '.join(missing)}, which listen.names has")
+        return ", ".join(names)
+
+    return attempt(HERE, "names", look, _ROTATE.format(path=directory.path))
 
 
 def _rotation(directory: "ServerDirectory") -> Finding:
@@ -95,11 +111,25 @@ def _stored(directory: "ServerDirectory") -> Iterator[Finding]:
     try:
         with ServerDatabase(directory.database_url) as database:
             yield _ledger(directory, database)
+            yield _promise(directory, database)
             yield _witnesses(directory, database)
             yield _fleet(directory, database)
             yield _backup(directory, database)
     except TacitError as error:
         yield Finding(HERE, "database", "broken", str(error), "look at the database and its log")
+
+
+def _promise(directory: "ServerDirectory", database: "ServerDatabase") -> Finding:
+    from tacit_server.deployment import promise
+
+    with database.begin() as session:
+        told, broken = promise.promised(session), promise.broken_by(session, directory.settings)
+    if broken:
+        return Finding(HERE, "promise", "broken", broken, f"edit {directory.config}")
+    if told is None:
+        return Finding(HERE, "promise", "info", "none yet: with the first run what server.toml says stands for good")
+    said = f"epsilon {told['privacy.epsilon']:g}, {told['privacy.participations']} participations of a device"
+    return Finding(HERE, "promise", "ok", said)
 
 
 def _schema(directory: "ServerDirectory") -> Finding:

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from tacit_privacy.accounting.policy import BudgetPolicy
 from tacit_privacy.ledger.account import Account
-from tacit_server.deployment import looking
+from tacit_server.deployment import looking, runs
 from tacit_server.web.console import drawing
 from tacit_server.web.console.asked import Answer, Asked, Page, Shown
 
@@ -42,6 +42,8 @@ def show(asked: Asked) -> Answer:
     period = account.period(time.time())
     spent = account.spent(period)
     shares = shares_of(account)
+    with desk.database.begin() as session:
+        known = {row.name for row in runs.listed(session)}  # a restored server's ledger has runs beside these
     values: dict[str, Any] = {
         "settings": settings,
         "policy": policy,
@@ -51,6 +53,7 @@ def show(asked: Asked) -> Answer:
         "gauge": drawing.gauge(spent.epsilon, policy.epsilon),
         "curve": drawing.steps(_curve(account), policy.epsilon, "release"),
         "shares": shares,
+        "known": known,
         "devices": None if asked.sealed else _by_device(asked, account, policy),
         "most": account.longest,
         "sealed": asked.sealed,

@@ -7,7 +7,7 @@ from typing import Any, Final
 from sqlalchemy.orm import Session
 
 from tacit_privacy.errors import BadInput
-from tacit_server.deployment import adapters, looking, runs, status
+from tacit_server.deployment import adapters, looking, promise, runs, status
 from tacit_server.deployment.settings import RunSettings
 from tacit_server.sealing import told
 from tacit_server.store.tables import RunRow
@@ -67,6 +67,8 @@ def detail(asked: Asked) -> Answer:
 def schedule(asked: Asked) -> Answer:
     """Plan a run from the form; what is left empty is as server.toml says."""
     server = asked.desk.directory.settings
+    with asked.desk.database.begin() as session:
+        promise.check(session, server)
     changes: dict[str, Any] = {key: _whole(asked, name) for name, key in _FORM.items() if asked.words(name)}
     if asked.words("epsilon"):
         changes["privacy.epsilon"] = _decimal(asked, "epsilon")

@@ -35,6 +35,7 @@ KINDS: Final = {
     "abandon": "It was given back: nothing was released",
     "lost": "A crash cut it off: it stays charged",
     "rotate": "Another key signs from here on",
+    "restore": "A server that was put back owns up: what it lost is charged",
     "end": "A run ends",
     "close": "The ledger is closed",
 }
