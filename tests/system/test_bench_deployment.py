@@ -52,6 +52,7 @@ def test_nothing_stays_when_it_is_interrupted(tmp_path: Path, number: signal.Sig
             env=os.environ | ENVIRONMENT | {"TMPDIR": str(folder)},
             stdout=said,
             stderr=said,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # ignored where tests run behind
         )
     try:
         eventually(lambda: "enrolling" in log.read_text(), "no server is put up")
