@@ -77,10 +77,8 @@ def large() -> list[Figure]:
     small = max(run["seconds"]["p50"] for run in (few, again))
     added, one = many["seconds"]["p50"] - small, many["also"]["seconds"]
     transfers = 3 * LARGE_DEVICES + 1  # to each device and back, each reply to the coordinator, and the adapter from it
-    noise, kept = (
-        noise_s(many["parameters"]),
-        2 * LARGE_DEVICES + 3,
-    )  # message and reply by devices; f8 state, f4 adapter
+    noise = noise_s(many["parameters"])
+    kept = 2 * LARGE_DEVICES + 3  # message and reply by each device; the server's state, twice as wide, and the adapter
     written = kept * written_s(many["also"]["bytes"])
     megabytes = many["also"]["bytes"] / 1e6
     rows = [

@@ -1,4 +1,4 @@
-"""References written from the code: ``python -m tacit_simulations.reference [scenarios | settings]``."""
+"""References written from the code: ``python -m tacit_simulations.reference scenarios``, or ``settings``."""
 
 import sys
 import tomllib

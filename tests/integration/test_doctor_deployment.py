@@ -68,7 +68,7 @@ def said_otherwise(made: ServerDirectory) -> None:
 
 
 def another_name(made: ServerDirectory) -> None:
-    made.config.write_text(made.config.read_text() + '\n[listen]\nnames = ["localhost", "other.example"]\n')
+    made.config.write_text(made.config.read_text() + '\n[listen]\nnames = ["localhost", "0:0::1", "other.example"]\n')
 
 
 def expired(made: ServerDirectory) -> None:

@@ -66,14 +66,14 @@ def expires(path: Path) -> datetime:
         raise BadInput(f"cannot read the certificate {path}; tacit server rotate certificate makes another") from error
 
 
-def names_of(path: Path) -> frozenset[str]:
-    """Host names and addresses that a certificate is for. Raises BadInput."""
+def missing_from(path: Path, names: Sequence[str]) -> list[str]:
+    """Those of ``names`` that a server's certificate is not for. Raises BadInput."""
     try:
         found = x509.load_pem_x509_certificate(path.read_bytes())
         known = found.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except (OSError, ValueError, x509.ExtensionNotFound) as error:
         raise BadInput(f"{path} is no certificate of a server") from error
-    return frozenset(str(name.value) for name in known)
+    return [name for name in names if _general(name) not in list(known)]
 
 
 def _builder(

@@ -47,12 +47,11 @@ def _files(directory: "ServerDirectory") -> Iterator[Finding]:
 def _names(directory: "ServerDirectory") -> Finding:
     """Whether the certificate is for every name that devices use."""
     from tacit_privacy.errors import BadInput
-    from tacit_server.deployment.certificates import names_of
+    from tacit_server.deployment.certificates import missing_from
 
     def look() -> str:
         names = directory.settings.listen.names
-        missing = [name for name in names if name not in names_of(directory.certificate)]
-        if missing:
+        if missing := missing_from(directory.certificate, names):
             raise BadInput(f"the certificate is not for {', '.join(missing)}, which listen.names has")
         return ", ".join(names)
 
