@@ -314,6 +314,7 @@ def run_server_app(address: str, authority: Path, token: str) -> None:
     """Run the ServerApp of a claimed task, and end this process."""
     from flwr.superlink.runtime import run_serverapp
 
+    sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115  # Flower prints there; logs are on stderr
     run_serverapp(
         runtime_api_address=address,
         log_queue=Queue(),

@@ -13,6 +13,7 @@ import pytest
 from consoles import AUDITOR, OPERATOR, PASSWORD, Kept, Person, furnished, person, stranger, token_in
 from sqlalchemy import delete, select, update
 
+from tacit_privacy.ledger import bodies
 from tacit_privacy.ledger.tables import LeafRow, LedgerRow, ParticipationRow
 from tacit_privacy.ledger.verify import verify
 from tacit_server.deployment import looking, people
@@ -27,7 +28,7 @@ from tacit_server.store.tables import (
     TokenRow,
     UserRow,
 )
-from tacit_server.web.console import catalogue
+from tacit_server.web.console import catalogue, wording
 from tacit_server.web.console.door import POLL, Attempts, safe_path
 from tacit_server.web.console.wording import plain
 
@@ -450,6 +451,10 @@ def test_names_are_text_wherever_they_come_from(kept: Kept) -> None:
             == 400
         )
     assert kept.counted(DeviceRow) == 7 and kept.counted(RunRow) == 2
+
+
+def test_every_kind_of_entry_is_explained() -> None:
+    assert set(wording.KINDS) == set(bodies.KINDS)
 
 
 def test_a_letter_that_hides_or_turns_others_is_spelt_out() -> None:

@@ -63,7 +63,8 @@ def test_status_tells_the_promise_and_not_the_settings(
 ) -> None:
     made.config.write_text(made.config.read_text().replace(*CHANGES["privacy.epsilon"]))
     assert cli.main(["server", "status", "--dir", str(made.path)]) == 0
-    assert "of 100000 spent" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "of 100000 spent" in said and f"fingerprint of its authority: {made.fingerprint}\n" in said
 
 
 def test_before_a_first_run_nothing_is_promised(tmp_path: Path) -> None:

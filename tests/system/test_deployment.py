@@ -1,5 +1,6 @@
 """A real server with TLS, real devices in processes of their own, real training: what an operator puts up."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,9 @@ def test_two_devices_learn_together_and_the_ledger_proves_it(tmp_path: Path) -> 
         status = told("device", "status", "--dir", "device1", folder=tmp_path)
         assert (status["rounds"], status["running"]) == (2, False)
         assert fleet.up.stop() == 0
+        lines = [json.loads(line) for line in fleet.up.said().splitlines()]  # of all its processes, Flower's words too
+        assert {line["process"] for line in lines} == {"server", "link", "run first"}
+        assert [line for line in lines if line["level"] == "error"] == []
 
 
 def test_a_device_takes_the_newest_adapter_into_use(tmp_path: Path) -> None:
