@@ -134,7 +134,7 @@ def nothing_changes(fleet: Deployment, logged: str) -> Iterator[None]:
     before, said = dump(fleet), len(fleet.up.said())
     yield
     assert dump(fleet) == before
-    assert logged in fleet.up.said()[said:]
+    eventually(lambda: logged in fleet.up.said()[said:], f"the log does not say {logged}")  # written a moment later
 
 
 def raw(fleet: Deployment, method: str, path: str, body: bytes = b"", **headers: str) -> tuple[int, str]:

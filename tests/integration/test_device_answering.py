@@ -1,6 +1,7 @@
 """What a device does with a message that it cannot answer: it says so, tells its own log why, and goes on."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import servers
@@ -8,7 +9,7 @@ from flwr.app import ConfigRecord, Message, RecordDict
 from structlog.testing import capture_logs
 
 from tacit_clients.device.home import DeviceHome
-from tacit_clients.device.journal import Turn
+from tacit_clients.device.journal import Journal, Turn
 from tacit_clients.device.runner import DeviceRunner
 from tacit_clients.flower_seam import Parcel, adopt_identity
 from tacit_privacy.contract import RECORD_REFUSAL
@@ -55,6 +56,42 @@ def test_a_message_over_which_the_process_ended_again_and_again_is_given_up(home
             runner = DeviceRunner(home, journal)
             assert journal.turn().begun == begun  # and here its process would end
             assert reason(runner, "train") == ("malformed" if begun <= 3 else "failed")
+
+
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("can't start new thread")])
+@pytest.mark.parametrize("fails", [1, 2, 3])
+def test_a_step_that_finds_no_memory_leaves_all_as_it_was_and_is_taken_again(
+    home: DeviceHome, monkeypatch: pytest.MonkeyPatch, error: Exception, fails: int
+) -> None:
+    """Whichever it is. What was delivered and could not be noted is brought again, the same to the byte."""
+    delivered: list[bytes] = []
+    kept = 0
+
+    def keep(turn: Turn) -> None:
+        nonlocal kept
+        kept += 1
+        if kept == fails:
+            raise error
+        Journal.keep(journal, turn)
+        if turn.owed is None and turn.asked is None:
+            runner._ending.set()
+
+    def send(parcel: Parcel) -> int:
+        delivered.append(parcel.pack())
+        return 1
+
+    mail = SimpleNamespace(receive=lambda: asked("train"), confirm=lambda parcel: None, send=send)
+    with home.journal() as journal, capture_logs() as said:
+        runner = DeviceRunner(home, journal)
+        monkeypatch.setattr("signal.signal", lambda number, handler: None)
+        monkeypatch.setattr(journal, "keep", keep)
+        monkeypatch.setattr(runner, "_fleet", SimpleNamespace(messages=mail, online=lambda: None, close=lambda: None))
+        monkeypatch.setattr(runner, "_check_bundle", lambda run: None)
+        monkeypatch.setattr(runner, "_report_if_due", lambda: None)
+        runner.run()
+        assert len(delivered) == (2 if fails == 3 else 1) and len(set(delivered)) == 1
+        assert [entry["event"] for entry in said].count("a step is taken again later") == 1
+        assert journal.turn() == Turn(journal.turn().state)
 
 
 def test_what_the_log_says_of_an_unforeseen_error_quotes_no_example(

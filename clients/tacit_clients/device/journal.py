@@ -8,7 +8,7 @@ that it made in it are one record.
 import io
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -90,12 +90,6 @@ class Journal:
     def keep(self, turn: Turn) -> None:
         """Replace what ``turn`` finds, at once and as a whole."""
         self._vault.replace(sealed.TURN, _packed(turn))
-
-    def sent(self, turn: Turn) -> Turn:
-        """Note that what was owed has arrived."""
-        after = replace(turn, owed=None)
-        self.keep(after)
-        return after
 
     def adapter(self) -> AdapterState:
         """What is known of the shared adapters."""

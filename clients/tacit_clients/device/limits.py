@@ -54,5 +54,6 @@ def room_for_the_model(limits: LimitSettings) -> Iterator[None]:
 
 
 def is_out_of_memory(error: Exception) -> bool:
-    """Also torch's own way to say so, which is a RuntimeError like others."""
-    return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and "can't allocate memory" in str(error))
+    """Also as torch and the threading module say so, each by a RuntimeError like others."""
+    said = str(error) if isinstance(error, RuntimeError) else ""
+    return isinstance(error, MemoryError) or "can't allocate memory" in said or "can't start new thread" in said

@@ -58,6 +58,7 @@ _POLICY_S: Final = 15.0  # between looks while policy keeps the device from trai
 _MOST_BEGINNINGS: Final = 3  # of one message, by processes that ended over it, as for want of memory
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 30.0
 _LEDGER_DOUBTS: Final = frozenset({"rollback", "fork", "ledger"})
+_TOO_LITTLE: Final = "out of memory; see limits.memory_mb, or keep shorter examples"
 _log = structlog.get_logger("tacit.device")
 
 
@@ -149,6 +150,10 @@ class DeviceRunner:
                     self._register_again()
                 except _Ended:
                     break
+                except Exception as error:
+                    if not is_out_of_memory(error):
+                        raise
+                    self._out_of_memory()
         finally:
             self._fleet.close()
             self._server.close()
@@ -159,6 +164,18 @@ class DeviceRunner:
         self._ending.set()
         if self._waiting:
             raise _Ended
+
+    def _out_of_memory(self) -> None:
+        """The step left everything as it was before, so that it can be taken again once there is more."""
+        with suppress(MemoryError):
+            self._say("out of memory")
+            _log.error("a step is taken again later", why=_TOO_LITTLE)
+        self._ending.wait(self._pause.next())
+
+    def _keep(self, turn: Turn) -> None:
+        """On disk first: what the process goes on from is never more than what is kept."""
+        self.journal.keep(turn)
+        self._turn = turn
 
     def _step(self) -> None:
         """One turn of the loop: deliver what is owed, finish what was asked, else see what there is."""
@@ -182,8 +199,7 @@ class DeviceRunner:
             self._say("waiting for rounds")
             self._wait_for_mail()
             return
-        self._turn = Turn(self._turn.state, asked=asked)
-        self.journal.keep(self._turn)
+        self._keep(Turn(self._turn.state, asked=asked))
         with suppress(RunOver):
             self._fleet.messages.confirm(asked)
 
@@ -202,14 +218,13 @@ class DeviceRunner:
             self._check_bundle(asked.run_id)
             reply = self._reply(asked)
         except RunOver:
-            self._turn = self.journal.sent(Turn(self._turn.state))
+            self._keep(Turn(self._turn.state))
             return
         except BadInput as refused:
             _log.warning("a message was refused", why=str(refused))
-            self._turn = self.journal.sent(Turn(self._turn.state))
+            self._keep(Turn(self._turn.state))
             return
-        self._turn = Turn(self._state, owed=Parcel.of(reply))
-        self.journal.keep(self._turn)
+        self._keep(Turn(self._state, owed=Parcel.of(reply)))
 
     def _reply(self, asked: Parcel) -> Message:
         message = asked.message()
@@ -245,7 +260,7 @@ class DeviceRunner:
             _log.info("delivered", bytes=size, round=_round_of(owed))
         except RunOver:
             _log.info("what was owed is of no use any more: its run is over")
-        self._turn = self.journal.sent(self._turn)
+        self._keep(replace(self._turn, owed=None))
 
     def _check_bundle(self, run_id: int) -> None:
         if run_id not in self._bundles:
@@ -354,8 +369,9 @@ class DeviceRunner:
             if not before:
                 _log.error("the server was put back to an older copy; no round is taken part in", why=standing.doubt)
         elif standing.memory != memory:
-            self._turn.state[STATE_GUARD] = ConfigRecord(dict(standing.memory.as_values(self._signing)))
-            self.journal.keep(self._turn)
+            state = deepcopy(self._turn.state)
+            state[STATE_GUARD] = ConfigRecord(dict(standing.memory.as_values(self._signing)))
+            self._keep(replace(self._turn, state=state))
             self._refusal = ""
             _log.warning("the server owned up to a restored ledger", entries=seen_of(standing.memory).length)
 
@@ -412,7 +428,7 @@ def _why(error: Exception) -> dict[str, str]:
         error.__context__ if isinstance(error.__context__, Exception) else error
     )  # the app tells no more than a name
     if is_out_of_memory(under):
-        return {"why": "out of memory; see limits.memory_mb, or keep shorter examples"}
+        return {"why": _TOO_LITTLE}
     if isinstance(under, TacitError):
         return {"why": str(under)}
     frames = traceback.extract_tb(under.__traceback__)
