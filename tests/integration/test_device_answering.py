@@ -8,12 +8,14 @@ import servers
 from flwr.app import ConfigRecord, Message, RecordDict
 from structlog.testing import capture_logs
 
+from tacit_clients.app import STATE_GUARD
 from tacit_clients.device.home import DeviceHome
 from tacit_clients.device.journal import Journal, Turn
 from tacit_clients.device.runner import DeviceRunner
 from tacit_clients.flower_seam import Parcel, adopt_identity
+from tacit_clients.guard import Memory, Seen
 from tacit_privacy.contract import RECORD_REFUSAL
-from tacit_privacy.enrolment import Placement
+from tacit_privacy.enrolment import Notice, Placement
 
 NANO = {"method": "lora", "rank": 2, "alpha": 4.0, "seed": 0, "targets": ["o_proj"]}
 LAMP = '{"prompt": "turn on the lamp", "target": "done"}\n'
@@ -92,6 +94,22 @@ def test_a_step_that_finds_no_memory_leaves_all_as_it_was_and_is_taken_again(
         assert len(delivered) == (2 if fails == 3 else 1) and len(set(delivered)) == 1
         assert [entry["event"] for entry in said].count("a step is taken again later") == 1
         assert journal.turn() == Turn(journal.turn().state)
+
+
+def test_a_refusal_is_over_once_the_server_holds_again_what_was_seen(home: DeviceHome) -> None:
+    """Put back to an older copy, and then to the newest: nothing has to be owned up to."""
+    heads = {"whole": "2" * 64, "older": ""}
+    with home.journal() as journal, capture_logs() as said:
+        runner = DeviceRunner(home, journal)
+        memory = Memory({}, {"a" * 64: Seen(10, heads["whole"])}).as_values(runner._signing)
+        runner._turn.state[STATE_GUARD] = ConfigRecord(dict(memory))
+        told = []
+        for head in ("whole", "older", "older", "whole"):
+            notice = Notice(time=1.0, node_id="7", counted=0, seen_head=heads[head])
+            runner._compare_ledger(notice)
+            told.append((runner._told().refusal, runner._rolled_back))
+    assert told == [("", False), ("rollback", True), ("rollback", True), ("", False)]
+    assert len(said) == 1  # the doubt is logged once
 
 
 def test_what_the_log_says_of_an_unforeseen_error_quotes_no_example(

@@ -10,7 +10,7 @@ from sqlalchemy import create_engine
 from sqlalchemy.orm import Session
 
 from tacit_privacy.errors import BadInput, RunTakenOver
-from tacit_server.deployment import audit, runs
+from tacit_server.deployment import audit, runs, status
 from tacit_server.deployment.audit import COMMAND_LINE
 from tacit_server.deployment.settings import DeploymentSettings, RunSettings
 from tacit_server.store.tables import ServerTables
@@ -73,6 +73,25 @@ def test_pause_resume_and_stop_are_wishes_until_they_are_so(session: Session) ->
     for what in (runs.pause, runs.resume, runs.stop):
         with pytest.raises(BadInput, match="nothing more can be asked"):
             what(session, COMMAND_LINE, "never-begun")
+
+
+def test_what_is_still_to_come_about_is_said(session: Session) -> None:
+    schedule(session, "first")
+    row = runs.found(session, "first")
+    said = [status.coming(row)]
+    for step in (runs.pause, runs.resume):
+        said.append(status.coming(step(session, COMMAND_LINE, "first")))
+    holder = runs.take_over(session, "first")
+    for step in (runs.resume, runs.pause, runs.stop, runs.pause):
+        said.append(status.coming(step(session, COMMAND_LINE, "first")))
+    runs.settle(session, "first", holder, "paused")
+    said.append(status.coming(row))
+    for step in (runs.resume, runs.stop):
+        said.append(status.coming(step(session, COMMAND_LINE, "first")))
+    runs.settle(session, "first", holder, "stopped")
+    said.append(status.coming(row))
+    begun = ["", "to rest after its round", "to end after its round", "to rest after its round"]
+    assert said == ["", "held until it is resumed", "", *begun, "", "to go on", "to end", ""]
 
 
 def test_a_failed_run_can_go_on(session: Session) -> None:

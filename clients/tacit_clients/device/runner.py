@@ -368,11 +368,13 @@ class DeviceRunner:
             self._refusal = "rollback"
             if not before:
                 _log.error("the server was put back to an older copy; no round is taken part in", why=standing.doubt)
-        elif standing.memory != memory:
+            return
+        if self._refusal == "rollback":
+            self._refusal = ""
+        if standing.memory != memory:
             state = deepcopy(self._turn.state)
             state[STATE_GUARD] = ConfigRecord(dict(standing.memory.as_values(self._signing)))
             self._keep(replace(self._turn, state=state))
-            self._refusal = ""
             _log.warning("the server owned up to a restored ledger", entries=seen_of(standing.memory).length)
 
     def _memory(self) -> Memory:

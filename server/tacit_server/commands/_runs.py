@@ -108,7 +108,7 @@ def _want(what: str, name: str, directory: Path, as_json: bool) -> None:
 
 def line(run: dict[str, Any]) -> str:
     """A run on one line."""
-    wanted = f", to {run['wanted']}" if run["wanted"] != "run" and run["state"] in ("running", "scheduled") else ""
+    coming = f", {run['coming']}" if run["coming"] else ""
     spent = f", epsilon {run['epsilon']:.4g}" if run["epsilon"] is not None else ""
     why = f" ({run['reason']})" if run["reason"] else ""
-    return f"{run['name']}: {run['state']}{wanted}, {run['rounds']} of {run['planned']} rounds{spent}{why}"
+    return f"{run['name']}: {run['state']}{coming}, {run['rounds']} of {run['planned']} rounds{spent}{why}"

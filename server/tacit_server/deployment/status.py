@@ -51,6 +51,17 @@ def rounds_of(session: Session, run: str) -> list[dict[str, Any]]:
     return [json.loads(record) for record in session.scalars(query)]
 
 
+def coming(row: RunRow) -> str:
+    """In words, what was asked of a run and is still to come about; empty where it is as it should be."""
+    if row.state in runs.ENDED or (row.state, row.wanted) == ("paused", "pause"):
+        return ""
+    if row.state == "paused":
+        return "to go on" if row.wanted == "run" else "to end"
+    if row.state == "scheduled":
+        return "held until it is resumed" if row.wanted == "pause" else ""
+    return {"pause": "to rest after its round", "stop": "to end after its round"}.get(row.wanted, "")
+
+
 def shown_run(session: Session, row: RunRow) -> dict[str, Any]:
     """A run as it is told to people and programs."""
     settings, done = json.loads(row.settings), rounds_of(session, row.name)
@@ -59,6 +70,7 @@ def shown_run(session: Session, row: RunRow) -> dict[str, Any]:
         "name": row.name,
         "state": row.state,
         "wanted": row.wanted,
+        "coming": coming(row),
         "rounds": len(done),
         "planned": settings["federation"]["rounds"],
         "released": len(released),
