@@ -32,7 +32,7 @@ def room(device: Process, more: int) -> None:
 def test_a_device_keeps_within_its_memory_and_goes_on(tmp_path: Path) -> None:
     settings = {"federation": {"deadline_s": 15.0, "minimum_share": 0.4}}
     with Deployment(tmp_path, settings=settings, devices=10).start() as fleet:
-        device, other = fleet.enrol(1), fleet.enrol(2)
+        device, other = fleet.enrol(1, examples=300), fleet.enrol(2)
         limited(tmp_path, 50)
         said = tacit("device", "run", "--dir", "device1", folder=tmp_path, code=2)
         assert said.startswith("tacit: limits.memory_mb 50 is too little: the program takes "), said
@@ -45,8 +45,8 @@ def test_a_device_keeps_within_its_memory_and_goes_on(tmp_path: Path) -> None:
         )
         assert device.running is not None
         assert psutil.Process(device.running.pid).rlimit(resource.RLIMIT_DATA)[0] == 4_000 * MB
-        room(device, 0)
-        fleet.schedule("tight", "--rounds", "1", "--cohort", "2")
+        room(device, 20 * MB)  # enough for all but a gradient of so many examples
+        fleet.schedule("tight", "--rounds", "1", "--cohort", "2", "--set", "training.batch_size=256")
         assert fleet.ended("tight")["released"] == 1, fleet.up.said()
         assert "out of memory; see limits.memory_mb" in device.said() and device.alive, device.said()
 
