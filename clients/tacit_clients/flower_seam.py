@@ -4,18 +4,16 @@
 """
 
 import io
-import json
 import ssl
 import time
 import tomllib
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import httpx
-import numpy as np
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from flwr.app import Message
@@ -151,23 +149,22 @@ class Parcel:
         bare = remove_content_from_message(message) if message.has_content() else message
         return cls(message.metadata.run_id, message_to_proto(bare).SerializeToString(deterministic=True), tree, objects)
 
+    def bare(self) -> "Parcel":
+        """Without the contents: enough to ask for them again."""
+        return replace(self, objects={})
+
+    @property
+    def is_bare(self) -> bool:
+        return not self.objects
+
     def pack(self) -> bytes:
-        buffer = io.BytesIO()
-        head = json.dumps({"run_id": self.run_id, "names": list(self.objects)}).encode()
-        parts = {f"o{n}": content for n, content in enumerate(self.objects.values())}
-        arrays = {
-            name: np.frombuffer(data, dtype=np.uint8)
-            for name, data in {"head": head, "header": self.header, "tree": self.tree, **parts}.items()
-        }
-        np.savez(buffer, allow_pickle=False, **arrays)
-        return buffer.getvalue()
+        return joined([str(self.run_id).encode(), self.header, self.tree, *self.objects.values()])
 
     @classmethod
     def unpack(cls, data: bytes) -> "Parcel":
-        with np.load(io.BytesIO(data), allow_pickle=False) as archive:
-            head = json.loads(archive["head"].tobytes())
-            objects = {name: archive[f"o{n}"].tobytes() for n, name in enumerate(head["names"])}
-            return cls(head["run_id"], archive["header"].tobytes(), archive["tree"].tobytes(), objects)
+        """The inverse of ``pack``."""
+        run_id, header, tree, *contents = parted(data)
+        return cls(int(run_id), header, tree, {digest(content): content for content in contents})
 
 
 class FleetConnection:
@@ -212,17 +209,22 @@ class FleetConnection:
             return None
         header, tree = found.messages_list[0], found.message_object_trees[0]
         run_id = message_from_proto(header).metadata.run_id
-        came = {
-            digest(content): content for content in contents
-        }  # what was too much for one answer is fetched by itself
+        parcel = Parcel(
+            run_id, header.SerializeToString(deterministic=True), tree.SerializeToString(deterministic=True), {}
+        )
+        return self.whole(parcel, {digest(content): content for content in contents})
+
+    def whole(self, parcel: Parcel, came: Mapping[str, bytes] | None = None) -> Parcel:
+        """A message with its contents; those that are not in ``came`` are fetched one by one, until it is confirmed."""
+        came, tree = came or {}, ObjectTree.FromString(parcel.tree)
         names = (node.object_id for node in iterate_object_tree(tree))
-        objects = {name: came[name] if name in came else self._object(run_id, name) for name in names}
-        return Parcel(
-            run_id, header.SerializeToString(deterministic=True), tree.SerializeToString(deterministic=True), objects
+        return replace(
+            parcel,
+            objects={name: came[name] if name in came else self._object(parcel.run_id, name) for name in names},
         )
 
     def confirm(self, parcel: Parcel) -> None:
-        """Tell the server that a message is safe here; it forgets the contents."""
+        """Tell the server that a message is needed no more; it forgets the contents."""
         request = ConfirmMessageReceivedRequest(
             node=self._node, run_id=parcel.run_id, message_object_id=parcel.message_id
         )

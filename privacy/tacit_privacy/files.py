@@ -43,6 +43,15 @@ def write_whole(
         raise
 
 
+def sync_names(folder: Path) -> None:
+    """Let the names in a folder reach the disk, so that a power cut takes no file that is in it now."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 @contextmanager
 def held(path: Path, busy: str = "") -> Iterator[None]:
     """Hold a lock file, made where there is none; it is let go of when the process ends, whatever that ends by.

@@ -10,8 +10,10 @@ import pytest
 from flwr.app import ArrayRecord, ConfigRecord, Message, RecordDict
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 
 from tacit_clients.device.journal import Journal, Turn
+from tacit_clients.device.outbox import Outbox
 from tacit_clients.flower_seam import NodeKey, Parcel, adopt_identity, check_codeless
 from tacit_privacy.enrolment import Placement
 from tacit_privacy.errors import BadInput
@@ -89,27 +91,73 @@ def test_a_bundle_with_code_is_refused(data: bytes, why: str) -> None:
 
 
 @pytest.fixture
-def journal() -> Journal:
-    return Journal(Vault.ephemeral())
+def journal(tmp_path: Path) -> Journal:
+    return Journal(Vault.ephemeral(), Outbox(tmp_path / "outbox"))
+
+
+def owed_files(tmp_path: Path) -> list[Path]:
+    return sorted((tmp_path / "outbox").iterdir())
 
 
 def test_what_is_remembered_and_what_is_owed_are_one(tmp_path: Path) -> None:
     """Each opening of the store finds the step that was kept last, whole."""
-    key, path = RawKey.generate(), tmp_path / "store.vault"
-    with Journal(Vault.open(path, key)) as journal:
+    key, path, outbox = RawKey.generate(), tmp_path / "store.vault", Outbox(tmp_path / "outbox")
+    with Journal(Vault.open(path, key), outbox) as journal:
         before = Turn(RecordDict({"tacit.guard": ConfigRecord({"runs": "{}"})}), asked=parcel([1.0]))
         journal.keep(before)
         after = Turn(RecordDict({"tacit.guard": ConfigRecord({"runs": '{"r": 1}'})}), owed=parcel([2.0]))
-    with Journal(Vault.open(path, key, create=False)) as journal:
+    with Journal(Vault.open(path, key, create=False), outbox) as journal:
         found = journal.turn()
         assert found.asked is not None and found.owed is None
         journal.keep(after)
-    with Journal(Vault.open(path, key, create=False)) as journal:
+    with Journal(Vault.open(path, key, create=False), outbox) as journal:
         found = journal.turn()
         assert found.asked is None and found.owed is not None
         assert found.state.config_records["tacit.guard"]["runs"] == '{"r": 1}'
         journal.keep(replace(found, owed=None))
-        assert journal.turn().owed is None
+        assert journal.turn().owed is None and owed_files(tmp_path) == []
+
+
+def test_a_message_is_kept_bare_and_an_update_whole(journal: Journal) -> None:
+    asked, owed = parcel([1.0], "what was asked"), parcel([2.0])
+    journal.keep(Turn(RecordDict(), asked=asked))
+    assert journal.turn().asked == asked.bare()
+    journal.keep(Turn(RecordDict(), owed=owed))
+    assert journal.turn() == Turn(journal.turn().state, owed=owed)
+
+
+def test_what_is_owed_is_sealed_in_one_file_of_the_owners_alone(journal: Journal, tmp_path: Path) -> None:
+    word = "Ottilie Grünspan"
+    journal.keep(Turn(RecordDict(), owed=parcel([1.0], word)))
+    (first,) = owed_files(tmp_path)
+    assert first.stat().st_mode & 0o777 == 0o600 and first.parent.stat().st_mode & 0o777 == 0o700
+    assert word.encode() not in first.read_bytes()
+    (tmp_path / "outbox" / "of-a-process-that-was-killed").write_bytes(b"x")
+    journal.keep(Turn(RecordDict(), owed=parcel([2.0], word)))
+    (second,) = owed_files(tmp_path)
+    assert second != first
+    journal.erase()
+    assert owed_files(tmp_path) == []
+
+
+@pytest.mark.parametrize("damage", ["gone", "changed", "swapped"])
+def test_an_update_whose_file_is_damaged_is_owed_no_more(journal: Journal, tmp_path: Path, damage: str) -> None:
+    """The device goes on, with all that it remembers of the round."""
+    state = RecordDict({"tacit.guard": ConfigRecord({"runs": '{"r": 1}'})})
+    journal.keep(Turn(state, owed=parcel([1.0])))
+    (old,) = owed_files(tmp_path)
+    before = old.read_bytes()
+    journal.keep(Turn(state, owed=parcel([2.0])))
+    (file,) = owed_files(tmp_path)
+    if damage == "gone":
+        file.unlink()
+    else:
+        now = file.read_bytes()
+        file.write_bytes(before if damage == "swapped" else bytes([*now[:-1], now[-1] ^ 1]))
+    with capture_logs() as said:
+        found = journal.turn()
+    assert found.owed is None and found.state.config_records["tacit.guard"]["runs"] == '{"r": 1}'
+    assert [entry["event"] for entry in said] == ["an update is lost"]
 
 
 def test_a_turn_keeps_every_value_that_a_device_remembers(journal: Journal) -> None:

@@ -57,7 +57,7 @@ class DeviceHome:
             raise BadInput(
                 f"the device in {self.path} has no keys, as after it left its fleet; type tacit device enroll"
             )
-        return Journal.open(self.store, key, create=create)
+        return Journal.open(self.store, self.outbox, key, create=create)
 
     @property
     def config(self) -> Path:
@@ -70,6 +70,11 @@ class DeviceHome:
     @property
     def store(self) -> Path:
         return self.path / "store.vault"
+
+    @property
+    def outbox(self) -> Path:
+        """What is owed to the server, sealed."""
+        return self.path / "outbox"
 
     @property
     def adapters(self) -> Path:

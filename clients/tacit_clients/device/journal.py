@@ -2,21 +2,23 @@
 
 The store is a vault of its own. A record is written whole or not at all, and the newest of its kind counts, so a kill
 at any moment leaves the state before a step or the state after it: what a device remembers of a round and the update
-that it made in it are one record.
+that it made in it are one record. What the update consists of lies in a file beside it, which that record opens; what
+a message consists of stays at the server until it is answered.
 """
 
 import io
 import json
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import structlog
 from flwr.app import ArrayRecord, ConfigRecord, RecordDict
 
 from tacit_clients.device import sealed
 from tacit_clients.device.adapter_state import AdapterState
+from tacit_clients.device.outbox import Kept, Outbox
 from tacit_clients.device.personal import PersonalRecord
 from tacit_clients.flower_seam import NodeKey, Parcel
 from tacit_privacy.enrolment import Placement
@@ -25,12 +27,15 @@ from tacit_privacy.ledger.keys import SigningKey
 from tacit_privacy.pii.vault.opening import open_vault
 from tacit_privacy.pii.vault.store import Vault
 
+_log = structlog.get_logger("tacit.device")
+
 
 @dataclass(frozen=True, slots=True)
 class Turn:
     """Where a device stands: what it remembers, what it was asked and has not answered, what it owes.
 
-    ``begun``: how many processes began to answer and ended before they had.
+    A message that was kept and is read again is bare: what it consists of has to be asked for. ``begun``: how many
+    processes began to answer and ended before they had.
     """
 
     state: RecordDict
@@ -42,14 +47,13 @@ class Turn:
 class Journal:
     """Opened by ``Journal.open``; a context manager. Raises BadInput or VaultLocked."""
 
-    def __init__(self, vault: Vault) -> None:
-        self._vault = vault
+    def __init__(self, vault: Vault, outbox: Outbox) -> None:
+        self._vault, self._outbox = vault, outbox
 
     @classmethod
-    def open(
-        cls, path: Path, key: str = "", *, create: bool = False, say: Callable[[str], None] | None = None
-    ) -> "Journal":
-        return cls(open_vault(path, key, create=create, say=say))
+    def open(cls, path: Path, outbox: Path, key: str = "", *, create: bool = False) -> "Journal":
+        """``path``: the store; ``outbox``: the folder of what is owed."""
+        return cls(open_vault(path, key, create=create), Outbox(outbox))
 
     def keys(self) -> tuple[SigningKey, NodeKey] | None:
         """The key that the device is known by, and its node's; None before there are any."""
@@ -83,13 +87,29 @@ class Journal:
         self._vault.replace(sealed.CODE, code.encode())
 
     def turn(self) -> Turn:
-        """Where the device stands."""
+        """Where the device stands. An update whose file is gone or was changed is owed no more, and its round is one
+        that the device took part in.
+        """
         found = self._newest(sealed.TURN)
-        return Turn(RecordDict()) if found is None else _unpacked(found)
+        if found is None:
+            return Turn(RecordDict())
+        turn, kept = _unpacked(found)
+        if kept is None:
+            return turn
+        try:
+            return replace(turn, owed=Parcel.unpack(self._outbox.get(kept)))
+        except BadInput as error:
+            _log.error("an update is lost", why=str(error))
+            return turn
 
     def keep(self, turn: Turn) -> None:
-        """Replace what ``turn`` finds, at once and as a whole."""
-        self._vault.replace(sealed.TURN, _packed(turn))
+        """Replace what ``turn`` finds, at once and as a whole. Raises BadInput.
+
+        That a message came survives a kill, but no power cut: nobody counts on its answer yet.
+        """
+        kept = None if turn.owed is None else self._outbox.put(turn.owed.pack())
+        self._vault.replace(sealed.TURN, _packed(turn, kept), synced=turn.asked is None)
+        self._outbox.tidy(kept)
 
     def adapter(self) -> AdapterState:
         """What is known of the shared adapters."""
@@ -113,6 +133,7 @@ class Journal:
     def erase(self) -> None:
         """Forget everything: keys, memory, personal adapter."""
         self._vault.erase_all()
+        self._outbox.tidy()
 
     def close(self) -> None:
         self._vault.close()
@@ -127,8 +148,8 @@ class Journal:
         return sealed.newest(self._vault, kind)
 
 
-def _packed(turn: Turn) -> bytes:
-    """Config records as JSON with bytes in hexadecimal, arrays and parcels as they are."""
+def _packed(turn: Turn, kept: Kept | None) -> bytes:
+    """Config records as JSON with bytes in hexadecimal, arrays as they are."""
     configs: dict[str, dict[str, Any]] = {}
     arrays: dict[str, np.ndarray[Any, Any]] = {}
     names: dict[str, int] = {}
@@ -141,16 +162,19 @@ def _packed(turn: Turn) -> bytes:
             arrays |= {f"array/{name}/{n}": array for n, array in enumerate(found)}
         else:
             raise BadInput(f"a device's state holds {type(record).__name__}, which no device keeps")
-    for name, parcel in (("asked", turn.asked), ("owed", turn.owed)):
-        if parcel is not None:
-            arrays[f"parcel/{name}"] = np.frombuffer(parcel.pack(), dtype=np.uint8)
-    head = json.dumps({"configs": configs, "arrays": names, "begun": turn.begun}).encode()
+    head = {
+        "configs": configs,
+        "arrays": names,
+        "begun": turn.begun,
+        "asked": turn.asked and turn.asked.bare().pack().hex(),
+        "owed": kept and [kept.name, kept.key.hex()],
+    }
     buffer = io.BytesIO()
-    np.savez(buffer, allow_pickle=False, head=np.frombuffer(head, dtype=np.uint8), **arrays)
+    np.savez(buffer, allow_pickle=False, head=np.frombuffer(json.dumps(head).encode(), dtype=np.uint8), **arrays)
     return buffer.getvalue()
 
 
-def _unpacked(data: bytes) -> Turn:
+def _unpacked(data: bytes) -> tuple[Turn, Kept | None]:
     with np.load(io.BytesIO(data), allow_pickle=False) as archive:
         head = json.loads(archive["head"].tobytes())
         state = RecordDict()
@@ -159,9 +183,6 @@ def _unpacked(data: bytes) -> Turn:
             state[name] = ConfigRecord(told)
         for name, count in head["arrays"].items():
             state[name] = ArrayRecord([archive[f"array/{name}/{n}"] for n in range(count)])
-        parcels = {
-            name: Parcel.unpack(archive[f"parcel/{name}"].tobytes())
-            for name in ("asked", "owed")
-            if f"parcel/{name}" in archive.files
-        }
-    return Turn(state, **parcels, begun=head.get("begun", 0))
+    asked = Parcel.unpack(bytes.fromhex(head["asked"])) if head["asked"] else None
+    kept = Kept(head["owed"][0], bytes.fromhex(head["owed"][1])) if head["owed"] else None
+    return Turn(state, asked=asked, begun=head["begun"]), kept

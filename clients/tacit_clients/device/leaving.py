@@ -29,7 +29,8 @@ def leave(home: DeviceHome, store_key: str, *, tell: bool) -> bool:
         journal.erase()
     home.current.unlink(missing_ok=True)
     home.status.unlink(missing_ok=True)
-    shutil.rmtree(home.adapters, ignore_errors=True)
+    for folder in (home.adapters, home.outbox):
+        shutil.rmtree(folder, ignore_errors=True)
     for end in ("", "-wal", "-shm", ".key", ".lock"):
         home.store.with_name(home.store.name + end).unlink(missing_ok=True)
     return told

@@ -200,8 +200,6 @@ class DeviceRunner:
             self._wait_for_mail()
             return
         self._keep(Turn(self._turn.state, asked=asked))
-        with suppress(RunOver):
-            self._fleet.messages.confirm(asked)
 
     def _wait_for_mail(self) -> None:
         self._waiting = True
@@ -216,7 +214,7 @@ class DeviceRunner:
         self._say("working")
         try:
             self._check_bundle(asked.run_id)
-            reply = self._reply(asked)
+            reply = self._reply(self._fleet.messages.whole(asked) if asked.is_bare else asked)
         except RunOver:
             self._keep(Turn(self._turn.state))
             return
@@ -225,6 +223,8 @@ class DeviceRunner:
             self._keep(Turn(self._turn.state))
             return
         self._keep(Turn(self._state, owed=Parcel.of(reply)))
+        with suppress(RunOver):
+            self._fleet.messages.confirm(asked)
 
     def _reply(self, asked: Parcel) -> Message:
         message = asked.message()

@@ -9,11 +9,11 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 
 from sqlalchemy.orm import Session
 
 from tacit_privacy.errors import BadInput, LedgerBroken
+from tacit_privacy.files import sync_names
 from tacit_privacy.ledger.chain import Ledger
 from tacit_privacy.ledger.keys import PASSPHRASE, SigningKey
 from tacit_privacy.ledger.transfer import present_key
@@ -102,14 +102,5 @@ def _make(directory: ServerDirectory) -> SigningKey:
     protected = b"ENCRYPTED" in directory.signing_key.read_bytes()
     new = SigningKey.generate()
     new.save(directory.next_signing_key, os.environ.get(PASSPHRASE, "").encode() if protected else None)
-    _sync(directory.keys)
+    sync_names(directory.keys)  # a ledger must never name a key that a power cut takes away
     return new
-
-
-def _sync(folder: Path) -> None:
-    """Let the names in a folder reach the disk: a ledger must never name a key that a power cut takes away."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -35,15 +35,15 @@ class Records:
             self._master.check(connection)
             return self._add(connection, name, row, expires_days)
 
-    def replace(self, kind: str, row: bytes) -> int:
+    def replace(self, kind: str, row: bytes, synced: bool) -> int:
         name = self._name(kind)
-        with self._database.writing() as connection:
+        with self._database.writing(synced) as connection:
             self._master.check(connection)
             gone = connection.execute(
                 "DELETE FROM records WHERE kind = ?", (name,)
             ).rowcount  # its pages are used again
             number = self._add(connection, name, row, None)
-        if gone:
+        if gone and synced:
             self._database.settle()
         return number
 

@@ -276,9 +276,12 @@ class Vault:
         """Keep another secret of the device; returns its number. None: until it is erased."""
         return self._records.seal(kind, row, expires_days)
 
-    def replace(self, kind: str, row: bytes) -> int:
-        """Keep a secret in place of all others of its kind, at once and as a whole; returns its number."""
-        return self._records.replace(kind, row)
+    def replace(self, kind: str, row: bytes, *, synced: bool = True) -> int:
+        """Keep a secret in place of all others of its kind, at once and as a whole; returns its number.
+
+        Not ``synced``: a power cut may bring the one before back, whose bytes stay until the next that is synced.
+        """
+        return self._records.replace(kind, row, synced)
 
     def rows(self, kind: str, *, after: int = 0, limit: int | None = None) -> list[Record]:
         """Records of a kind, oldest first, from number ``after`` + 1 on."""
