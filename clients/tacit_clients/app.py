@@ -129,7 +129,15 @@ def answer(content: RecordDict, state: RecordDict, device: Device) -> RecordDict
     terms, payload, signature = asked_terms(content)
     memory = _memory(state, device)
     agreed = guard.check(
-        memory, terms, payload, signature, device.adapted.spec, device.server_key, device.floor, device.now(terms)
+        memory,
+        terms,
+        payload,
+        signature,
+        device.adapted.spec,
+        device.server_key,
+        device.floor,
+        device.now(terms),
+        device.one_ledger,
     )
     if device.rank and terms.rank > device.rank:
         raise TermsRefused("rank", f"rank {terms.rank} is above this device's {device.rank}")

@@ -69,6 +69,8 @@ _CODELESS: Final = frozenset({"pyproject.toml", "LICENSE", ".info/CONTENT"})  # 
 _MESSAGES: Final = "/v1/tacit/messages/"
 _OVER: Final = (ApiErrorCode.FLEET_RUN_STATUS_NOT_ALLOWED, ApiErrorCode.FLEET_GET_RUN_FAILED)
 _WHOLE: Final = 4 * 2**20  # bytes of a reply's parts that are sent at once; more go one by one, so that a cut costs one
+_LONGEST_SETTINGS: Final = 100_000  # bytes of a bundle's pyproject.toml
+_LONGEST_ANSWER: Final = 2**30  # bytes; the device's own limit of memory may be lower
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S, _PATIENCE_S = 0.02, 0.5, 60.0  # while the sender of a message uploads its parts
 
 
@@ -132,12 +134,18 @@ class Parcel:
             raise BadInput("a message was changed on its way")
         try:
             message = inflate_object_from_contents(name, dict(self.objects))
-        except (KeyError, ValueError, TypeError) as error:
+        except MemoryError:
+            raise
+        except Exception as error:  # of Flower's readers, each of which fails in a way of its own
             raise BadInput("a message cannot be read") from error
         if not isinstance(message, Message):
             raise BadInput("what came is no message")
         message.metadata.__dict__["_message_id"] = name
         return message
+
+    def envelope(self) -> Message:
+        """Who asked what of whom, without what it holds: enough to answer by a refusal."""
+        return message_from_proto(MessageProto.FromString(self.header))
 
     @classmethod
     def of(cls, message: Message) -> "Parcel":
@@ -185,6 +193,7 @@ class FleetConnection:
         self._client = FleetHttpClient(
             f"https://{address}", interceptors=[version, NodeAuthHttpInterceptor(*key.pair)], verify=trusted
         )
+        self._client._client.event_hooks["response"].append(_bounded)
         self._node = Node(node_id=node_id)
 
     def heartbeat(self) -> None:
@@ -205,10 +214,10 @@ class FleetConnection:
         with _explained():
             head, *contents = self._post("next", PullMessagesRequest(node=self._node).SerializeToString())
             found = PullMessagesResponse.FromString(head)
-        if not found.messages_list:
-            return None
-        header, tree = found.messages_list[0], found.message_object_trees[0]
-        run_id = message_from_proto(header).metadata.run_id
+            if not found.messages_list:
+                return None
+            (header,), (tree,) = found.messages_list, found.message_object_trees
+            run_id = message_from_proto(header).metadata.run_id
         parcel = Parcel(
             run_id, header.SerializeToString(deterministic=True), tree.SerializeToString(deterministic=True), {}
         )
@@ -300,14 +309,41 @@ class FleetConnection:
             pause = min(2 * pause, _LONGEST_PAUSE_S)
 
 
+class _AtMost(httpx.SyncByteStream):
+    """What a server sends, up to as much as a device is ready to hold."""
+
+    def __init__(self, stream: httpx.SyncByteStream, most: int) -> None:
+        self._stream, self._most = stream, most
+
+    def __iter__(self) -> Iterator[bytes]:
+        came = 0
+        for chunk in self._stream:
+            came += len(chunk)
+            if came > self._most:
+                raise httpx.RemoteProtocolError("the server sends without end")
+            yield chunk
+
+    def close(self) -> None:
+        self._stream.close()
+
+
+def _bounded(answer: httpx.Response) -> None:
+    if isinstance(answer.stream, httpx.SyncByteStream):
+        answer.stream = _AtMost(answer.stream, _LONGEST_ANSWER)
+
+
 def check_codeless(bundle: bytes) -> None:
     """Raise BadInput unless a bundle holds no code and names the app that is installed here."""
     try:
         with zipfile.ZipFile(io.BytesIO(bundle)) as archive:
             names = set(archive.namelist())
+            if archive.getinfo("pyproject.toml").file_size > _LONGEST_SETTINGS:
+                raise ValueError
             told = tomllib.loads(archive.read("pyproject.toml").decode("utf-8"))
         named = told["tool"]["flwr"]["app"]["components"]["clientapp"]
-    except (KeyError, TypeError, ValueError, zipfile.BadZipFile) as error:
+    except MemoryError:
+        raise
+    except Exception as error:  # a damaged archive fails in many ways
         raise BadInput("the run's bundle cannot be read") from error
     if names - _CODELESS:
         raise BadInput(f"the run's bundle carries {min(names - _CODELESS)[:80]!r}; only installed code is run here")

@@ -13,6 +13,7 @@ from tacit_privacy.mechanisms.coding import Coding
 
 LEVELS = (2**8, 2**26)  # coarser is no grid; squares of finer steps would overflow, see mechanisms.gaussian
 CLIPS = (1e-9, 1e9)  # a clip norm outside is a mistake or a trick
+MOST_EPOCHS, MOST_TOKENS = 100, 2**15  # in a round, of an example: more would keep a device busy for ever
 MOST_RUNS = 1024  # a server that keeps renaming its run does not fill the device
 _SIGNED = b"tacit guard memory\n"  # before what is signed, so that it is no receipt
 
@@ -139,10 +140,11 @@ def check(
     """Agree to a round, or raise TermsRefused; returns what the device will remember once it has replied.
 
     Pure. Checked, in this order: the signature by the pinned key (None: nothing is pinned, for simulations and trials
-    alone); the resident adapter's shape; a sane grid, coding, clip and set of statistics; rounds that only go forward,
-    with the pause between two participations; at most as many participations, at least as much noise and at most the
-    clip that this run promised at its strictest and that the owner allows; a ledger that never shrinks and never
-    changes what it said. ``now``: seconds on the device's own clock, which participations by period are counted by.
+    alone); the resident adapter's shape; a sane grid, coding, clip, training and set of statistics; rounds that only
+    go forward, with the pause between two participations; at most as many participations, at least as much noise and
+    at most the clip that this run promised at its strictest and that the owner allows; a ledger that never shrinks and
+    never changes what it said, and with ``one_ledger`` no other beside it. ``now``: seconds on the device's own clock,
+    which participations by period are counted by.
     """
     if server_key is not None and not verifies(server_key, payload, signature):
         raise TermsRefused("signature", "the terms are not signed by the pinned server key")
@@ -189,6 +191,8 @@ def _check_sense(terms: RoundTerms, resident: AdapterSpec) -> None:
     for clip in (terms.clip_norm, terms.clip_limit or terms.clip_norm):
         if not CLIPS[0] <= clip <= CLIPS[1]:
             raise TermsRefused("clip", f"a clip norm of {clip} is outside {CLIPS[0]} to {CLIPS[1]}")
+    if terms.training.epochs > MOST_EPOCHS or terms.training.max_length > MOST_TOKENS:
+        raise TermsRefused("training", f"the terms ask for more than {MOST_EPOCHS} epochs or {MOST_TOKENS} tokens")
     if len({statistic.name for statistic in terms.statistics}) < len(terms.statistics):
         raise TermsRefused("statistics", "the terms ask for a statistic twice")
 
@@ -226,10 +230,10 @@ def _check_owner(memory: Memory, strict: RunMemory, terms: RoundTerms, floor: Fl
 
 def _check_ledger(memory: Memory, known: RunMemory, terms: RoundTerms, one_ledger: bool) -> None:
     """Against what was seen of this ledger in any run; of a run that names none, against what was seen in it."""
+    if one_ledger and (not terms.ledger or (memory.ledgers and terms.ledger not in memory.ledgers)):
+        raise TermsRefused("ledger", "the server shows another ledger than before, which forgets what was spent")
     seen = Seen(known.ledger_length, known.ledger_head)
     if terms.ledger:
-        if one_ledger and memory.ledgers and terms.ledger not in memory.ledgers:
-            raise TermsRefused("ledger", "the server shows another ledger than before, which forgets what was spent")
         seen = memory.ledgers.get(terms.ledger, Seen(0, ""))
     if terms.ledger_length < seen.length:
         raise TermsRefused("rollback", f"the ledger shrank from {seen.length} to {terms.ledger_length} entries")

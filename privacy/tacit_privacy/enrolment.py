@@ -31,13 +31,14 @@ class Application(Fact):
         return b"tacit enrolment\n" + self.to_bytes()
 
 
-class Placement(Fact):
-    """What became of an application."""
+class Placement(Fact, extra="ignore"):
+    """What became of an application. A newer server may say more."""
 
     state: Literal["admitted", "pending"]
     identity: str = ""  # what the device is called in receipts; empty while it is pending
     node_id: str = ""  # its number at SuperLink
     server_key: str = ""  # signs terms, adapters and the ledger
+    first_key: str = ""  # noted by the device: which key it pinned at first, where another took over since
     model: str = ""
     adapter: dict[str, Any] = Field(default_factory=dict)  # how the model is adapted
 
@@ -57,8 +58,8 @@ class DeviceReport(Fact):
     ledger_head: str = Field(default="", pattern=r"^([0-9a-f]{64})?$")
 
 
-class Notice(Fact):
-    """What the server answers a report."""
+class Notice(Fact, extra="ignore"):
+    """What the server answers a report. A newer server may say more."""
 
     time: float  # seconds, server clock
     node_id: str  # the device's number at SuperLink now

@@ -52,7 +52,7 @@ class Shop:
     gives: int = 1_000
     asked: list[int] = field(default_factory=list)
 
-    def __call__(self, vector: str, start: int) -> bytes:
+    def __call__(self, vector: str, start: int, end: int) -> bytes:
         if len(self.asked) >= self.gives:
             raise ServerUnreachable("cut")
         self.asked.append(start)
@@ -69,7 +69,7 @@ class Owned:
     worse_by: float = 0.0
     spec: AdapterSpec = SPEC
 
-    def take(self, data: bytes, shop: Callable[[str, int], bytes] | None = None, **told: Any) -> str:
+    def take(self, data: bytes, shop: Callable[[str, int, int], bytes] | None = None, **told: Any) -> str:
         installer = Installer(self.home, self.journal, self.spec, self.score, self.worse_by)
         return installer.consider(manifest(data, **told), shop or Shop(data))
 
@@ -350,7 +350,7 @@ def test_a_full_disk_leaves_the_old_adapter_usable(owned: Owned, monkeypatch: py
 def test_a_disk_that_fills_up_while_bytes_come_keeps_what_came(owned: Owned) -> None:
     owned.take(GOOD)
 
-    def shop(vector: str, start: int) -> bytes:
+    def shop(vector: str, start: int, end: int) -> bytes:
         if start:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         return BEST[:5]

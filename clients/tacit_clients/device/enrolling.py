@@ -50,7 +50,7 @@ def enrol(path: Path, wanted: Wanted, say: Callable[[str], None]) -> Placement:
     home = DeviceHome.make(path, wanted.settings, authority)
     _check_the_same(home, settings, wanted.settings)
     try:
-        return _enrolled(home, settings, expected, wanted, say)
+        return _enrolled(home, authority, expected, wanted, say)
     except _Refused:
         if is_new:  # nothing is left of a device that never was
             shutil.rmtree(path)
@@ -74,9 +74,8 @@ class _Refused(BadInput):
     """The server said no."""
 
 
-def _enrolled(
-    home: DeviceHome, settings: DeviceSettings, expected: str, wanted: Wanted, say: Callable[[str], None]
-) -> Placement:
+def _enrolled(home: DeviceHome, authority: str, expected: str, wanted: Wanted, say: Callable[[str], None]) -> Placement:
+    settings = home.settings
     with home.held(), home.journal(wanted.key, create=True) as journal:
         if not journal.code():
             journal.trust(installed_code())
@@ -88,12 +87,13 @@ def _enrolled(
             name=settings.name or platform.node()[:100] or "device",
             token=wanted.token.secret if wanted.token else "",
         )
-        authority = home.authority.read_text(encoding="ascii")
         server = Server(settings.server.address, authority, expected, signing)
         try:
-            return _asked(server, journal, asked, signing, node, wanted.wait_s, say)
+            placed = _asked(server, journal, asked, signing, node, wanted.wait_s, say)
         finally:
             server.close()
+        home.pin(authority)  # of a server that was made anew at the same address, too
+        return placed
 
 
 def _pinned(address: str, expected: str) -> str:

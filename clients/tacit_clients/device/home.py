@@ -33,7 +33,8 @@ class DeviceHome:
         made = cls(path)
         if not made.config.exists():
             write_whole(made.config, toml_text(settings, DeviceSettings), mode=OWNER_ALONE)
-        write_whole(made.authority, authority)
+        if not made.authority.exists():
+            made.pin(authority)
         return made
 
     @classmethod
@@ -58,6 +59,10 @@ class DeviceHome:
                 f"the device in {self.path} has no keys, as after it left its fleet; type tacit device enroll"
             )
         return Journal.open(self.store, self.outbox, key, create=create)
+
+    def pin(self, authority: str) -> None:
+        """Trust this authority, PEM, and no other."""
+        write_whole(self.authority, authority)
 
     @property
     def config(self) -> Path:

@@ -35,7 +35,7 @@ class Installer:
     score: Callable[[Vector], float | None]
     worse_by: float
 
-    def consider(self, manifest: AdapterManifest, fetch: Callable[[str, int], bytes]) -> Outcome:
+    def consider(self, manifest: AdapterManifest, fetch: Callable[[str, int, int], bytes]) -> Outcome:
         """Take an adapter into use, or not; ``changed``: its owner went back meanwhile, so that it is for another time.
 
         Raises BadInput on one that is not what its server signed, or where there is no room for it.
@@ -80,7 +80,7 @@ class Installer:
             return self.score(np.zeros(self.spec.dimension, dtype=np.float32))
         return self.score(AdapterFolders(self.home).read(known.in_use.vector).vector)
 
-    def _download(self, manifest: AdapterManifest, fetch: Callable[[str, int], bytes]) -> Vector:
+    def _download(self, manifest: AdapterManifest, fetch: Callable[[str, int, int], bytes]) -> Vector:
         """The whole vector; what came before a cut, or a kill, is not asked for again."""
         folders = AdapterFolders(self.home)
         if folders.whole(manifest.vector):
@@ -90,7 +90,7 @@ class Installer:
             path.parent.mkdir(mode=0o700, exist_ok=True)
             with path.open("ab") as file:
                 while (have := file.tell()) < manifest.size:
-                    got = fetch(manifest.vector, have)
+                    got = fetch(manifest.vector, have, manifest.size)
                     if not got:
                         raise BadInput("the server's adapter is shorter than it says; nothing was installed")
                     file.write(got)

@@ -17,7 +17,7 @@ from typing import Any, Final
 
 import numpy as np
 import structlog
-from flwr.app import ConfigRecord, Context, Message
+from flwr.app import ConfigRecord, Context, Message, RecordDict
 
 from tacit_clients.answering import refusal
 from tacit_clients.app import STATE_GUARD, Device, Personal, make_client_app
@@ -97,6 +97,7 @@ class DeviceRunner:
     _counted: int = 0
     _waiting: bool = False
     _rolled_back: bool = False  # whether the server's ledger lacks what was seen of it
+    _unknown: bool = False  # whether the server said that it does not know the node
     _bundles: set[int] = field(default_factory=set)  # runs whose bundle was looked at
 
     def __post_init__(self) -> None:
@@ -136,8 +137,11 @@ class DeviceRunner:
         try:
             while not self._ending.is_set():
                 try:
-                    self._step()
-                    self._pause.worked()
+                    if self._unknown:
+                        self._register_again()
+                    else:
+                        self._step()
+                        self._pause.worked()
                 except ServerUnreachable as error:
                     self._say("unreachable")
                     _log.warning("the server cannot be reached", why=str(error))
@@ -147,7 +151,7 @@ class DeviceRunner:
                     _log.error("the server refused a request", reason=refused.reason)
                     self._ending.wait(self._pause.next())
                 except NodeUnknown:
-                    self._register_again()
+                    self._unknown = True
                 except _Ended:
                     break
                 except Exception as error:
@@ -194,12 +198,18 @@ class DeviceRunner:
             self._ending.wait(_POLICY_S)
             return
         self._fleet.online()
-        asked = self._fleet.messages.receive()
+        asked = self._received()
         if asked is None:
             self._say("waiting for rounds")
             self._wait_for_mail()
             return
         self._keep(Turn(self._turn.state, asked=asked))
+
+    def _received(self) -> Parcel | None:
+        try:
+            return self._fleet.messages.receive()
+        except RunOver:
+            return None  # while its parts were on their way
 
     def _wait_for_mail(self) -> None:
         self._waiting = True
@@ -213,8 +223,7 @@ class DeviceRunner:
         """Let the installed app answer. What it remembers afterwards and what it owes are kept as one."""
         self._say("working")
         try:
-            self._check_bundle(asked.run_id)
-            reply = self._reply(self._fleet.messages.whole(asked) if asked.is_bare else asked)
+            reply, state = self._given_up(asked) if self._turn.begun > _MOST_BEGINNINGS else self._reply(asked)
         except RunOver:
             self._keep(Turn(self._turn.state))
             return
@@ -222,25 +231,28 @@ class DeviceRunner:
             _log.warning("a message was refused", why=str(refused))
             self._keep(Turn(self._turn.state))
             return
-        self._keep(Turn(self._state, owed=Parcel.of(reply)))
+        self._keep(Turn(state, owed=Parcel.of(reply)))
         with suppress(RunOver):
             self._fleet.messages.confirm(asked)
 
-    def _reply(self, asked: Parcel) -> Message:
-        message = asked.message()
+    def _given_up(self, asked: Parcel) -> tuple[Message, RecordDict]:
+        """Without a look at what it holds."""
+        _log.error("a message is given up, since the process ended over it", times=_MOST_BEGINNINGS)
         adopt_identity(asked.run_id, int(self._placement.node_id))
-        self._state = self._turn.state
+        return Message(refusal("failed"), reply_to=asked.envelope()), self._turn.state
+
+    def _reply(self, asked: Parcel) -> tuple[Message, RecordDict]:
+        """The answer, and what the device remembers after it. Raises RunOver, or BadInput on what is no message."""
+        self._check_bundle(asked.run_id)
+        message = (self._fleet.messages.whole(asked) if asked.is_bare else asked).message()
+        adopt_identity(asked.run_id, int(self._placement.node_id))
         state = deepcopy(self._turn.state)  # an answer that fails changes nothing
         context = Context(run_id=asked.run_id, node_id=0, node_config={}, state=state, run_config={})
-        if self._turn.begun > _MOST_BEGINNINGS:
-            _log.error("a message is given up, since the process ended over it", times=_MOST_BEGINNINGS)
-            return Message(refusal("failed"), reply_to=message)
         try:
             reply = self._app(message, context)
         except Exception as error:  # whoever waits gets an answer, not what it failed of; this process goes on
             _log.error("a message could not be answered", **_why(error))
-            return Message(refusal("failed"), reply_to=message)
-        self._state = context.state
+            return Message(refusal("failed"), reply_to=message), self._turn.state
         if reply.has_content() and RECORD_RECEIPT in reply.content.config_records:
             self._refusal = ""
         if reply.has_content() and RECORD_REFUSAL in reply.content.config_records:
@@ -248,7 +260,7 @@ class DeviceRunner:
             _log.warning("a round was refused", reason=self._refusal)
             if self._refusal in _LEDGER_DOUBTS:
                 self._reported = -_REPORT_S  # the server's operator should hear of it soon
-        return reply
+        return reply, context.state
 
     def _deliver(self) -> None:
         owed = self._turn.owed
@@ -295,13 +307,17 @@ class DeviceRunner:
     def _register_again(self) -> None:
         """The server knows the node no more: it began anew and says the number, or it says that the device is out."""
         self._fleet.close()
+        before = self._placement.node_id
         try:
             self._report()
         except NodeUnknown:
             self._say("revoked")
             _log.error("the server knows this device no more; an operator revoked it, or it left")
             self._ending.wait(_REPORT_S)
-        except ServerUnreachable:
+            return
+        self._unknown = False
+        if self._placement.node_id == before:  # it knows the device, and takes no proof of its node, which is dated
+            _log.warning("the server does not take what the node sends; this machine's clock may be wrong")
             self._ending.wait(self._pause.next())
 
     def _report_if_due(self) -> None:
@@ -329,7 +345,8 @@ class DeviceRunner:
             _log.error("another key of the server was refused", why=str(error))
             return
         if key != self._placement.server_key:
-            self._placement = self._placement.model_copy(update={"server_key": key})
+            first = self._placement.first_key or self._placement.server_key
+            self._placement = self._placement.model_copy(update={"server_key": key, "first_key": first})
             self.journal.place(self._placement)
             _log.warning("the server's key was rotated, and is followed", key=key)
 
@@ -362,7 +379,7 @@ class DeviceRunner:
     def _compare_ledger(self, notice: Notice) -> None:
         """Take part in nothing while the server's ledger does not hold what was seen of it."""
         memory, before = self._memory(), self._rolled_back
-        standing = compared(memory, notice, self._placement.server_key)
+        standing = compared(memory, notice, self._placement)
         self._rolled_back = bool(standing.doubt)
         if self._rolled_back:
             self._refusal = "rollback"

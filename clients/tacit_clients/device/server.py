@@ -5,7 +5,8 @@ import json
 import secrets
 import ssl
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import Any, Final
@@ -35,23 +36,27 @@ class Server:
 
     def enrol(self, body: dict[str, Any]) -> Placement:
         """What becomes of an application; the same one may be sent again."""
-        return Placement.from_bytes(self._call("POST", "/enrol", canonical(body), signed=False))
+        with _readable():
+            return Placement.from_bytes(self._call("POST", "/enrol", canonical(body), signed=False))
 
     def report(self, report: DeviceReport) -> Notice:
-        return Notice.from_bytes(self._call("POST", "/report", report.to_bytes()))
+        with _readable():
+            return Notice.from_bytes(self._call("POST", "/report", report.to_bytes()))
 
     def mail(self, seen: int, patience_s: float) -> int:
         """The count of messages left for this device, as soon as it is another than ``seen``."""
         body = canonical({"seen": seen, "patience_s": patience_s})
-        return int(json.loads(self._call("POST", "/mail", body, patience_s + _PATIENCE_S))["mail"])
+        with _readable():
+            return int(json.loads(self._call("POST", "/mail", body, patience_s + _PATIENCE_S))["mail"])
 
     def leave(self) -> None:
         """Leave the fleet: the server forgets all but the key and the count."""
         self._call("POST", "/leave", b"{}")
 
-    def adapter(self, vector: str, start: int) -> bytes:
-        """A part of an adapter's bytes, from ``start`` on; at least one, unless that is the end."""
-        return self._call("GET", f"/adapters/{vector}", b"", extra={"range": f"bytes={start}-"}, part=True)
+    def adapter(self, vector: str, start: int, end: int) -> bytes:
+        """A part of an adapter's bytes, from ``start`` on and before ``end``; at least one, unless that is the end."""
+        extra = {"range": f"bytes={start}-"}
+        return self._call("GET", f"/adapters/{vector}", b"", extra=extra, most=end - start)
 
     def close(self) -> None:
         if self._connection is not None:
@@ -67,24 +72,24 @@ class Server:
         *,
         signed: bool = True,
         extra: dict[str, str] | None = None,
-        part: bool = False,
+        most: int = 0,
     ) -> bytes:
-        """One request, repeated once where a kept connection turns out to be closed."""
+        """One request, repeated once where a kept connection turns out to be closed. ``most``: of part of a file."""
         kept = self._connection is not None
         try:
-            return self._once(method, path, body, patience_s, signed, extra or {}, part)
+            return self._once(method, path, body, patience_s, signed, extra or {}, most)
         except (http.client.HTTPException, OSError) as error:
             self.close()
             if not kept:
                 raise ServerUnreachable(f"the server cannot be reached: {_said(error)}") from error
         try:
-            return self._once(method, path, body, patience_s, signed, extra or {}, part)
+            return self._once(method, path, body, patience_s, signed, extra or {}, most)
         except (http.client.HTTPException, OSError) as error:
             self.close()
             raise ServerUnreachable(f"the server cannot be reached: {_said(error)}") from error
 
     def _once(
-        self, method: str, path: str, body: bytes, patience_s: float, signed: bool, extra: dict[str, str], part: bool
+        self, method: str, path: str, body: bytes, patience_s: float, signed: bool, extra: dict[str, str], most: int
     ) -> bytes:
         if self._connection is None:
             self._connection = http.client.HTTPSConnection(self._address, context=self._trusted, timeout=patience_s)
@@ -96,24 +101,35 @@ class Server:
             headers |= request_headers(self._key, self._fingerprint, line, body, time.time(), secrets.token_hex(16))
         self._connection.request(method, _PREFIX + path, body or None, headers)
         answer = self._connection.getresponse()
-        if part and answer.status in (200, 206):
-            return self._part(answer)
+        if most and answer.status in (200, 206):
+            return self._part(answer, most)
         data = answer.read(_LONGEST + 1)
         if answer.status == http.client.OK and len(data) <= _LONGEST:
             return data
         raise _refusal(answer.status, data, known=signed)
 
-    def _part(self, answer: http.client.HTTPResponse) -> bytes:
-        """As much as comes: what a cut leaves is asked for again, from where it ended."""
+    def _part(self, answer: http.client.HTTPResponse, most: int) -> bytes:
+        """As much as comes and was asked for: what a cut leaves is asked for again, from where it ended."""
         data = bytearray()
         try:
-            while chunk := answer.read(_PART):
+            while chunk := answer.read(min(_PART, most - len(data))):
                 data += chunk
         except (http.client.HTTPException, OSError):
             self.close()
             if not data:
                 raise
+        if not answer.isclosed():  # more than there should be: nobody reads it
+            self.close()
         return bytes(data)
+
+
+@contextmanager
+def _readable() -> Iterator[None]:
+    """An answer that cannot be read, as of a server that is broken or another, is none: it may be better later."""
+    try:
+        yield
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise ServerUnreachable("the server's answer cannot be read") from error
 
 
 def trusting(authority: str) -> ssl.SSLContext:

@@ -67,6 +67,7 @@ REASONS: dict[str, Reason] = {
     "refused.malformed": Reason("unreadable terms", "The device could not read the terms of the round."),
     "refused.adapter": Reason("other adapter", "The adapter that was sent is not the one the device is ready for."),
     "refused.rank": Reason("rank too high", "The server asked for a larger adapter than the device offers."),
+    "refused.training": Reason("endless work", "The terms asked for more passes or longer examples than make sense."),
     "refused.levels": Reason("odd grid", "The number grid of the terms is coarser or finer than makes sense."),
     "refused.bits": Reason("odd coding", "In the bits that the terms ask for, little would be left of an update."),
     "refused.clip": Reason("clip too large", "The clipping norm is beyond what was promised, or makes no sense."),

@@ -33,6 +33,6 @@ def download(server: ThrowAway, times: int = 7) -> dict[str, float]:
 
 def _fetch(connection: Server, manifest: AdapterManifest) -> float:
     begin = time.perf_counter()
-    if len(connection.adapter(manifest.vector, 0)) != manifest.size:
+    if len(connection.adapter(manifest.vector, 0, manifest.size)) != manifest.size:
         raise EngineFailed("a download was cut short")
     return time.perf_counter() - begin
