@@ -16,6 +16,7 @@ import pytest
 from deployments import Deployment, eventually, tacit
 from flwr.app import ArrayRecord, ConfigRecord, Message, RecordDict
 
+from tacit_clients.device.home import DeviceHome
 from tacit_clients.device.server import Server, trusting
 from tacit_clients.flower_seam import FleetConnection, NodeKey, Parcel, adopt_identity
 from tacit_privacy.enrolment import Application, DeviceReport, Placement, Token, request_headers
@@ -23,6 +24,7 @@ from tacit_privacy.errors import NodeUnknown, RequestRefused, RunOver, ServerUnr
 from tacit_privacy.ledger.keys import SigningKey
 from tacit_server.deployment import admission, audit
 from tacit_server.deployment.database import ServerDatabase
+from tacit_server.deployment.directory import ServerDirectory
 
 pytestmark = pytest.mark.timeout(300)
 REPORT = DeviceReport(version="1", code="c", activity="test")
@@ -423,3 +425,16 @@ def test_no_secret_is_in_the_list_of_processes_or_in_a_file_that_others_read(fle
     open_to_others = [path for path in fleet.server.rglob("*") if path.is_file() and path.stat().st_mode & 0o077]
     assert fleet.server.stat().st_mode & 0o077 == 0
     assert not [path for path in open_to_others if path.suffix in (".key", ".secret", ".toml")]
+
+
+def test_a_device_of_another_server_keeps_what_it_trusts(fleet: Deployment, tmp_path: Path) -> None:
+    """Its owner typed the wrong directory: nothing of the device there is changed."""
+    other = ServerDirectory.create(tmp_path / "other", {}).authority.read_text()
+    (tmp_path / "data.jsonl").write_text('{"prompt": "a", "target": "b"}\n')
+    told = {"server": {"url": "https://localhost:1"}, "data": {"path": str(tmp_path / "data.jsonl")}}
+    home = DeviceHome.make(tmp_path / "device", told, other)
+    before = {path.name: path.read_bytes() for path in home.path.iterdir()}
+    enrol = ("device", "enroll", "--server", fleet.url, "--dir", "device", "--data", "data.jsonl")
+    said = tacit(*enrol, folder=tmp_path, code=2, environment={"TACIT_ENROLMENT_TOKEN": token(fleet)})
+    assert said.endswith("is of a device of https://localhost:1; choose another --dir\n")
+    assert {path.name: path.read_bytes() for path in home.path.iterdir()} == before
