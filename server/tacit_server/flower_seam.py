@@ -12,10 +12,11 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from queue import Queue
-from types import TracebackType
-from typing import Any, Self
+from types import SimpleNamespace, TracebackType
+from typing import Any, Final, Self
 
 import httpx
 from flwr.cli.build import build_fab_from_files
@@ -42,6 +43,7 @@ FLEET, CONTROL, RUNTIME = "/v1/fleet/", "/v1/control/", "/v1/runtime/"
 PUSHED = f"{RUNTIME}push-messages"  # after which devices have mail
 NODE_KEY = "flwr-public-key"  # header of every fleet request, the node's key in base64
 SECRET_HEADER = "tacit-link"  # what the server's own processes show to the control interface
+_GRACE_S: Final = 3  # for answers that are under way when SuperLink is told to end
 _ACQUIRE = "/flwr.proto.Runtime/AcquireTask"
 _LOOK_S = 1.0
 
@@ -68,9 +70,11 @@ def run_superlink(files: SuperLinkFiles, around: Callable[[ASGIApp], ASGIApp]) -
     from flwr.superlink.cli.flower_superlink import flower_superlink
     from starlette.middleware import Middleware
 
+    command: Any = sys.modules[flower_superlink.__module__]
     if not sys.stderr.isatty():  # what it says is in the form that its process said before
-        command: Any = sys.modules[flower_superlink.__module__]
         command.get_uvicorn_log_config = lambda level: None
+    # else it would wait for every connection that is open and idle: a peer that sleeps does not close its side of TLS
+    command.uvicorn = SimpleNamespace(run=partial(command.uvicorn.run, timeout_graceful_shutdown=_GRACE_S))
     extensions.get_middleware = lambda: (Middleware(_Around, around=around),)
     _lighten_state()
     _end_unknown_runs()

@@ -45,3 +45,4 @@ def adopt(process: str) -> None:
     error = logging.getLogger("uvicorn.error")
     error.handlers, error.propagate = [], True
     error.setLevel(logging.INFO)
+    error.addFilter(lambda record: record.args != (0,))  # of no request that was cut off it says so as an error
