@@ -1,6 +1,9 @@
 """A deployment's database on SQLite and PostgreSQL: brought up to date with its rows, and used by its registries."""
 
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -11,9 +14,10 @@ from alembic import command
 from alembic.config import Config
 from sqlalchemy import Engine, create_engine, text
 from sqlalchemy.engine import make_url
+from sqlalchemy.orm import Session
 
 from tacit_privacy.enrolment import AdapterManifest, Application, Token
-from tacit_privacy.errors import AdmissionRefused, BadInput, RunTakenOver
+from tacit_privacy.errors import AdmissionRefused, BadInput, RunTakenOver, TacitError
 from tacit_privacy.ledger.database import PRIVACY_TABLES
 from tacit_privacy.ledger.keys import SigningKey
 from tacit_server.deployment import adapters, admission, audit, people, runs, status
@@ -144,6 +148,77 @@ def test_devices_are_admitted_revoked_and_brought_back(database: ServerDatabase)
         assert [row.state for row in admission.devices(session)] == ["admitted", "admitted"]
         assert admission.open_tokens(session) == []
         assert audit.count(session) == len(audit.rows(session)) >= 8
+
+
+def raced(database: ServerDatabase, first: Callable[[Session], Any], second: Callable[[Session], Any]) -> list[Any]:
+    """What each comes to, where the second begins while the first has done its work and stored nothing yet."""
+    done = threading.Event()
+
+    def work(what: Callable[[Session], Any], before: Callable[[], object], after: Callable[[], object]) -> Any:
+        before()
+        try:
+            with database.begin() as session:
+                found = what(session)
+                after()
+                return found
+        except TacitError as error:
+            return str(error)
+
+    def hold() -> None:
+        done.set()
+        time.sleep(0.5)
+
+    with ThreadPoolExecutor() as pool:
+        racing = [pool.submit(work, first, lambda: None, hold), pool.submit(work, second, done.wait, lambda: None)]
+        return [each.result() for each in racing]
+
+
+def applying(number: int, token: str = "") -> Callable[[Session], Any]:
+    return lambda session: admission.apply(session, OPERATOR, *application(number, token), server=SERVER)
+
+
+def new_token(database: ServerDatabase) -> str:
+    with database.begin() as session:
+        return Token.read(admission.new_token(session, OPERATOR, SERVER, note="", hours=1.0)).secret
+
+
+def enrolled(database: ServerDatabase, *numbers: int) -> None:
+    for number in numbers:
+        once = new_token(database)
+        with database.begin() as session:
+            applying(number, once)(session)
+
+
+def test_a_token_lets_one_of_two_in_that_race(database: ServerDatabase) -> None:
+    """Both come back, so that they have numbers, and nothing but the token stands between them."""
+    enrolled(database, 1, 2)
+    with database.begin() as session:
+        for number in ("0", "1"):
+            admission.erase(session, OPERATOR, number)
+    once = new_token(database)
+    first, second = raced(database, applying(1, once), applying(2, once))
+    assert first.state == "admitted" and "used already" in second
+    with database.begin() as session:
+        assert [row.state for row in admission.devices(session)] == ["admitted", "left"]
+
+
+def test_two_that_enrol_at_once_get_a_number_each(database: ServerDatabase) -> None:
+    tokens = [new_token(database) for _ in range(2)]
+    found = raced(database, applying(1, tokens[0]), applying(2, tokens[1]))
+    assert [each.number for each in found] == [0, 1]
+    with database.begin() as session:
+        applying(3)(session)
+    key = SigningKey.simulated(4, 3).public
+    approved, by_token = raced(
+        database, lambda session: admission.approve(session, OPERATOR, key), applying(4, new_token(database))
+    )
+    assert (approved.number, by_token.number) == (2, 3)
+
+
+def test_two_coordinators_that_race_hold_a_run_by_different_numbers(database: ServerDatabase) -> None:
+    with database.begin() as session:
+        runs.schedule(session, OPERATOR, "first", RunSettings.planned(DeploymentSettings(), {}))
+    assert raced(database, *[lambda session: runs.take_over(session, "first")] * 2) == [1, 2]
 
 
 def test_runs_are_planned_held_by_one_and_ended(database: ServerDatabase) -> None:

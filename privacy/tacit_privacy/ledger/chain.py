@@ -5,11 +5,12 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Row, func, insert, select, text
+from sqlalchemy import Row, func, insert, select
 from sqlalchemy.orm import Session
 
 from tacit_privacy.contract import canonical, digest
 from tacit_privacy.errors import LedgerBroken
+from tacit_privacy.ledger import database
 from tacit_privacy.ledger.bodies import NAMES, Body, Rotated
 from tacit_privacy.ledger.keys import SigningKey, verifies
 from tacit_privacy.ledger.tables import LedgerRow
@@ -87,11 +88,10 @@ class Ledger:
     def exclusive(self, session: Session) -> None:
         """Let no other writer in until the caller's transaction ends: what is read from here on stays true.
 
-        On PostgreSQL by an advisory lock; SQLite has one writer at a time anyway (``database.open_database`` begins
-        transactions as one). Where neither holds, two writers of one place collide and one of them fails.
+        Of a database that was opened otherwise than by ``database.open_database``, two writers of one place collide and
+        one of them fails.
         """
-        if session.get_bind().dialect.name == "postgresql":
-            session.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
+        database.exclusive(session, _LOCK)
 
     def now(self, session: Session) -> float:
         """The clock's time, or the newest entry's where that is later: a clock that is put back renews no budget."""

@@ -46,6 +46,17 @@ def begin(engine: Engine) -> Iterator[Session]:
         yield session
 
 
+def exclusive(session: Session, lock: int) -> None:
+    """Let nobody else in who asks for ``lock`` until the caller's transaction ends: what is read from here on, of what
+    all ask for it before they change it, stays true.
+
+    On PostgreSQL by an advisory lock; SQLite has one writer at a time anyway (``open_database`` begins transactions as
+    one).
+    """
+    if session.get_bind().dialect.name == "postgresql":
+        session.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": lock})
+
+
 @contextmanager
 def explained() -> Iterator[None]:
     """Errors of the database as one sentence, without what was to be stored."""

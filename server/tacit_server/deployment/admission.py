@@ -16,6 +16,7 @@ from sqlalchemy.orm import Session
 
 from tacit_privacy.enrolment import Application, Token
 from tacit_privacy.errors import AdmissionRefused, BadInput
+from tacit_privacy.ledger.database import exclusive
 from tacit_privacy.ledger.keys import verifies
 from tacit_server.deployment import audit
 from tacit_server.deployment.audit import Actor
@@ -23,6 +24,7 @@ from tacit_server.store.tables import ApplicantRow, DeviceRow, TokenRow
 
 TOKEN_HOURS: Final = 24.0
 _SECRET_BYTES: Final = 24
+_LOCK: Final = int.from_bytes(b"devices", "big")  # of whoever changes who belongs to the fleet
 _MOST_APPLICANTS: Final = 1000  # who asks without a token costs the server a row
 
 State = Literal["admitted", "pending"]
@@ -78,7 +80,8 @@ def apply(session: Session, actor: Actor, asked: Application, signature: bytes, 
         raise AdmissionRefused("server", "it was made for another server")
     if not verifies(asked.public_key, asked.signed(), signature):
         raise AdmissionRefused("signature", "it is not signed by the key that it names")
-    known = session.scalar(select(DeviceRow).where(DeviceRow.public_key == asked.public_key))
+    exclusive(session, _LOCK)  # before the first look: a token is good for one, and a number for one
+    known = by_key(session, asked.public_key)
     if known is not None and known.state == "revoked":
         raise AdmissionRefused("revoked", "an operator revoked this device")
     if known is not None and known.state == "admitted" and known.node_key == asked.node_key:
@@ -92,6 +95,7 @@ def apply(session: Session, actor: Actor, asked: Application, signature: bytes, 
 
 def approve(session: Session, actor: Actor, public_key: str) -> Admitted:
     """Let an applicant in. Raises BadInput where nobody of that key is waiting."""
+    exclusive(session, _LOCK)
     row = _applicant(session, public_key)
     admitted = _admit(session, row.public_key, row.node_key, row.name)
     session.delete(row)
@@ -101,6 +105,7 @@ def approve(session: Session, actor: Actor, public_key: str) -> Admitted:
 
 def reject(session: Session, actor: Actor, public_key: str) -> None:
     """Send an applicant away; it may ask again. Raises BadInput."""
+    exclusive(session, _LOCK)
     row = _applicant(session, public_key)
     session.delete(row)
     audit.record(session, actor, "device.reject", row.name)
@@ -108,6 +113,7 @@ def reject(session: Session, actor: Actor, public_key: str) -> None:
 
 def revoke(session: Session, actor: Actor, device: str) -> DeviceRow:
     """Let a device take part no more; its participations stay counted. Raises BadInput."""
+    exclusive(session, _LOCK)
     row = _named(session, device)
     if row.state == "revoked":
         raise BadInput(f"{row.identity} is revoked already")

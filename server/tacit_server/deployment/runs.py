@@ -60,9 +60,9 @@ def stop(session: Session, actor: Actor, name: str) -> RunRow:
     return row
 
 
-def found(session: Session, name: str) -> RunRow:
-    """The run ``name``. Raises BadInput."""
-    row = session.get(RunRow, name)
+def found(session: Session, name: str, *, alone: bool = False) -> RunRow:
+    """The run ``name``; ``alone``: nobody else changes it until the caller's transaction ends. Raises BadInput."""
+    row = session.get(RunRow, name, populate_existing=alone, with_for_update=alone)
     if row is None:
         raise BadInput(f"no run {name!r}; tacit server run list shows them")
     return row
@@ -84,7 +84,7 @@ def next_due(session: Session, now: float) -> RunRow | None:
 
 def take_over(session: Session, name: str) -> int:
     """Become the run's only coordinator; returns what it holds the run by."""
-    row = found(session, name)
+    row = found(session, name, alone=True)
     row.holder += 1
     row.state = "running"
     row.started = row.started or time.time()
