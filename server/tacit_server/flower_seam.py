@@ -34,7 +34,7 @@ from flwr.supercore.protobuf.client import ProtobufCall, ProtobufRequestContext
 from flwr.supercore.runtime import RuntimeHttpClient
 from flwr.supercore.state.schema.linkstate_models import Node as NodeModel
 from flwr.supercore.utils import int64_to_uint64
-from sqlalchemy import update
+from sqlalchemy import select, update
 from starlette.types import ASGIApp
 
 from tacit_privacy.errors import EngineFailed
@@ -175,6 +175,12 @@ class Nodes:
         if known is None:
             known = self._revived(state, key)
         return str(known if known is not None else state.create_node(NOOP_FLWR_AID, NOOP_ACCOUNT_NAME, key, 0))
+
+    def registered(self) -> frozenset[str]:
+        """The numbers of all that are known."""
+        known = select(NodeModel.node_id).where(NodeModel.status != NodeStatus.UNREGISTERED)
+        with self._factory.state().session() as session:
+            return frozenset(str(int64_to_uint64(number)) for number in session.scalars(known))
 
     def _revived(self, state: Any, key: bytes) -> int | None:
         """SuperLink keeps a node that was forgotten, and lets its key be registered never again."""

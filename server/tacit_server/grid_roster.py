@@ -188,12 +188,18 @@ class GridRoster:
             number = self._numbers.get(said.identity)
             if number is None or said.spec != self._spec:
                 self._warn(node, "it is of no device of this run")
-            elif said.public_key != self._known[number].public_key:
-                self._warn(node, "it has another key than the device it claims to be")
-            elif self._nodes.get(number, node) != node and self._nodes[number] in self._online:
-                self._warn(node, f"it claims the identity of node {self._nodes[number]}")
+            elif why := self._unfit(node, number):
+                self._warn(node, why)
             else:
                 self._nodes[number] = node
+
+    def _unfit(self, node: int, number: int) -> str:
+        """Why a node may not speak for the device ``number`` that it claims to be; empty where it may."""
+        if self._said[node].public_key != self._known[number].public_key:
+            return "it has another key than the device it claims to be"
+        if self._nodes.get(number, node) != node and self._nodes[number] in self._online:
+            return f"it claims the identity of node {self._nodes[number]}"
+        return ""
 
     def _warn(self, node: int, why: str) -> None:
         if node not in self._warned:

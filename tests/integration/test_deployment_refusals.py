@@ -209,6 +209,28 @@ def test_a_revoked_device(fleet: Deployment, admitted: Asker) -> None:
         admitted.enrol(fresh)
 
 
+def test_a_device_that_was_lost(fleet: Deployment, admitted: Asker) -> None:
+    """Its owner has it back under new keys, and whoever has the old ones is nobody."""
+    assert admitted.placement
+    back = Asker.new(fleet)
+    placed = back.enrol(str(fleet.told("token", "new", "--for", admitted.placement.identity)["token"]))
+    assert placed.identity == admitted.placement.identity and placed.node_id != admitted.placement.node_id
+    eventually(lambda: not served(admitted), "the node of a lost device is still served")
+    assert served(back)
+    with nothing_changes(fleet, "unknown"), pytest.raises(NodeUnknown):
+        admitted.server.report(REPORT)
+
+
+def test_a_device_that_was_approved_under_another_node_key(fleet: Deployment, admitted: Asker) -> None:
+    again = Asker(fleet, admitted.key, NodeKey.generate())
+    assert again.enrol().state == "pending"
+    fleet.told("device", "approve", again.key.public)
+    placed = eventually(lambda: again.server.report(REPORT).node_id, "it has no node")
+    again.placement = Placement(state="admitted", node_id=placed)
+    eventually(lambda: served(again), "the new node is not served")
+    eventually(lambda: not served(admitted), "the node of before is still served")
+
+
 def test_a_revocation_that_is_undone(fleet: Deployment, admitted: Asker) -> None:
     """The device is served again, under its number; and others are revoked as before."""
     other = Asker.new(fleet)

@@ -13,8 +13,10 @@ from local_grid import LocalGrid, Node
 
 from tacit_privacy.contract import QUERY_DESCRIBE, RECORD_DESCRIPTION, AdapterSpec, LinearSpec
 from tacit_privacy.errors import BadInput, FleetExhausted
+from tacit_server.deployment.roster import EnrolledRoster
 from tacit_server.grid_roster import GridRoster, JoiningConfig
 from tacit_server.store import Store
+from tacit_server.store.tables import DeviceRow
 from tacit_simulations.clock import VirtualClock
 from tacit_simulations.engines import RuntimeConfig, make_engine
 from tacit_simulations.fleet.config import FleetConfig
@@ -24,6 +26,7 @@ from tacit_simulations.grid import Answer, Call, FleetGrid
 
 SPEC = AdapterSpec(model="m", method="ffa", rank=2, alpha=2, seed=1, linear=(LinearSpec(name="w", rows=8, columns=4),))
 OTHER = SPEC.model_copy(update={"seed": 2})
+KEYS = {name: f"{number:064x}" for number, name in enumerate(("a", "b", "c", "new"))}
 FLEET = FleetConfig(devices=12, mix={"mini-pc-n150": 1.0}, crash_rate=0.0, require_idle=False, require_charging=False)
 
 
@@ -42,9 +45,10 @@ class Steps:
         self.events.pop(self.time, lambda: None)()
 
 
-def record(identity: Any = "a", rank: Any = 2, spec: Any = SPEC) -> RecordDict:
+def record(identity: Any = "a", rank: Any = 2, spec: Any = SPEC, key: str = "") -> RecordDict:
     text = spec.to_bytes().decode() if isinstance(spec, AdapterSpec) else spec
-    return RecordDict({RECORD_DESCRIPTION: ConfigRecord({"identity": identity, "rank": rank, "spec": text})})
+    said = {"identity": identity, "rank": rank, "spec": text, "public-key": key}
+    return RecordDict({RECORD_DESCRIPTION: ConfigRecord(said)})
 
 
 def says(*said: Any, **named: Any) -> Node:
@@ -158,6 +162,43 @@ def test_numbers_outlive_the_server(store: Store) -> None:
     roster = roster_of(LocalGrid({7: says("a", spec=OTHER), 8: says("c"), 9: says("d")}), store)
     assert roster.gather() == SPEC
     assert (roster.population, nodes_of(roster)) == (3, {1: 8, 2: 9})
+
+
+def enrolled(store: Store, nodes: dict[str, int]) -> None:
+    """Devices of these names, admitted as these nodes."""
+    with store.begin() as session:
+        for number, (name, node) in enumerate(nodes.items()):
+            session.add(DeviceRow(number=number, identity=name, public_key=KEYS[name], node_id=str(node)))
+
+
+def enrolled_roster(grid: LocalGrid, store: Store, devices: int) -> EnrolledRoster:
+    return EnrolledRoster(grid, Steps(), store, JoiningConfig(), 2, devices, None, lambda waiting: "run")
+
+
+def test_an_enrolled_device_is_asked_as_the_node_that_it_was_admitted_as(store: Store) -> None:
+    """Name and key of a device are in the receipts of an open roster: whoever was admitted could say them."""
+    enrolled(store, {"a": 2**63 + 7, "b": 8, "c": 3})
+    thief = says("a", key=KEYS["a"])
+    grid = LocalGrid({3: thief, 8: says("b", key=KEYS["b"]), 2**63 + 7: says("a", key=KEYS["a"])})
+    roster = enrolled_roster(grid, store, 3)
+    roster.gather()
+    assert nodes_of(roster) == {0: 2**63 + 7, 1: 8}
+    del grid.nodes[2**63 + 7]
+    assert nodes_of(roster, 2e6) == {1: 8}
+
+
+def test_a_device_that_comes_back_under_new_keys_is_asked_under_those_while_a_run_goes_on(store: Store) -> None:
+    enrolled(store, {"a": 7, "b": 8})
+    grid = LocalGrid({7: says("a", key=KEYS["a"]), 8: says("b", key=KEYS["b"])})
+    roster = enrolled_roster(grid, store, 2)
+    roster.gather()
+    with store.begin() as session:
+        row = session.get_one(DeviceRow, 0)
+        row.public_key, row.node_id = KEYS["new"], "9"
+    assert nodes_of(roster, 1e6) == {1: 8}  # whoever found the lost one is not asked
+    grid.nodes[9] = says("a", key=KEYS["new"])
+    assert nodes_of(roster, 2e6) == {0: 9, 1: 8}
+    assert roster.identity(0).public_key == KEYS["new"]
 
 
 def describe(call: Call) -> Answer:

@@ -80,7 +80,7 @@ def apply(session: Session, actor: Actor, asked: Application, signature: bytes, 
         raise AdmissionRefused("server", "it was made for another server")
     if not verifies(asked.public_key, asked.signed(), signature):
         raise AdmissionRefused("signature", "it is not signed by the key that it names")
-    exclusive(session, _LOCK)  # before the first look: a token is good for one, and a number for one
+    alone(session)  # before the first look: a token is good for one, and a number for one
     known = by_key(session, asked.public_key)
     if known is not None and known.state == "revoked":
         raise AdmissionRefused("revoked", "an operator revoked this device")
@@ -95,7 +95,7 @@ def apply(session: Session, actor: Actor, asked: Application, signature: bytes, 
 
 def approve(session: Session, actor: Actor, public_key: str) -> Admitted:
     """Let an applicant in. Raises BadInput where nobody of that key is waiting."""
-    exclusive(session, _LOCK)
+    alone(session)
     row = _applicant(session, public_key)
     admitted = _admit(session, row.public_key, row.node_key, row.name)
     session.delete(row)
@@ -105,7 +105,7 @@ def approve(session: Session, actor: Actor, public_key: str) -> Admitted:
 
 def reject(session: Session, actor: Actor, public_key: str) -> None:
     """Send an applicant away; it may ask again. Raises BadInput."""
-    exclusive(session, _LOCK)
+    alone(session)
     row = _applicant(session, public_key)
     session.delete(row)
     audit.record(session, actor, "device.reject", row.name)
@@ -113,7 +113,7 @@ def reject(session: Session, actor: Actor, public_key: str) -> None:
 
 def revoke(session: Session, actor: Actor, device: str) -> DeviceRow:
     """Let a device take part no more; its participations stay counted. Raises BadInput."""
-    exclusive(session, _LOCK)
+    alone(session)
     row = _named(session, device)
     if row.state == "revoked":
         raise BadInput(f"{row.identity} is revoked already")
@@ -150,6 +150,11 @@ def devices(session: Session) -> list[DeviceRow]:
 def applicants(session: Session) -> list[ApplicantRow]:
     """Who waits for a decision, the first first."""
     return list(session.scalars(select(ApplicantRow).order_by(ApplicantRow.asked)))
+
+
+def alone(session: Session) -> None:
+    """Let nobody else change who belongs to the fleet until the caller's transaction ends."""
+    exclusive(session, _LOCK)
 
 
 def by_key(session: Session, public_key: str) -> DeviceRow | None:
@@ -220,7 +225,7 @@ def _admit(session: Session, public_key: str, node_key: str, name: str) -> Admit
         number = (session.scalar(select(func.max(DeviceRow.number))) or 0) + 1 if _any(session) else 0
         row = DeviceRow(number=number, identity=identity_of(public_key), public_key=public_key)
         session.add(row)
-    row.state, row.node_key, row.name, row.admitted = "admitted", node_key, name, time.time()
+    _seat(row, node_key, name)
     session.flush()
     return Admitted("admitted", row.identity, row.number)
 
@@ -232,10 +237,17 @@ def _replace(session: Session, number: int, asked: Application) -> Admitted:
         raise AdmissionRefused("revoked", "the device that this token is for was revoked")
     if by_key(session, asked.public_key) not in (None, row):
         raise AdmissionRefused("key", "the key belongs to another device")
-    row.public_key, row.node_key, row.name = asked.public_key, asked.node_key, asked.name
-    row.state, row.admitted = "admitted", time.time()
+    row.public_key = asked.public_key
+    _seat(row, asked.node_key, asked.name)
     session.flush()
     return Admitted("admitted", row.identity, row.number)
+
+
+def _seat(row: DeviceRow, node_key: str, name: str) -> None:
+    """Let a device in under a node's key. Another key is another node, and the one before is the device no more."""
+    if row.node_key != node_key:
+        row.node_key, row.node_id = node_key, ""
+    row.state, row.name, row.admitted = "admitted", name, time.time()
 
 
 def _any(session: Session) -> bool:

@@ -37,7 +37,8 @@ _log = structlog.get_logger("tacit.link")
 class Roll:
     """Keeps SuperLink's list of nodes the same as the database's list of admitted devices.
 
-    The database is right; SuperLink's own can be lost and is made anew.
+    The database is right; SuperLink's own can be lost and is made anew. A node that no admitted device is any more, as
+    that of a device that came back under new keys, is forgotten.
     """
 
     def __init__(self, database: ServerDatabase) -> None:
@@ -49,31 +50,35 @@ class Roll:
     def begin(self, application: Any) -> None:
         """With SuperLink's application, once it is there: register everybody."""
         self._nodes = Nodes(application)
-        self.reconcile(everybody=True)
+        self.reconcile()
 
     def register(self, node_key: str) -> str:
         """A node's number, for a device that was just admitted."""
         return "" if self._nodes is None else self._nodes.register(node_key)
 
-    def reconcile(self, everybody: bool = False) -> None:
-        """Register who was admitted since, and forget who was revoked or left."""
+    def reconcile(self) -> None:
+        """Register who was admitted since, and forget who was revoked, left or has another node now."""
         if self._nodes is None:
             return
         with self._turn, self._database.begin() as session:
-            for row in admission.devices(session):
+            admission.alone(session)  # else a node that is being admitted is taken for one that was
+            known = self._nodes.registered()
+            rows = admission.devices(session)
+            for row in rows:
                 try:
-                    self._bring_up_to_date(self._nodes, row, everybody)
+                    self._bring_up_to_date(self._nodes, row, known)
                 except Exception as error:  # of one device: the others' revocations are not to wait for it
                     self._tell(row.number, f"{type(error).__name__}: {error}")
                 else:
                     self._troubles.pop(row.number, None)
+            for node in known - {row.node_id for row in rows}:
+                self._nodes.forget(int(node))
 
-    def _bring_up_to_date(self, nodes: Nodes, row: DeviceRow, everybody: bool) -> None:
-        if row.state == "admitted" and row.node_key and (everybody or not row.node_id):
-            row.node_id = nodes.register(row.node_key)
-        elif row.state != "admitted" and row.node_id:
-            nodes.forget(int(row.node_id))
+    def _bring_up_to_date(self, nodes: Nodes, row: DeviceRow, known: frozenset[str]) -> None:
+        if row.state != "admitted":
             row.node_id = ""
+        elif row.node_key and row.node_id not in known:
+            row.node_id = nodes.register(row.node_key)
 
     def _tell(self, number: int, why: str) -> None:
         """Once, not with every turn."""

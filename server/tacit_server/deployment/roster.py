@@ -13,6 +13,7 @@ from tacit_privacy.errors import FleetExhausted
 from tacit_server.clock import Clock
 from tacit_server.coordinator import Pace
 from tacit_server.grid_roster import GridRoster, JoiningConfig
+from tacit_server.roster import Identity
 from tacit_server.store import Store
 from tacit_server.store.tables import DeviceRow
 
@@ -40,6 +41,7 @@ class EnrolledRoster(GridRoster):
     ) -> None:
         super().__init__(grid, clock, store, joining, cohort)
         self._enrolled, self._agreed, self._pace = population, agreed, pace
+        self._places: dict[int, str] = {}  # by number: the node that the device was admitted as
 
     def _complete(self, quiet_s: float) -> bool:
         """Enough to begin: who is enrolled is known, and who is late is asked in a later round.
@@ -54,6 +56,22 @@ class EnrolledRoster(GridRoster):
 
     def _rows(self, session: Session) -> Sequence[DeviceRow]:
         return session.scalars(select(DeviceRow).where(DeviceRow.number < self._enrolled)).all()
+
+    def _seat(self) -> None:
+        """As devices are enrolled by now: what a node says of itself is no proof, since an open roster shows
+        everybody's key. A device that came back under new keys is asked under those alone.
+        """
+        with self._store.begin() as session:
+            rows = sorted(self._rows(session), key=lambda row: row.number)
+            self._known = [Identity(row.identity, row.public_key) for row in rows]
+            self._places = {row.number: row.node_id for row in rows}
+        self._nodes = {number: node for number, node in self._nodes.items() if self._places[number] == str(node)}
+        super()._seat()
+
+    def _unfit(self, node: int, number: int) -> str:
+        if self._places[number] != str(node):
+            return "it was not admitted as the device it claims to be"
+        return super()._unfit(node, number)
 
     def _number(self) -> None:
         raise FleetExhausted("no device is enrolled; tacit server token makes a token that one enrols with")
