@@ -12,7 +12,7 @@ from types import FrameType
 
 import structlog
 
-from tacit_privacy.errors import BadInput, EngineFailed
+from tacit_privacy.errors import BadInput, EngineFailed, TacitError
 from tacit_server.deployment import audit, backup, processes, resolving, runs, status
 from tacit_server.deployment.bundle import bundle, node_config
 from tacit_server.deployment.database import ServerDatabase
@@ -67,6 +67,7 @@ class Supervisor:
     _link_backoff: _Backoff = field(default_factory=_Backoff)
     _coordinator: _Coordinator | None = None
     _run_backoff: _Backoff = field(default_factory=_Backoff)
+    _trouble: _Backoff = field(default_factory=_Backoff)  # of what runs are looked up and written down in
     _ending: Event = field(default_factory=Event)
 
     def run(self) -> None:
@@ -95,6 +96,18 @@ class Supervisor:
         if self._link is None or self._link.poll() is not None:
             self._restart_link()
             return
+        if not self._trouble.over:
+            return
+        try:
+            self._look_after_runs()
+        except (TacitError, OSError) as error:  # a database that is away comes back: link and coordinator stay
+            self._trouble.failed()
+            _log.error("runs could not be looked after and soon will be again", why=str(error))
+        else:
+            self._trouble.worked()
+
+    def _look_after_runs(self) -> None:
+        """End what has ended and begin what is due. What raises has changed nothing, and is done again."""
         if self._coordinator is not None:
             if self._coordinator.process.poll() is None:
                 return
@@ -139,7 +152,7 @@ class Supervisor:
             self._start_link(first=False)
 
     def _start_coordinator(self, row: RunRow) -> None:
-        control = self._control()
+        control, rounds = self._control(), self._rounds(row.name)
         try:
             flower_run = control.start(bundle(), node_config(RunSettings.of_text(row.settings)))
         except EngineFailed as error:
@@ -152,7 +165,7 @@ class Supervisor:
         arguments = [str(self.directory.path), row.name]
         process = processes.start("tacit_server.deployment.serving", arguments, environment)
         _log.info("coordinator started", run=row.name, flower_run=flower_run, pid=process.pid)
-        self._coordinator = _Coordinator(row.name, flower_run, process, self._rounds(row.name))
+        self._coordinator = _Coordinator(row.name, flower_run, process, rounds)
 
     def _coordinator_ended(self, ended: _Coordinator) -> None:
         """Tidy up after it, and decide when to try again."""
@@ -164,19 +177,20 @@ class Supervisor:
         progress = self._rounds(ended.run) > ended.rounds
         with self.database.begin() as session:
             row = runs.found(session, ended.run)
-            if row.state != "running":
-                self._run_backoff.worked()
-                if row.state == "paused" and row.wanted == "run":  # too few devices: look again, but not all the time
-                    self._run_backoff.failed()
+            crashed = row.state == "running"
+            waits = row.state == "paused" and row.wanted == "run"  # too few devices: look again, but not all the time
+            if crashed:
+                why = f"the coordinator ended with code {ended.process.returncode}"
+                audit.record(session, audit.SERVER, "run.crash", row.name, refused=why)
+                if not progress and self._run_backoff.failures + 1 >= _MOST_FAILURES:
+                    row.state, row.ended = "failed", time.time()
+                    row.reason = f"{why}, {_MOST_FAILURES} times; see the log"
+            else:
                 _log.info("run", run=row.name, state=row.state, reason=row.reason)
-                return
-            if progress:
-                self._run_backoff.worked()
+        if progress or not crashed:  # only now that it is stored: a failure that is written down again is one failure
+            self._run_backoff.worked()
+        if crashed or waits:
             self._run_backoff.failed()
-            why = f"the coordinator ended with code {ended.process.returncode}"
-            audit.record(session, audit.SERVER, "run.crash", row.name, refused=why)
-            if self._run_backoff.failures >= _MOST_FAILURES:
-                row.state, row.ended, row.reason = "failed", time.time(), f"{why}, {_MOST_FAILURES} times; see the log"
 
     def _rounds(self, run: str) -> int:
         with self.database.begin() as session:
