@@ -1,7 +1,11 @@
 """The audit log: who did what at the server, refusals included. It is only ever appended to."""
 
+import threading
 import time
+from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Final
 
 import structlog
 from sqlalchemy import func, select
@@ -12,6 +16,8 @@ from tacit_server.store.tables import AuditRow
 
 _log = structlog.get_logger("tacit.audit")
 _LONGEST = 500  # characters of a word that came from outside
+MOST_REFUSALS: Final = 20  # an hour, of one reason
+_HOUR_S = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +55,33 @@ def record(
     )
     session.add(row)
     _log.info(action, actor=row.actor, subject=row.subject, outcome=outcome, address=row.address, **told)
+
+
+class Refusals:
+    """Refusals that anybody can cause as often as he likes: rows are for ever, so so many an hour are written down.
+
+    By reason, so that one kind does not hide another. The next row says how many were not written down before it.
+    """
+
+    def __init__(self, now: Callable[[], float] = time.time) -> None:
+        self._now, self._turn = now, threading.Lock()
+        self._hour = -1.0
+        self._written: Counter[str] = Counter()
+        self._unwritten: Counter[str] = Counter()
+
+    def worth_a_row(self, why: str) -> dict[str, str] | None:
+        """What the row of a refusal tells besides; None where it gets none."""
+        with self._turn:
+            hour = self._now() // _HOUR_S
+            if hour != self._hour:
+                self._hour = hour
+                self._written.clear()
+            if self._written[why] >= MOST_REFUSALS:
+                self._unwritten[why] += 1
+                return None
+            self._written[why] += 1
+            before = self._unwritten.pop(why, 0)
+            return {"more before": str(before)} if before else {}
 
 
 def rows(session: Session, *, before: int | None = None, limit: int = 100) -> list[AuditRow]:

@@ -8,6 +8,7 @@ from typing import Any
 
 import structlog
 from pydantic import ValidationError
+from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -55,7 +56,7 @@ class DeviceInterface:
         self._database, self._settings, self._key = database, settings, key
         self._authority, self._server = authority, fingerprint(authority)
         self._mail, self._counts, self._registered = mail, counts, registered
-        self._signatures = Signatures(self._server)
+        self._signatures, self._refusals = Signatures(self._server), audit.Refusals()
         with database.begin() as session:
             self._rotations = rotations(session)  # no key is rotated while this process has the directory
 
@@ -111,8 +112,12 @@ class DeviceInterface:
                 row.node_id = self._registered(row.node_key)
                 return self._placement(row)
         except AdmissionRefused as refused:
-            with self._database.begin() as session:
-                audit.record(session, actor, "device.enrol", asked.public_key, refused=refused.reason)
+            detail = self._refusals.worth_a_row(refused.reason)
+            if detail is not None:
+                with self._database.begin() as session:
+                    audit.record(
+                        session, actor, "device.enrol", asked.public_key, refused=refused.reason, detail=detail
+                    )
             self._counts.enrolment("refused")
             raise
 
@@ -134,7 +139,7 @@ class DeviceInterface:
 
     def _noted(self, signed: Signed, report: DeviceReport) -> Notice:
         with self._database.begin() as session:
-            row = _admitted(admission.by_key(session, signed.public_key))
+            row = self._sender(session, signed)
             row.seen, row.report = time.time(), report.to_bytes().decode()
             if not row.node_id:
                 row.node_id = self._registered(row.node_key)
@@ -161,7 +166,7 @@ class DeviceInterface:
 
     def _node_of(self, signed: Signed) -> int:
         with self._database.begin() as session:
-            return int(_admitted(admission.by_key(session, signed.public_key)).node_id or 0)
+            return int(self._sender(session, signed).node_id or 0)
 
     async def _leave(self, request: Request) -> Response:
         signed = await self._signed(request)
@@ -171,7 +176,7 @@ class DeviceInterface:
 
     def _left(self, signed: Signed, address: str) -> str:
         with self._database.begin() as session:
-            row = _admitted(admission.by_key(session, signed.public_key))
+            row = self._sender(session, signed)
             admission.erase(session, Actor(row.identity, address), row.identity)
             return row.identity
 
@@ -188,21 +193,23 @@ class DeviceInterface:
 
     def _adapter_of(self, signed: Signed, digest: str) -> bytes:
         with self._database.begin() as session:
-            _admitted(admission.by_key(session, signed.public_key))
+            self._sender(session, signed)
             row = adapters.by_digest(session, digest) if re.fullmatch(r"[0-9a-f]{64}", digest) else None
             if row is None:
                 raise BadInput("no such adapter")
             return row.vector
 
+    def _sender(self, session: Session, signed: Signed) -> DeviceRow:
+        """The admitted device that a request is by, which is done once. Raises RequestRefused."""
+        row = admission.by_key(session, signed.public_key)
+        if row is None or row.state != "admitted":
+            raise RequestRefused("unknown" if row is None else row.state)
+        self._signatures.spend(signed)
+        return row
+
     async def _signed(self, request: Request) -> Signed:
         body, line = await request.body(), f"{request.method} {_target(request)}"
         return self._signatures.check({name.lower(): value for name, value in request.headers.items()}, line, body)
-
-
-def _admitted(row: DeviceRow | None) -> DeviceRow:
-    if row is None or row.state != "admitted":
-        raise RequestRefused("unknown" if row is None else row.state)
-    return row
 
 
 def _target(request: Request) -> str:
