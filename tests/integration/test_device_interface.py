@@ -89,6 +89,13 @@ def test_what_strangers_are_refused_fills_no_disk(served: Served) -> None:
     assert served.refusals()[0] == key.public and len(served.refusals()) == MOST_REFUSALS + 1
 
 
+def test_a_ledger_of_absurd_length_is_a_report_like_any_other(served: Served) -> None:
+    key = SigningKey.simulated(8)
+    assert served.post("enrol", served.application(key, served.token())) == ""
+    body = DeviceReport.from_bytes(REPORT).model_copy(update={"ledger_length": 10**30}).to_bytes()
+    assert served.post("report", body, served.sign(key, "report", body, 1)) == ""
+
+
 def test_refusals_that_got_no_row_are_counted_in_the_next() -> None:
     now = [1e9]
     refusals = Refusals(lambda: now[0])

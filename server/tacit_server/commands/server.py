@@ -188,13 +188,14 @@ def resolve(
         with database.begin() as session:
             seen = resolving.witnesses(session)
             silent = [] if restored is None or restored.settled else resolving.unheard(session, restored)
-        if nothing and seen:
-            raise BadInput(f"{len(seen)} devices saw more of the ledger than there is; own up with --entries")
+        likely, bear_out = resolving.suggestion(seen)
+        if nothing and likely:
+            raise BadInput(f"{len(seen)} devices say that they saw more than there is; own up with --entries")
         if nothing or charged is not None:
             backup.settle(server)
             silent = []
-        told = [{"device": one.identity, "entries": one.length} for one in seen]
-        write({"charged": charged, "witnesses": told, "unheard": silent})
+        told = [{"device": one.identity, "entries": one.length, "possible": one.possible} for one in seen]
+        write({"charged": charged, "witnesses": told, "unheard": silent, "suggested": likely, "suggested_by": bear_out})
     if as_json:
         return
     if silent:
@@ -203,11 +204,20 @@ def resolve(
     if charged is not None:
         typer.echo(f"owned up to {entries} entries: {charged} releases are charged to every device")
     for one in seen:
-        typer.echo(f"{one.identity} saw a ledger of {one.length} entries that is not here")
+        doubt = "" if one.possible else ", which is more than this server can have written: no run waits for it"
+        typer.echo(f"{one.identity} says that it saw a ledger of {one.length} entries that is not here{doubt}")
     if not seen:
         typer.echo("no device has seen more of the ledger than there is")
-    elif charged is None:
-        typer.echo(f"end tacit server up, then: tacit server resolve --entries {seen[0].length}", err=True)
+    elif charged is None and likely:
+        _suggest(likely, bear_out)
+
+
+def _suggest(entries: int, devices: int) -> None:
+    if devices == 1:
+        typer.echo("one device alone says so, and may lie: what is owned up to costs every device; look at it first")
+    else:
+        typer.echo(f"{devices} devices saw {entries} entries or more; what one alone says beyond that may be a lie")
+    typer.echo(f"end tacit server up, then: tacit server resolve --entries {entries}", err=True)
 
 
 def _own_up(server: "ServerDirectory", database: "ServerDatabase", entries: int) -> int:

@@ -68,6 +68,7 @@ class Supervisor:
     _coordinator: _Coordinator | None = None
     _run_backoff: _Backoff = field(default_factory=_Backoff)
     _trouble: _Backoff = field(default_factory=_Backoff)  # of what runs are looked up and written down in
+    _since: float = field(default_factory=time.time)  # when the server was put up
     _ending: Event = field(default_factory=Event)
 
     def run(self) -> None:
@@ -124,7 +125,7 @@ class Supervisor:
             due = runs.next_due(session, time.time())
             if due is None:
                 return None
-            why = resolving.obstacle(session, backup.restoration(self.directory))
+            why = resolving.obstacle(session, backup.restoration(self.directory), self._since)
             if why and due.reason != why:
                 _log.error("no run goes on", run=due.name, why=why)
             due.reason = why

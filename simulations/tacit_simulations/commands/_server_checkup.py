@@ -179,7 +179,7 @@ def _witnesses(directory: "ServerDirectory", database: "ServerDatabase") -> Find
     restored = backup.restoration(directory)
     told = "never restored from a backup" if restored is None else f"restored with {restored.entries} entries"
     if seen:
-        told = f"{len(seen)} devices saw more of the ledger than there is, up to {seen[0].length} entries"
+        told = f"{len(seen)} devices say that they saw more of the ledger than there is, up to {seen[0].length} entries"
         return Finding(HERE, "continuity", "broken", told, f"tacit server resolve --dir {directory.path}")
     return Finding(HERE, "continuity", "ok", f"{told}; no device saw more of the ledger than there is")
 
