@@ -42,6 +42,7 @@ from tacit_server.store import Checkpoint, Store
 Observer = Callable[[RoundRecord, NDArray[np.float64]], None]
 Pace = Literal["run", "pause", "stop"]
 STOPPED: Final = "stopped as asked"
+OVER: Final = "the ledger says that the run is over, and no round of it can be charged any more"
 
 
 class Resting(Exception):
@@ -101,7 +102,11 @@ class Coordinator:
         with self._store.begin() as session:
             self._charging.open(session, self._key.public)
             self._ledger = self._charging.name(session)
+            over = self._charging.over(session)
         state = self._resume()
+        if over and state.round < self._job.federation.rounds:  # a crash came between that and what a caller says of it
+            self.stopped = OVER
+            return state.server
         while state.round < self._job.federation.rounds:
             try:
                 self._keep_pace()

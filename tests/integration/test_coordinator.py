@@ -165,6 +165,7 @@ def run(
     replay: bool = True,
     guarantee: dict[str, Any] | None = None,
     bits: Bits = 32,
+    epsilon: float | None = None,
 ) -> tuple[NDArray[np.float64], list[dict[str, Any]], list[str]]:
     """One coordinator over an emulated fleet: adapter, round records and ledger lines."""
     store, clock = Store(f"sqlite:///{folder / 'run.db'}"), VirtualClock(FLEET.start)
@@ -178,7 +179,7 @@ def run(
         mechanism = JointSum(1.0, 0.6, correlated=correlated)
     ledger = Ledger(KEY.sign, clock.now)
     allowed = BudgetPolicy(
-        epsilon=8.0 if guarantee is None else 100.0,
+        epsilon=epsilon or (8.0 if guarantee is None else 100.0),
         delta=1e-2,
         participations=(guarantee or {}).get("participations", 1),
         adjacency=Adjacency.ZERO_OUT,
@@ -259,7 +260,13 @@ class HonestlyForgetfulGrid(FleetGrid):
 
 def install(kill: Callable[[str], None], coordinator: Coordinator, grid: Any, charging: Any, store: Any) -> None:
     """Let ``kill`` see every boundary of a round."""
-    for owner, name in ((grid, "push_messages"), (charging, "reserve"), (charging, "commit"), (store, "save")):
+    for owner, name in (
+        (grid, "push_messages"),
+        (charging, "reserve"),
+        (charging, "commit"),
+        (store, "save"),
+        (charging, "close"),
+    ):
         before = getattr(owner, name)
 
         def wrapped(*args: Any, _before: Any = before, _name: str = name, **kwargs: Any) -> Any:
@@ -369,6 +376,19 @@ def test_a_crash_of_a_deployment_costs_those_it_had_asked_and_the_run_goes_on(tm
     lost = {device for device, _, newest in counted if newest == 3}
     assert len(lost) == 30 and all(count == 1 for _, count, _ in counted)
     assert not lost & {device for record in records for device in record["accepted"]}
+
+
+@pytest.mark.parametrize("replay", [True, False])
+def test_a_run_that_the_budget_ended_is_over_however_often_it_is_begun_again(tmp_path: Path, replay: bool) -> None:
+    def kill(where: str) -> None:
+        if where == "after close":
+            raise Killed
+
+    with pytest.raises(Killed):
+        run(tmp_path, kill=kill, replay=replay, epsilon=0.01)
+    for _ in range(2):
+        _, records, lines = run(tmp_path, replay=replay, epsilon=0.01)
+        assert (records, [json.loads(line)["kind"] for line in lines]) == ([], ["open", "run", "close"])
 
 
 def test_zeros_are_an_update_like_any_other(tmp_path: Path) -> None:

@@ -229,8 +229,7 @@ class Budget:
         """End the run, and the ledger with it where it is the last: a finished ledger can then be told from a truncated
         one. What is open of the run is lost. Once only.
         """
-        account = self._current(session)
-        if account.closed or self._run.run in account.ended:
+        if self.over(session):
             return
         self._lose(session)
         account = self._current(session)
@@ -238,6 +237,11 @@ class Budget:
             self._append(session, Closed(releases=account.releases, epsilon=account.dearest().epsilon))
         else:
             self._append(session, Ended(run=self._run.run))
+
+    def over(self, session: Session) -> bool:
+        """Whether nothing more can be charged by this run: it has ended, or the ledger has."""
+        account = self._current(session)
+        return account.closed or self._run.run in account.ended
 
     def events(self, session: Session) -> list[GaussianEvent]:
         """Every release that is charged: reserved and not given back."""
