@@ -371,6 +371,14 @@ def test_flowers_runtime_gives_no_run_to_whoever_asks(fleet: Deployment) -> None
     assert status in (401, 403)
 
 
+@pytest.mark.parametrize("said", ["x_forwarded_for", "forwarded", "via", "x_real_ip"])
+def test_what_says_that_it_was_passed_on_is_not_from_this_machine(fleet: Deployment, said: str) -> None:
+    assert raw(fleet, "GET", "/metrics")[0] == 200
+    assert raw(fleet, "GET", "/metrics", b"", **{said: "127.0.0.1"})[0] == 403
+    with nothing_changes(fleet, "closed"):
+        assert raw(fleet, "POST", "/v1/runtime/acquire-task", b"", **{said: "127.0.0.1"})[0] == 403
+
+
 def test_a_device_cannot_register_or_unregister_nodes(fleet: Deployment, admitted: Asker) -> None:
     for path in ("/v1/fleet/register-node", "/v1/fleet/unregister-node"):
         with nothing_changes(fleet, "closed"):

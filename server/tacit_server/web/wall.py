@@ -21,6 +21,7 @@ from tacit_server.web.counting import Counts
 _log = structlog.get_logger("tacit.web")
 _REFUSING = frozenset({400, 401, 403, 404, 415, 422})  # not 412: a reply that comes after its run is nobody's fault
 _CLOSED = frozenset({f"{FLEET}register-node", f"{FLEET}unregister-node"})  # enrolment takes their place
+_PASSED_ON = frozenset({b"forwarded", b"via", b"x-forwarded-for", b"x-real-ip"})
 _HEADERS = (
     (b"x-content-type-options", b"nosniff"),
     (b"strict-transport-security", b"max-age=31536000"),
@@ -115,7 +116,13 @@ def address_of(scope: Mapping[str, Any]) -> str:
 
 
 def from_this_machine(scope: Scope) -> bool:
-    """Whether the other end is on this machine: loopback, or the very address that was reached."""
+    """Whether the other end is on this machine: loopback, or the very address that was reached.
+
+    Whoever comes through a proxy on this machine looks so, too; one that says that it passes something on is not taken
+    for what it passes on.
+    """
+    if any(name in _PASSED_ON for name, _ in scope["headers"]):
+        return False
     theirs, ours = address_of(scope), scope.get("server")
     try:
         return ipaddress.ip_address(theirs).is_loopback or (ours is not None and theirs == ours[0])
