@@ -89,6 +89,26 @@ def test_what_strangers_are_refused_fills_no_disk(served: Served) -> None:
     assert served.refusals()[0] == key.public and len(served.refusals()) == MOST_REFUSALS + 1
 
 
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("enrol", b'{"application": ' + b"[" * 100_000),
+        ("leave", b"[" * 100_000),
+        ("mail", b'{"seen": ' + b"[" * 100_000),
+        ("mail", b'{"seen": 0, "patience_s": null}'),
+        ("mail", b'{"seen": 0, "patience_s": NaN}'),
+        ("mail", b'{"seen": 0, "patience_s": 1e999}'),
+        ("mail", b'{"seen": Infinity, "patience_s": 0.0}'),
+        ("mail", b'{"seen": [], "patience_s": 0.0}'),
+        ("report", b'{"version": ' + b"[" * 100_000),
+    ],
+)
+def test_what_makes_no_sense_is_malformed(served: Served, path: str, body: bytes) -> None:
+    key = SigningKey.simulated(8)
+    assert served.post("enrol", served.application(key, served.token())) == ""
+    assert served.post(path, body, served.sign(key, path, body, 1)) == "malformed"
+
+
 def test_a_ledger_of_absurd_length_is_a_report_like_any_other(served: Served) -> None:
     key = SigningKey.simulated(8)
     assert served.post("enrol", served.application(key, served.token())) == ""

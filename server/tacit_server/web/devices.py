@@ -7,13 +7,14 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import structlog
-from pydantic import ValidationError
+from pydantic import FiniteFloat, ValidationError
 from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from tacit_privacy.contract import Fact
 from tacit_privacy.enrolment import Application, DeviceReport, Notice, Placement
 from tacit_privacy.errors import AdmissionRefused, BadInput, RequestRefused, TacitError
 from tacit_privacy.ledger import participation
@@ -37,6 +38,13 @@ _PART = 2**20
 _log = structlog.get_logger("tacit.devices")
 
 Handler = Callable[[Request], Awaitable[Response]]
+
+
+class _Wait(Fact):
+    """What a device says that waits for mail."""
+
+    seen: int
+    patience_s: FiniteFloat
 
 
 class DeviceInterface:
@@ -159,10 +167,10 @@ class DeviceInterface:
 
     async def _wait(self, request: Request) -> Response:
         signed = await self._signed(request)
-        told = _object(signed.body, {"seen", "patience_s"})
+        told = _Wait.model_validate_json(signed.body)
         node = await run_in_threadpool(self._node_of, signed)
-        patience = min(max(float(told["patience_s"]), 0.0), _LONGEST_WAIT_S)
-        return JSONResponse({"mail": await self._mail.changed(node, int(told["seen"]), patience)})
+        patience = min(max(told.patience_s, 0.0), _LONGEST_WAIT_S)
+        return JSONResponse({"mail": await self._mail.changed(node, told.seen, patience)})
 
     def _node_of(self, signed: Signed) -> int:
         with self._database.begin() as session:
@@ -218,7 +226,10 @@ def _target(request: Request) -> str:
 
 
 def _object(body: bytes, keys: set[str]) -> dict[str, Any]:
-    found = json.loads(body)
+    try:
+        found = json.loads(body)
+    except RecursionError as error:
+        raise BadInput("lists within lists without end") from error
     if not isinstance(found, dict) or set(found) != keys:
         raise BadInput("another set of fields was expected")
     return found
