@@ -11,6 +11,7 @@ from typing import Any
 
 import flwr.supernode.fleet_http_client as fleet
 import pytest
+import uvicorn
 from flwr.common import constant
 from flwr.proto import control_pb2, fleet_pb2, heartbeat_pb2, message_pb2, runtime_pb2
 from flwr.supercore.control import ControlHttpClient
@@ -85,6 +86,14 @@ def test_superlink_asks_for_middleware_where_the_wall_is_put() -> None:
     assert "middleware=_get_middleware()" in inspect.getsource(main.create_app)
     command = sys.modules[SuperLinkLifespan.__module__]
     assert "create_app(lifespan_config, SuperLinkLifespan)" in inspect.getsource(command._run_superlink_http_api)
+
+
+def test_superlink_is_served_by_the_one_call_that_is_told_how_long_to_wait() -> None:
+    serving = inspect.getsource(sys.modules[SuperLinkLifespan.__module__])
+    assert serving.count("uvicorn.run(") == 1 and serving.count("uvicorn.") == 1
+    assert "timeout_graceful_shutdown" not in serving
+    told = inspect.signature(uvicorn.run).parameters
+    assert "timeout_graceful_shutdown" in told
 
 
 def test_superlink_asks_in_one_place_whether_a_run_goes_on() -> None:

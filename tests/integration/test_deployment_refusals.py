@@ -434,6 +434,18 @@ def test_a_request_of_yesterday_does_not_outlive_a_restart(fleet: Deployment, ad
     eventually(lambda: "replayed" in _answer(fleet, path, body, caught), "it is not refused")
 
 
+def test_a_server_ends_by_itself_beside_a_connection_that_sleeps(fleet: Deployment, admitted: Asker) -> None:
+    """Whose other end says nothing any more, as a device's that waits for its owner's conditions."""
+    admitted.connection().heartbeat()
+    assert admitted.server.report(REPORT).counted == 0
+    before = fleet.up.said().count("SuperLinkLifespan: stop")
+    assert fleet.up.stop() == 0
+    said = fleet.up.said()
+    fleet.start()
+    assert said.count("SuperLinkLifespan: stop") == before + 1  # nobody had to kill it
+    assert "timeout graceful shutdown exceeded" not in said
+
+
 def _answer(fleet: Deployment, path: str, body: bytes, headers: dict[str, str]) -> str:
     """What the server says, once it is there."""
     with contextlib.suppress(OSError):
