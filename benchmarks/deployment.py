@@ -78,7 +78,7 @@ def large() -> list[Figure]:
     added, one = many["seconds"]["p50"] - small, many["also"]["seconds"]
     transfers = 3 * LARGE_DEVICES + 1  # to each device and back, each reply to the coordinator, and the adapter from it
     noise = noise_s(many["parameters"])
-    kept = 2 * LARGE_DEVICES + 3  # message and reply by each device; the server's state, twice as wide, and the adapter
+    kept = LARGE_DEVICES + 3  # a reply by each device; the server's state, twice as wide, and the adapter
     written = kept * written_s(many["also"]["bytes"])
     megabytes = many["also"]["bytes"] / 1e6
     rows = [
