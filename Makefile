@@ -55,7 +55,7 @@ layers: $(DEVELOP)
 	$(BIN)/lint-imports
 
 tests: $(DEVELOP)
-	$(BIN)/pytest -q -n $(JOBS)
+	$(BIN)/pytest -q -n $(JOBS) --dist worksteal
 
 docs: $(DEVELOP) ## Build the pages into site/
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
