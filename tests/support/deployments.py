@@ -55,10 +55,12 @@ def told(*arguments: str, folder: Path) -> dict[str, Any]:
 
 def eventually(holds: Callable[[], Any], what: str, patience_s: float = PATIENCE_S) -> Any:
     """What ``holds`` returns once it is true. Fails with ``what`` when that takes too long."""
-    until = time.monotonic() + patience_s
+    begun = time.monotonic()
+    until = begun + patience_s
     while not (found := holds()):
         assert time.monotonic() < until, f"waited {patience_s:g} s in vain: {what}"
-        time.sleep(0.2)
+        time.sleep(max(0.2, time.monotonic() - begun))  # a command as a look leaves the machine half of its time
+        begun = time.monotonic()
     return found
 
 
